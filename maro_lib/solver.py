@@ -49,7 +49,7 @@ def suspects(script: Script, facts: Iterable[Fact]) -> list[tuple[str, ...]]:
     caught = {n for k in script.unique for v in profile.get(k, ()) for n in script.names
               if v in known.get(n, {}).get(k, ())}  # fmt: skip
     possible = [n for n in script.names if n not in cleared]
-    sets = combinations(possible, len(script.culprits))
+    sets = combinations(possible, script.n_culprits)
     return [c for c in sets if caught <= set(c)]
 
 
