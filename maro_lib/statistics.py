@@ -1,0 +1,111 @@
+"""Statistics: a number together with its 95 % interval and its n.
+
+Rates carry Wilson's interval, means a percentile bootstrap over whole groups (games), because the characters
+of one game share its outcome and are no independent samples.
+
+Used from notebook 02 on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy.stats import binomtest
+
+_BLOCK = 2_000_000  # resampled indices held at once: keeps memory flat however many games there are
+
+
+@dataclass(frozen=True, repr=False)
+class Mean:
+    """A mean with its 95 % interval; `n` counts what was resampled (groups, when there are groups)."""
+
+    mean: float
+    low: float
+    high: float
+    n: int
+
+    def __str__(self) -> str:
+        if self.n == 0:
+            return "no data (n = 0)"
+        interval = "no interval" if np.isnan(self.low) else f"[{self._show(self.low)}, {self._show(self.high)}]"
+        return f"{self._show(self.mean)}{self._unit} {interval} (n = {self.n:,})"
+
+    __repr__ = __str__
+    _unit = ""
+
+    @staticmethod
+    def _show(x: float) -> str:
+        return f"{x:.2f}"
+
+
+class Rate(Mean):
+    """A share of successes, shown in percent."""
+
+    _unit = " %"
+
+    @staticmethod
+    def _show(x: float) -> str:
+        return f"{100 * x:.1f}"
+
+
+def win_rate(successes) -> Rate:
+    """Return the share of 1s among 0s and 1s, with Wilson's interval."""
+    values = _numbers(successes, "successes")
+    if not np.isin(values, (0, 1)).all():
+        raise ValueError(f"successes: {values[~np.isin(values, (0, 1))][0]:g} is neither 0 nor 1")
+    if not values.size:
+        return Rate(np.nan, np.nan, np.nan, 0)
+    interval = binomtest(int(values.sum()), values.size).proportion_ci(method="wilson")
+    return Rate(float(values.mean()), float(interval.low), float(interval.high), values.size)
+
+
+def bootstrap_mean(values, seed: int, groups=None, *, n_boot: int = 1000) -> Mean:
+    """Return the mean of `values`; the interval resamples whole groups (each value alone when None)."""
+    values = _numbers(values, "values")
+    codes = np.arange(values.size) if groups is None else pd.factorize(np.asarray(groups), sort=True)[0]
+    if codes.size != values.size:
+        raise ValueError(f"groups: {codes.size} given for {values.size} values")
+    if not values.size:
+        return Mean(np.nan, np.nan, np.nan, 0)
+    sums, counts = np.bincount(codes, values), np.bincount(codes)
+    low, high = _percentiles(sums, counts, np.random.default_rng(seed), n_boot)
+    return Mean(float(values.mean()), low, high, counts.size)
+
+
+def paired_difference(a, b, seed: int, *, n_boot: int = 1000) -> Mean:
+    """Return the mean of a - b over pairs: the same index label for two Series, else the same place."""
+    if isinstance(a, pd.Series) and isinstance(b, pd.Series):
+        a, b = _align(a, b)
+    a, b = _numbers(a, "a"), _numbers(b, "b")
+    if a.size != b.size:
+        raise ValueError(f"a and b are paired, but a has {a.size} values and b has {b.size}")
+    return bootstrap_mean(a - b, seed, n_boot=n_boot)
+
+
+def _percentiles(sums, counts, rng: np.random.Generator, n_boot: int) -> tuple[float, float]:
+    """Return the 2.5 and 97.5 percentiles of the mean over resampled groups; one group has no interval."""
+    n = sums.size
+    if n == 1:
+        return np.nan, np.nan
+    means = []
+    for start in range(0, n_boot, size := max(1, _BLOCK // n)):
+        drawn = rng.integers(n, size=(min(size, n_boot - start), n))
+        means.append(sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1))
+    low, high = np.percentile(np.concatenate(means), [2.5, 97.5])
+    return float(low), float(high)
+
+
+def _align(a: pd.Series, b: pd.Series) -> tuple[pd.Series, pd.Series]:
+    alone = a.index.symmetric_difference(b.index)
+    if len(alone) or a.index.has_duplicates or b.index.has_duplicates:
+        raise ValueError(f"a and b are paired by their index, but {len(alone)} labels are in one only or some twice")
+    return a.sort_index(), b.sort_index()
+
+
+def _numbers(values, name: str) -> np.ndarray:
+    array = np.asarray(values, dtype=float).ravel()
+    if n_bad := int((~np.isfinite(array)).sum()):
+        raise ValueError(f"{name}: {n_bad} of {array.size} are not finite numbers; drop them first, and say how many")
+    return array

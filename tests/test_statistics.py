@@ -1,0 +1,97 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from maro_lib import statistics
+from maro_lib.statistics import Rate, bootstrap_mean, paired_difference, win_rate
+
+
+def test_a_win_rate_reads_as_percent_with_interval_and_n():
+    assert str(win_rate([1] * 220 + [0] * 380)) == "36.7 % [32.9, 40.6] (n = 600)"
+
+
+def test_wilsons_interval_stays_inside_0_and_1():
+    # 4 of 4: low = n / (n + z^2) = 4 / (4 + 3.8415) = 0.5101
+    rate = win_rate(np.ones(4, dtype=bool))
+    assert (rate.mean, rate.n) == (1.0, 4)
+    assert rate.low == pytest.approx(0.5101, abs=1e-4)
+    assert rate.high == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("empty", [win_rate([]), bootstrap_mean([], 0), paired_difference([], [], 0)])
+def test_nothing_counted_is_said_without_nan(empty):
+    assert f"{empty}" == repr(empty) == "no data (n = 0)"
+
+
+def test_only_zeros_and_ones_are_successes():
+    with pytest.raises(ValueError, match=r"successes: -1 is neither 0 nor 1"):
+        win_rate([1, -1])
+
+
+def test_numbers_that_are_not_finite_are_counted_and_refused():
+    with pytest.raises(ValueError, match=r"values: 2 of 3 are not finite"):
+        bootstrap_mean([1.0, np.nan, np.inf], 0)
+
+
+def test_bootstrap_of_a_mean_agrees_with_its_standard_error():
+    values = np.tile([0.0, 2.0], 200)  # mean 1, sd 1, n 400: 1 +- 1.96 / 20
+    mean = bootstrap_mean(values, 0, n_boot=4000)
+    assert (mean.mean, mean.n) == (1.0, 400)
+    assert (mean.low, mean.high) == pytest.approx((0.902, 1.098), abs=0.01)
+
+
+def test_bootstrap_resamples_whole_games():
+    # 16 games of 25 equal values each: sd 1 over 16, not over 400, values: 1 +- 1.96 / 4
+    values, games = np.repeat(np.tile([0.0, 2.0], 8), 25), np.repeat([f"game {i}" for i in range(16)], 25)
+    mean = bootstrap_mean(values, 0, games, n_boot=4000)
+    assert mean.n == 16
+    assert (mean.low, mean.high) == pytest.approx((0.51, 1.49), abs=0.07)
+
+
+def test_games_of_unequal_length_keep_their_weight():
+    # games: {1} and {0, 0, 0}; resamples: both of one kind 1 or 0, mixed 1/4
+    mean = bootstrap_mean([1, 0, 0, 0], 3, ["a", "b", "b", "b"])
+    assert (mean.mean, mean.low, mean.high, mean.n) == (0.25, 0.0, 1.0, 2)
+
+
+def test_one_game_has_no_interval():
+    assert str(bootstrap_mean([1, 2, 4.5], 0, ["g", "g", "g"])) == "2.50 no interval (n = 1)"
+
+
+def test_same_seed_same_interval():
+    values = np.arange(50.0) ** 2
+    assert bootstrap_mean(values, 7) == bootstrap_mean(values, 7)
+    assert bootstrap_mean(values, 7) != bootstrap_mean(values, 8)
+
+
+def test_resampling_in_blocks_changes_nothing(monkeypatch):
+    values = np.arange(50.0) ** 2
+    at_once = bootstrap_mean(values, 7)
+    monkeypatch.setattr(statistics, "_BLOCK", 350)  # 7 resamples at a time; 1000 is no multiple of 7
+    assert bootstrap_mean(values, 7) == at_once
+
+
+def test_groups_must_fit_the_values():
+    with pytest.raises(ValueError, match="groups: 1 given for 2 values"):
+        bootstrap_mean([1, 2], 0, ["a"])
+
+
+def test_pairs_cancel_what_they_share():
+    # a - b is 1 for every pair, however much the pairs differ among themselves
+    assert str(paired_difference([11, 21, 31], [10, 20, 30], 0)) == "1.00 [1.00, 1.00] (n = 3)"
+
+
+def test_pairs_of_series_are_found_by_label():
+    a, b = pd.Series([11, 21], index=["s1", "s2"]), pd.Series([20, 10], index=["s2", "s1"])
+    assert paired_difference(a, b, 0).mean == paired_difference(a, b, 0).low == 1.0
+
+
+def test_a_value_without_partner_is_refused():
+    with pytest.raises(ValueError, match="2 labels are in one only"):
+        paired_difference(pd.Series([1.0], index=["s1"]), pd.Series([1.0], index=["s2"]), 0)
+    with pytest.raises(ValueError, match="a has 1 values and b has 2"):
+        paired_difference([1], [1, 2], 0)
+
+
+def test_a_rate_shows_thousands():
+    assert str(Rate(0.5, 0.4, 0.6, 12000)) == "50.0 % [40.0, 60.0] (n = 12,000)"
