@@ -63,9 +63,7 @@ def _forks(game: Game, rows: list, policies: Seating, n_samples: int, phases) ->
     main = start(game, policies)
     for row in rows:
         if row.seat not in main.env.pending_players():
-            raise ValueError(
-                f"{game.name}: the recorded actions are not those of this game (seat {row.seat}, t {row.t})"
-            )
+            raise ValueError(f"{game.name}: these actions were not recorded in this game (seat {row.seat}, t {row.t})")
         if row.phase in phases:
             snapshot = main.env.snapshot()
             for k in range(n_samples):

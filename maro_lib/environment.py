@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 from maro_lib.phrases import Phrasebook, phrasebook
-from maro_lib.replies import Illegal, Move, clean, name_spelling, parse
+from maro_lib.replies import Illegal, Move, clean, name_spelling, normalise, parse, spelling
 from maro_lib.scripts import Character, Clue, Fact, Goal, Rule, Script, ScriptError
 
 
@@ -214,7 +214,7 @@ class MurderMystery:
 
     def prompt(self, player: int) -> Prompt:
         """What is asked of a pending player, as data."""
-        return self._now.pending[player]
+        return self._now.pending[self._pending(player)]
 
     def events(self, player: int) -> Sequence[Event]:
         """What a player saw happen, as data."""
@@ -324,7 +324,7 @@ class MurderMystery:
         self._now.stage = k
         text = " ".join(t for t in (stage.name, stage.narration) if t)
         for i, seat in enumerate(self._now.seats):
-            seat.lines.append(self.book.stage.format(k=k, n=n, text=text))
+            seat.lines.append(self.book.stage.format(k=k, n=n, text=text).rstrip())
             if k > 1 and (told := _sections(self.script.characters[i], k, self.book)):
                 seat.lines += [line for line in (self.book.now, told) if line]
 
@@ -525,4 +525,5 @@ def _partners(script: Script, me: Character) -> tuple[str, ...]:
 
 
 def _mentions(text: str, word: str) -> bool:
-    return word.casefold() in text.casefold()
+    """Whether a word is spoken; "ring" is not in "during"."""
+    return bool(spelling(((word, word),)).find(normalise(text)))

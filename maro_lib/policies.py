@@ -3,9 +3,10 @@
 A policy keeps no state between calls: what it does depends on the request alone (its view and its seed), so
 games may interleave, stop and resume, and a batch's composition changes nothing.
 
-`Scripted` players are the yardstick and, later, the embedded model's teachers: with skill 1 a civilian searches
-fresh places, weighs the evidence and votes by it, and a culprit deflects and wastes time; with skill 0 both
-play at random. Taught in notebook 02.
+Scripted players are the yardstick and, later, the embedded model's teachers. A skilled civilian searches fresh
+places, weighs the evidence and votes by it; a skilled culprit finds nothing, wastes time and turns everybody
+against one innocent. A naive player does what comes to mind, believes what is said most often, and, if guilty,
+forgets to deflect. Taught in notebook 02.
 """
 
 from __future__ import annotations
@@ -59,15 +60,25 @@ class Policy(Protocol):
 
 
 @dataclass(frozen=True)
+class Random:
+    """A player that picks any legal reply."""
+
+    name: str = "random"
+
+    def act(self, requests: Sequence[Request]) -> list[Reply]:
+        return [Reply(_random_reply(r, r.rng())) for r in requests]
+
+
+@dataclass(frozen=True)
 class Scripted:
-    """A player by rule: each action is a skilled one with the probability that its faction's skill says."""
+    """A player by rule: an action is skilled with the probability that its faction's skill says, else naive."""
 
     civilian: float = 1.0
     culprit: float = 1.0
 
     @property
     def name(self) -> str:
-        return "random" if self.civilian == self.culprit == 0 else f"scripted({self.civilian:g},{self.culprit:g})"
+        return f"scripted({self.civilian:g},{self.culprit:g})"
 
     def act(self, requests: Sequence[Request]) -> list[Reply]:
         return [Reply(self._reply(r)) for r in requests]
@@ -107,7 +118,8 @@ class Fixed:
         return [Reply(self.replies[r.player, r.t]) for r in requests]
 
 
-RANDOM = Scripted(0.0, 0.0)
+RANDOM = Random()
+NAIVE = Scripted(0.0, 0.0)
 SKILLED = Scripted(1.0, 1.0)
 
 
@@ -117,7 +129,7 @@ SKILLED = Scripted(1.0, 1.0)
 def _scripted_reply(request: Request, skill: float) -> str:
     rng = request.rng()
     if rng.random() >= skill:
-        return _random_reply(request, rng)
+        return _naive_reply(request, rng)
     return _civilian_reply(request, rng) if request.brief.me.faction == "civilian" else _culprit_reply(request)
 
 
@@ -135,6 +147,14 @@ def _random_reply(request: Request, rng: random.Random) -> str:
     if prompt.phase == "vote":
         return book.voted.format(name=rng.choice(prompt.names))
     return book.suspect.format(name=rng.choice(others)) if rng.random() < 0.5 else book.no_idea
+
+
+def _naive_reply(request: Request, rng: random.Random) -> str:
+    """Do what comes to mind, but vote for whoever is accused most often."""
+    accused = _accusations(request)
+    if request.prompt.phase != "vote" or not accused:
+        return _random_reply(request, rng)
+    return request.brief.book.voted.format(name=_best(dict.fromkeys(request.prompt.names, 0.0), accused, rng))
 
 
 def _civilian_reply(request: Request, rng: random.Random) -> str:
@@ -161,13 +181,13 @@ def _culprit_reply(request: Request) -> str:
     """Find nothing, spend time on questions, and turn everybody against one innocent."""
     prompt, brief, book = request.prompt, request.brief, request.brief.book
     victim = _scapegoat(request)
+    accuse = book.suspect.format(name=victim)
     if prompt.phase == "turn":
-        return book.ask.format(name=victim, text=book.question)
+        return book.ask.format(name=victim, text=f"{accuse} {book.question}")
     if prompt.phase == "rate":
         return _write_ratings({n: (2, 0) if n == victim else (0, 2) for n in prompt.names}, book)
     if prompt.phase == "vote":
         return book.voted.format(name=victim)
-    accuse = book.suspect.format(name=victim)
     return f"{book.name_self.format(name=brief.me.name)} {accuse}" if prompt.phase == "intro" else accuse
 
 
@@ -184,11 +204,11 @@ def suspicion(request: Request) -> dict[str, float]:
 
 
 def _accusations(request: Request) -> Counter[str]:
-    """How many players have accused each other player aloud, as far as this one has heard."""
-    pattern = request.brief.book.suspect
-    said = {(e.who, n) for e in request.events if e.kind in ("intro", "answer") for n in request.brief.names
-            if e.who != request.brief.me.name and pattern.format(name=n) in e.text}  # fmt: skip
-    return Counter(n for _, n in said)
+    """How often each other player was accused aloud, as far as this one has heard."""
+    brief = request.brief
+    others = [n for n in brief.names if n != brief.me.name]
+    charges = {n: brief.book.suspect.format(name=n) for n in others}
+    return Counter(n for e in request.events if e.text for n in others if charges[n] in e.text)
 
 
 def _best(guilt: Mapping[str, float], accused: Counter[str], rng: random.Random) -> str:

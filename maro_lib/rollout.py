@@ -262,4 +262,4 @@ def _by_seat(a: Action, names: Sequence[str]) -> tuple[list[int] | None, list[in
 def _dialogue_rows(session: Session) -> Iterator[tuple]:
     for i, name in enumerate(session.game.script.names):
         messages = [m._asdict() for m in session.env.private_view(i)]
-        yield session.game.name, session.game.order, name, 0, messages, False, None, None, None
+        yield session.game.name, session.game.order, name, i, 0, messages, False, None, None, None

@@ -13,6 +13,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+from collections.abc import Hashable
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
@@ -119,7 +120,7 @@ class Script(_Data):
     rules: tuple[Rule, ...] = ()
     given: tuple[Fact, ...] = ()  # facts that the background tells everyone
     unique: tuple[str, ...] = ()  # traits whose culprit value nobody but a culprit can have
-    characters: tuple[Character, ...] = Field(min_length=3)
+    characters: tuple[Character, ...] = Field(min_length=2)
     clues: tuple[Clue, ...] = Field(min_length=1)
     endings: tuple[Ending, ...] = ()
     truth: Truth
@@ -136,6 +137,10 @@ class Script(_Data):
     def culprits(self) -> tuple[str, ...]:
         """The culprits who are among the players (the truth may name somebody who is not)."""
         return tuple(c.name for c in self.characters if c.faction == "culprit")
+
+    @property
+    def n_culprits(self) -> int:
+        return len(self.culprits)
 
     @cached_property
     def digest(self) -> str:
@@ -216,6 +221,8 @@ class _Loader(yaml.CSafeLoader):
         seen = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, Hashable):
+                break  # a list or mapping as a key: refused below
             if key in seen:
                 raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is given twice", key_node.start_mark)
             seen.add(key)
@@ -227,7 +234,8 @@ def parse_script(data: Any, source: str = "script") -> Script:
     try:
         return Script.model_validate(data)
     except ValidationError as error:
-        lines = [line for e in error.errors() for line in _explain(e, data)]
+        errors = error.errors()
+        lines = [line for e in errors if not _is_consequence(e, errors) for line in _explain(e)]
         more = f"\n  (+{len(lines) - 12} more)" if len(lines) > 12 else ""
         raise ScriptError("\n  ".join([f"{source}:", *lines[:12]]) + more) from None
 
@@ -262,7 +270,13 @@ def bundled() -> dict[str, Script]:
             if p.name.endswith(".yaml")}  # fmt: skip
 
 
-def _explain(error: dict, data: Any) -> list[str]:
+def _is_consequence(error: dict, errors: list) -> bool:
+    """True for "too short" when the list is so only because items of it were refused."""
+    at = error["loc"]
+    return error["type"] == "too_short" and any(e["loc"][: len(at)] == at != e["loc"] for e in errors)
+
+
+def _explain(error: dict) -> list[str]:
     """Turn one pydantic error into lines `path: what is wrong`."""
     where = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in error["loc"]).lstrip(".")
     if not where:
@@ -273,8 +287,8 @@ def _explain(error: dict, data: Any) -> list[str]:
     if error["type"] == "missing":
         return [f"{where}: is missing"]
     got = error["input"]
-    shown = f"; got {got!r:.60}" if isinstance(got, str | int | float | bool | None) else f"; got a {type(got).__name__}"
-    return [f"{where}: {error['msg']}{shown}"]
+    shown = f"{got!r:.60}" if isinstance(got, str | int | float | bool | None) else f"a {type(got).__name__}"
+    return [f"{where}: {error['msg']}; got {shown}"]
 
 
 _INSIDE = {"characters": Character, "clues": Clue, "stages": Stage, "rules": Rule, "endings": Ending, "truth": Truth,

@@ -84,6 +84,7 @@ DIALOGUES = (
     Column("game", _text, "the game's name"),
     Column("order", pa.int64(), "the game's place in the run"),
     Column("agent", _text, "whose view this is"),
+    Column("seat", pa.int8(), "its seat, from 0"),
     Column("view", pa.int32(), "0, or 1, 2, ... after the agent's own summary"),
     Column("messages", pa.list_(_message), "the view as a chat: system, then user and assistant in turn"),
     Column("exact", pa.bool_(), "token ids are as sampled (else the text must be tokenised again)"),
@@ -94,7 +95,7 @@ DIALOGUES = (
 
 TABLES = {"games": GAMES, "actions": ACTIONS, "dialogues": DIALOGUES}
 SCHEMAS = {name: pa.schema([pa.field(c.name, c.type) for c in columns]) for name, columns in TABLES.items()}
-KEYS = {"games": ["order"], "actions": ["order", "step"], "dialogues": ["order", "agent", "view"]}
+KEYS = {"games": ["order"], "actions": ["order", "step"], "dialogues": ["order", "seat", "view"]}
 
 
 def describe(name: str) -> pd.DataFrame:

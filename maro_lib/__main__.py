@@ -1,0 +1,66 @@
+"""The command line: `python -m maro_lib run` and `python -m maro_lib audit`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the series of notebooks."""
+    from maro_lib.series import run_series  # only what the chosen command needs is imported
+
+    return run_series(arguments.params, arguments.only, arguments.start, arguments.fresh, arguments.notebooks)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Describe the commands."""
+    top = argparse.ArgumentParser(prog="python -m maro_lib", description="MARO, notebook by notebook.")
+    commands = top.add_subparsers(metavar="COMMAND")
+    add_run(commands)
+    add_audit(commands)
+    return top
+
+
+def add_run(commands) -> None:
+    command = commands.add_parser("run", help="run the notebooks with a parameter file")
+    command.add_argument("params", metavar="PARAMS", help="a YAML file, such as params/cpu.yaml")
+    command.add_argument("--only", default="", metavar="02,03", help="only these notebooks")
+    command.add_argument("--from", default="", dest="start", metavar="03", help="this notebook and those after it")
+    command.add_argument("--fresh", action="store_true", help="run also what has not changed, from nothing")
+    command.add_argument("--notebooks", default="", metavar="FOLDER", help="another series than notebooks/")
+    command.set_defaults(command=run)
+
+
+def add_audit(commands) -> None:
+    command = commands.add_parser("audit", help="check a script, or a folder of scripts")
+    command.add_argument("path", metavar="SCRIPT|FOLDER", help="a YAML script, or a folder of them")
+    command.set_defaults(command=audit)
+
+
+def audit(arguments: argparse.Namespace) -> int:
+    """Check scripts and return 1 if one has a problem."""
+    from maro_lib.audit import audit_path
+    from maro_lib.scripts import ScriptError
+
+    try:
+        audits, notes = audit_path(arguments.path)
+    except ScriptError as error:
+        print(error, file=sys.stderr)
+        return 1
+    print("\n\n".join(map(str, audits)), *notes, sep="\n")
+    return int(any(report.problems for report in audits))
+
+
+def main(words: list[str] | None = None) -> int:
+    """Run one command; without one, print the help."""
+    top = parser()
+    arguments = top.parse_args(words)
+    if not hasattr(arguments, "command"):
+        top.print_help()
+        return 0
+    return arguments.command(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,142 @@
+"""Is a script fit to be played: true to itself, solvable, of a playable length, fair enough, without leaks?
+
+Taught in notebook 01; `python -m maro_lib audit SCRIPT|FOLDER` prints it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from maro_lib.environment import Rules
+from maro_lib.leaks import find_leaks
+from maro_lib.mirage import is_mirage, load_mirage
+from maro_lib.policies import RANDOM, SKILLED, Policy
+from maro_lib.replies import name_spelling, normalise
+from maro_lib.rollout import Played, play, schedule
+from maro_lib.scripts import Script, ScriptError, bundled, load_script
+from maro_lib.solver import clue_facts, has_logic, is_solvable, suspects
+from maro_lib.statistics import win_rate
+
+CountTokens = Callable[[str], int]
+_WORDS = re.compile(r"[\u4e00-\u9fff]|[^\W\u4e00-\u9fff]+(?:['’-][^\W\u4e00-\u9fff]+)*")
+
+
+@dataclass
+class Audit:
+    """What was found out about one script: lines to read, and what is wrong."""
+
+    title: str
+    lines: list[tuple[str, str]] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        rows = [f"  {name:<22} {text}" for name, text in self.lines]
+        return "\n".join([self.title, *rows, *(f"  PROBLEM                {p}" for p in self.problems)])
+
+
+def audit(script: Script, *, n_games: int = 200, seed: int = 0, count_tokens: CountTokens | None = None) -> Audit:
+    """Check one script, with `n_games` seeded games for each kind of scripted player."""
+    report = Audit(f"{script.title} ({script.cell}, {script.language}, {script.register_})")
+    _check_truth(script, report)
+    if not script.culprits:
+        report.problems.append("the culprit is not among the players: it can be read but not played")
+        return report
+    _check_logic(script, report)
+    _check_shape(script, report)
+    games = schedule([script], n_games, seed, Rules(rounds=max(3, len(script.stages))))
+    random, skilled = play(games, RANDOM), play(games, SKILLED)
+    _check_lengths(skilled, report, count_tokens)
+    for policy, played in ((RANDOM, random), (SKILLED, skilled)):
+        _check_wins(policy, played, report)
+    leaks = find_leaks(script)
+    report.lines.append(("leak check", "no secret reached another view" if not leaks else f"{len(leaks)} leaks"))
+    report.problems += [f"{k.where} of {k.owner} was seen by {k.seen_by}" for k in leaks]
+    return report
+
+
+def audit_path(path: str, **options) -> tuple[list[Audit], list[str]]:
+    """Audit a script file, a folder of them, a MIRAGE checkout, or a bundled case by name; return notes too."""
+    scripts, notes = _find_scripts(path)
+    return [audit(s, **options) for s in scripts], notes
+
+
+def tokenizer_counter(folder: str) -> CountTokens:
+    """Count tokens with a Hugging Face tokenizer from a folder or the hub."""
+    from transformers import AutoTokenizer  # heavy, and wanted by few
+
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    return lambda text: len(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def count_words(text: str) -> int:
+    """Words; in Chinese, characters."""
+    return len(_WORDS.findall(text))
+
+
+def _find_scripts(path: str) -> tuple[list[Script], list[str]]:
+    at, cases = Path(path), bundled()
+    if at.is_file():
+        return [load_script(at)], []
+    if at.is_dir() and is_mirage(at):
+        loaded = load_mirage(at)
+        return list(loaded.scripts.values()), [f"{title}: {note}" for title, ns in loaded.notes.items() for note in ns]
+    if at.is_dir() and (files := sorted([*at.glob("*.yaml"), *at.glob("*.yml")])):
+        return [load_script(f) for f in files], []
+    if path in cases:
+        return [cases[path]], []
+    raise ScriptError(f"{path}: no script there; give a YAML file, a folder of them, a MIRAGE checkout, "
+                      f"or a bundled case ({', '.join(cases)})")  # fmt: skip
+
+
+def _check_truth(script: Script, report: Audit) -> None:
+    named = {n for n, _, _ in name_spelling(script).find(normalise(script.truth.text))}
+    report.lines.append(("culprit", ", ".join(script.truth.culprits)))
+    missing = [c for c in script.truth.culprits if c not in named and c not in script.truth.text]
+    report.lines.append(("truth text names them", "no" if missing else "yes"))
+    if missing:
+        report.problems.append(f"truth.text does not name {', '.join(missing)}")
+
+
+def _check_logic(script: Script, report: Audit) -> None:
+    if not has_logic(script):
+        report.lines.append(("solvable", "not known: its clues carry no facts"))
+        return
+    left = [" and ".join(c) for c in suspects(script, clue_facts(script))]
+    report.lines.append(("solvable", "yes" if is_solvable(script) else "no"))
+    report.lines.append(("left by all clues", " or ".join(left) or "nobody"))
+    if not is_solvable(script):
+        report.problems.append("the clues do not leave exactly the culprits")
+
+
+def _check_shape(script: Script, report: Audit) -> None:
+    civilians, private = len(script.names) - script.n_culprits, sum(bool(c.private_to) for c in script.clues)
+    report.lines += [
+        ("players", f"{civilians} civilians, {script.n_culprits} culprit(s)"),
+        ("stages, special rules", f"{len(script.stages)}, {len(script.rules)}"),
+        ("reachable clues", f"{len(script.clues)} ({private} private) in {len(script.places)} places"),
+    ]
+
+
+def _check_lengths(played: Played, report: Audit, count_tokens: CountTokens | None) -> None:
+    """Words of the views at the start and at the end of a game (tokens too, when a tokenizer is given)."""
+    views = played.table("dialogues", ["messages"])["messages"].head(200)
+    count, unit = (count_tokens, "tokens") if count_tokens else (count_words, "words")
+    for label, texts in (
+        ("at the start", [v[0]["content"] for v in views]),
+        ("after the game", ["\n".join(m["content"] for m in v) for v in views]),
+    ):
+        n = [count(t) for t in texts]
+        report.lines.append((f"view {label}", f"{min(n)} to {max(n)} {unit}"))
+    if not count_tokens:
+        report.lines.append(("tokens per view", "not counted: name a tokenizer with --tokenizer"))
+
+
+def _check_wins(policy: Policy, played: Played, report: Audit) -> None:
+    games = played.table("games", ["winner", "n_illegal"])
+    rate = win_rate(games["winner"] == "civilian")
+    report.lines.append((f"civilians win, {policy.name}", str(rate)))
+    if games["n_illegal"].sum():
+        report.problems.append(f"{policy.name} players gave {games['n_illegal'].sum()} illegal replies")

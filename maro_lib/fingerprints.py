@@ -1,0 +1,144 @@
+"""What a stage's result depends on, written down so that an unchanged stage need not run again.
+
+A stage depends on its notebook's code, on the library modules that this code reaches by import, on its
+parameters, on the artefacts it reads, and on the versions below it. A change in `loss` therefore costs
+nobody the games that were played before. Contents are hashed, not dates: a copied folder is still current.
+
+Used by the series runner (`maro_lib.series`).
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+import os
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+PACKAGE = Path(__file__).resolve().parent
+PACKAGES = ("numpy", "pandas", "pyarrow", "scipy", "pydantic", "PyYAML", "papermill", "nbclient", "ipykernel",
+            "torch", "transformers")  # fmt: skip
+
+
+class Fingerprint(BaseModel):
+    """Everything that decides a stage's result; `cells` last, see `is_same_work`."""
+
+    library: str
+    parameters: dict[str, Any]
+    inputs: dict[str, str]
+    versions: dict[str, str]
+    cells: str
+
+    def is_same_work(self, other: Fingerprint) -> bool:
+        """True when what the other attempt saved may be gone on from: all but the notebook's text is equal."""
+        return self.model_copy(update={"cells": other.cells}) == other
+
+
+def take(notebook: Path, parameters: dict[str, Any], inputs: Iterable[Path], package: Path = PACKAGE) -> Fingerprint:
+    """Take the fingerprint of a stage as it stands on disk."""
+    sources = code_cells(notebook)
+    files = [*inputs, *_named_files(parameters.values(), notebook.parent)]
+    return Fingerprint(
+        library=digest(library_files(sources, package), package),
+        parameters=parameters,
+        inputs={path.name: digest(files_of(path), path.parent) for path in files},
+        versions=versions(),
+        cells=_hash(sources),
+    )
+
+
+def changes(old: Fingerprint, new: Fingerprint) -> list[str]:
+    """Name what differs, in a reader's words."""
+    names = {"library": "maro_lib", "versions": "package versions", "cells": "the notebook's code"}
+    before, after = old.model_dump(), new.model_dump()
+    parts = [names[part] for part in names if before[part] != after[part]]
+    for part in ("parameters", "inputs"):
+        every = sorted(before[part].keys() | after[part].keys())
+        parts += [name for name in every if before[part].get(name) != after[part].get(name)]
+    return parts
+
+
+def code_cells(notebook: Path) -> list[str]:
+    """Return the source of a notebook's code cells; outputs and prose decide nothing."""
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    return ["".join(c["source"]) for c in cells if c["cell_type"] == "code"]
+
+
+def library_files(sources: list[str], package: Path = PACKAGE) -> list[Path]:
+    """Return the package's data and the modules that some code reaches by import, also through others."""
+    modules = {p.stem: p for p in package.glob("*.py")}
+    reached, waiting = {"__init__"}, set().union(*(_imports(s, package.name) for s in sources))
+    while waiting := (waiting & modules.keys()) - reached:
+        reached |= waiting
+        waiting = set().union(*(_imports(modules[m].read_text(encoding="utf-8"), package.name) for m in waiting))
+    data = [p for p in package.rglob("*") if p.is_file() and p.parent.name != "__pycache__" and p.parent != package]
+    return [modules[name] for name in sorted(reached & modules.keys())] + sorted(data)
+
+
+def files_of(path: Path) -> list[Path]:
+    """Return a file, or every file of a folder except hidden ones (temporary, or a lock)."""
+    if path.is_file():
+        return [path]
+    return sorted(p for p in path.rglob("*") if p.is_file() and not p.name.startswith("."))
+
+
+def digest(files: Iterable[Path], root: Path) -> str:
+    """Hash files: their names below `root`, and what they hold."""
+    total = hashlib.blake2b(digest_size=16)
+    for path in files:
+        total.update(f"{path.relative_to(root)}\0".encode())
+        with path.open("rb") as file:
+            total.update(hashlib.file_digest(file, "blake2b").digest())
+    return total.hexdigest()
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that results depend on."""
+    return {"python": sys.version.split()[0], **dict(_installed())}
+
+
+def _installed() -> Iterator[tuple[str, str]]:
+    for package in PACKAGES:
+        try:
+            yield package, version(package)
+        except PackageNotFoundError:
+            yield package, "not installed"
+
+
+def _imports(source: str, package: str) -> set[str]:
+    """Return the names that some code imports from a package, also inside functions."""
+    try:
+        nodes = list(ast.walk(ast.parse(source)))
+    except SyntaxError:  # a cell with a magic, or a broken one: rather too many modules than one too few
+        return set(re.findall(r"\w+", source))
+    found: set[str] = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            found.update(*(name.name.split(".") for name in node.names if _is_in(package, name.name)))
+        elif isinstance(node, ast.ImportFrom) and (node.level or _is_in(package, node.module or "")):
+            found.update((node.module or "").split("."), (name.name for name in node.names))
+    return found
+
+
+def _is_in(package: str, module: str) -> bool:
+    return module.split(".")[0] == package
+
+
+def _named_files(values: Iterable[Any], folder: Path) -> Iterator[Path]:
+    """Yield the files that parameters name (a script of the user's own), as the notebook would find them."""
+    for value in values:
+        if isinstance(value, list):
+            yield from _named_files(value, folder)
+        elif isinstance(value, str) and "/" in value and value.strip("./") and os.path.exists(folder / value):
+            yield folder / value
+
+
+def _hash(parts: list[str]) -> str:
+    return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()

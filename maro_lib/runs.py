@@ -1,0 +1,151 @@
+"""A run's folder: where a notebook puts what it makes, and finds what the notebook before it made.
+
+`STAGES` says, here and nowhere else, which notebook reads and writes what. Every artefact lies at
+outputs/<run>/<name>, whatever folder the notebook was started in, so JupyterLab, papermill and nbval
+(each starts elsewhere) meet the same files. `finish` leaves outputs/<run>/<notebook>.json behind: the one
+proof that a notebook reached its end, since papermill marks every cell `completed` after a killed kernel too.
+
+Used by every notebook from 01 on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import re
+from pathlib import Path
+from typing import Any, NamedTuple
+
+ROOT = Path(__file__).resolve().parent.parent  # the checkout: the package is installed editable
+
+
+class Stage(NamedTuple):
+    reads: tuple[str, ...] = ()
+    writes: tuple[str, ...] = ()
+
+
+STAGES = {
+    "01_environment": Stage(),
+    "02_rollout": Stage(writes=("rollout",)),
+    "03_decomposition": Stage(reads=("rollout",), writes=("credit.parquet",)),
+    "04_balancing": Stage(reads=("rollout", "credit.parquet"), writes=("training.parquet", "training.json")),
+}
+
+
+class RunError(RuntimeError):
+    """A run can't go on; the message says what is wrong, where, and what to do."""
+
+
+class MissingInput(RunError):
+    """An artefact that a notebook needs has not been made; the message names the command that makes it."""
+
+
+def outputs_folder() -> Path:
+    """Return the folder of all runs: outputs/ of the checkout, or what MARO_OUTPUTS names."""
+    return Path(os.environ.get("MARO_OUTPUTS") or ROOT / "outputs").absolute()
+
+
+def run_folder(run: str) -> Path:
+    """Return the absolute folder of a run; it need not exist yet."""
+    if not re.fullmatch(r"\w[\w.-]*", run):
+        raise RunError(f"run: {run!r} can't name a folder; use letters, digits, `_`, `-` and `.`, not `.` first")
+    return outputs_folder() / run
+
+
+def shown(path: Path) -> str:
+    """Return a path below the outputs as it reads on every machine: outputs/<run>/<name>."""
+    return str(path.relative_to(outputs_folder().parent))
+
+
+def artefact(run: str, name: str) -> Path:
+    """Return where an artefact is to be written; its folder is made."""
+    maker(name)
+    path = run_folder(run) / name
+    make_folder(path.parent)
+    return path
+
+
+def needs(run: str, name: str) -> Path:
+    """Return where an artefact lies that an earlier notebook made, whole."""
+    path, notebook = run_folder(run) / name, maker(name)
+    if not path.exists():
+        raise MissingInput(f"{shown(path)} is missing; notebook {notebook} makes it: {_command(run, notebook)}")
+    if not finish_file(run, notebook).exists():
+        raise MissingInput(f"{shown(path)} is not whole: notebook {notebook} did not reach its last cell; "
+                           f"run it again: {_command(run, notebook)}")  # fmt: skip
+    return path
+
+
+def maker(name: str) -> str:
+    """Return the notebook that writes an artefact."""
+    for notebook, stage in STAGES.items():
+        if name in stage.writes:
+            return notebook
+    known = ", ".join(name for stage in STAGES.values() for name in stage.writes)
+    raise RunError(f"no notebook writes {name!r}; STAGES in maro_lib/runs.py has: {known}")
+
+
+def finish(run: str, notebook: str, headline: dict[str, Any]) -> None:
+    """Record that a notebook reached its last cell, with its headline numbers (NaN is written as null)."""
+    if notebook not in STAGES:
+        raise RunError(f"no stage is called {notebook!r}; STAGES in maro_lib/runs.py has: {', '.join(STAGES)}")
+    for name in STAGES[notebook].writes:
+        if not (path := run_folder(run) / name).exists():
+            raise RunError(f"{notebook} ends, but {shown(path)} was not written; write it before `finish`")
+    path = finish_file(run, notebook)
+    make_folder(path.parent)
+    record = {"notebook": notebook, "headline": {key: _plain(key, value) for key, value in headline.items()}}
+    write_atomic(path, json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def finish_file(run: str, notebook: str) -> Path:
+    """Return the file that only the last cell of a notebook writes."""
+    return run_folder(run) / f"{notebook}.json"
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(folder, error) from None
+
+
+def write_atomic(path: Path, data: bytes | str) -> None:
+    """Write a whole file or nothing: a reader, also after a crash, sees the old file or the new one."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(data.encode() if isinstance(data, str) else data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise _unwritable(path, error) from None
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+
+
+def _unwritable(path: Path, error: OSError) -> RunError:
+    return RunError(f"{path}: can't be written ({error.strerror}); nothing was left half-written. "
+                    "Free some space or make the folder writable, then run the same command again")  # fmt: skip
+
+
+def _command(run: str, notebook: str) -> str:
+    """Say how to make what is missing."""
+    if run == "notebook":  # the notebooks' own default: somebody works through them in JupyterLab
+        return f"run notebooks/{notebook}.ipynb first"
+    return f"make run ONLY={notebook[:2]} PARAMS=params/{run}.yaml (the file that says `run: {run}`)"
+
+
+def _plain(key: str, value: Any) -> str | int | float | bool | None:
+    """Turn one headline value into plain JSON; NumPy's scalars become Python's."""
+    value = value.item() if hasattr(value, "item") else value
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    raise RunError(f"headline {key!r}: a {type(value).__name__} is no number, text or truth value")

@@ -1,0 +1,287 @@
+"""The whole series from one parameter file: each notebook run by papermill, in order, into outputs/<run>/.
+
+This only arranges: what is computed stands in the notebooks, and `papermill NOTEBOOK OUT -f params/x.yaml`
+by hand makes the same artefacts. A stage that nothing has changed for is skipped, the first failing stage
+stops the series, and outputs/<run>/summary.json says after every stage what was run, on what, with what result.
+
+`make run` calls this; `make test` runs the same notebooks with nbval.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from maro_lib import fingerprints
+from maro_lib.fingerprints import Fingerprint
+from maro_lib.parameters import Parameter, ParameterError, declared, effective, load_params
+from maro_lib.runs import ROOT, STAGES, RunError, artefact, finish_file, make_folder, needs, run_folder, shown
+from maro_lib.summary import Record, Summary, read_summary, save, surroundings
+
+BEFORE = "before"  # where a stage's old artefacts go when it starts anew
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Where and why a notebook stopped."""
+
+    error: str
+    cell: int = 0  # its number in the executed notebook, `In [cell]`; 0 when no cell is to blame
+    source: str = ""
+
+    def __str__(self) -> str:
+        source = "".join(f"\n    | {line}" for line in self.source.splitlines())
+        return (f"cell In [{self.cell}]:{source}\n  " if self.cell else "") + self.error
+
+
+@dataclass(frozen=True)
+class Series:
+    """The notebooks of one run and what they are run with."""
+
+    run: str
+    notebooks: tuple[Path, ...]  # those chosen, in order
+    known: dict[str, Parameter]
+    params: dict[str, Any]  # as the parameter file gives them
+    params_file: Path
+
+    def given(self, notebook: Path) -> dict[str, Any]:
+        """Return what the parameter file sets of the names that this notebook declares."""
+        return {name: value for name, value in self.params.items() if notebook.stem in self.known[name].notebooks}
+
+    def fingerprint(self, notebook: Path) -> Fingerprint:
+        """Take a stage's fingerprint; a missing input is an error that says what makes it."""
+        everything = effective(self.params, self.known)
+        values = {k: v for k, v in everything.items() if notebook.stem in self.known[k].notebooks}
+        inputs = [needs(self.run, name) for name in STAGES[notebook.stem].reads]
+        return fingerprints.take(notebook, values, inputs)
+
+
+def run_series(params: str, only: str = "", start: str = "", fresh: bool = False, notebooks: str = "") -> int:
+    """Run a series and return the exit code: 0, 1 for an error, 130 when interrupted."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that a batch system's stop is a Ctrl-C too
+    try:
+        series = plan(Path(params), only, start, Path(notebooks or ROOT / "notebooks"))
+        with held(series.run):
+            run_stages(series, fresh)
+        return 0
+    except (ParameterError, RunError) as error:
+        print(f"\n{error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"\n{error.filename}: {error.strerror}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nInterrupted. What the finished stages made, and what the last one had saved, is kept; "
+              "the same command goes on from there.", file=sys.stderr)  # fmt: skip
+        return 130
+
+
+def plan(params: Path, only: str, start: str, folder: Path) -> Series:
+    """Check everything that can be checked before a notebook runs."""
+    notebooks = find_notebooks(folder.absolute())
+    known = declared(notebooks)
+    values = load_params(params, known)
+    chosen = choose(notebooks, only, start)
+    for path in chosen:
+        if "run" not in known or path.stem not in known["run"].notebooks:
+            raise RunError(f"{path}: its parameter cell does not declare `run`, the name of the run's folder")
+    return Series(effective(values, known)["run"], tuple(chosen), known, values, params)
+
+
+def find_notebooks(folder: Path) -> list[Path]:
+    """Return a folder's numbered notebooks in order."""
+    found = sorted(folder.glob("[0-9][0-9]_*.ipynb"))
+    if not found:
+        raise RunError(f"{folder}: holds no notebook named like 01_environment.ipynb")
+    for path in found:
+        if path.stem not in STAGES:
+            raise RunError(f"{path}: add {path.stem!r} to STAGES in maro_lib/runs.py, with what it reads and writes")
+    return found
+
+
+def choose(notebooks: list[Path], only: str, start: str) -> list[Path]:
+    """Return the notebooks that ONLY=02,03 and FROM=03 leave."""
+    by_number = {path.name[:2]: path for path in notebooks}
+    wanted = [n.strip().zfill(2) for n in only.split(",") if n.strip()]
+    first = start.strip().zfill(2) if start.strip() else ""
+    for number in [*wanted, *filter(None, [first])]:
+        if number not in by_number:
+            names = ", ".join(path.stem for path in notebooks)
+            raise RunError(f"there is no notebook {number!r} to run; there are: {names}")
+    chosen = [path for n, path in by_number.items() if (not wanted or n in wanted) and n >= first]
+    if not chosen:
+        raise RunError(f"ONLY={only} and FROM={start} leave nothing to run")
+    return chosen
+
+
+@contextlib.contextmanager
+def held(run: str) -> Iterator[None]:
+    """Keep a run's folder to this process; the system lets go of it, however the process ends."""
+    folder = run_folder(run)
+    make_folder(folder)
+    with open(folder / ".lock", "a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise RunError(f"{shown(folder)} is in use by {file.read().strip()}; wait until it ends, or stop it, "
+                           "or give this run another name (`run:` in its parameter file)") from None  # fmt: skip
+        file.truncate(0)
+        file.write(f"process {os.getpid()}, started {time.strftime('%Y-%m-%d %H:%M:%S')}\n")
+        file.flush()
+        yield
+
+
+def run_stages(series: Series, fresh: bool) -> None:
+    """Run or skip each stage in turn, until one fails."""
+    summary = open_summary(series)
+    for i, notebook in enumerate(series.notebooks, 1):
+        label = f"[{i}/{len(series.notebooks)}] {notebook.stem}"
+        fingerprint = series.fingerprint(notebook)
+        old = summary.stages.get(notebook.stem)
+        if not fresh and old and not (why := reasons(series.run, old, fingerprint)):
+            say(f"{label}: skipped, nothing has changed since it ran")
+            summary.stages[notebook.stem] = old.model_copy(update={"status": "skipped"})
+            save(summary)
+            continue
+        say(f"{label}: running" + (f" ({'; '.join(why)})" if old and not fresh else ""))
+        prepare(series.run, notebook.stem, keep=bool(old and not fresh and old.fingerprint.is_same_work(fingerprint)))
+        if failure := run_stage(series, notebook, summary, fingerprint):
+            where = shown(run_folder(series.run) / notebook.name)
+            raise RunError(f"{notebook.stem} failed in {where}: {failure}\n"
+                           "Open that notebook to see everything it printed.")  # fmt: skip
+        say(f"{label}: done in {summary.stages[notebook.stem].seconds:.1f} s")
+    say(report(series, summary))
+
+
+def open_summary(series: Series) -> Summary:
+    """Return the run's summary, with what this run is run with."""
+    summary, aside = read_summary(series.run)
+    if aside:
+        say(f"outputs/{series.run}/summary.json is damaged; kept as {shown(aside)}, and the stages run again")
+    everything = effective(series.params, series.known)
+    changed = {"params_file": series.params_file.name, "parameters": everything, **surroundings()}
+    return summary.model_copy(update=changed)
+
+
+def reasons(run: str, old: Record, new: Fingerprint) -> list[str]:
+    """Say why a stage has to run again; nothing when it has not."""
+    if old.status in ("running", "failed"):
+        return ["it did not end the last time"]
+    if parts := fingerprints.changes(old.fingerprint, new):
+        return [f"changed: {', '.join(parts)}"]
+    gone = [name for name, was in old.outputs.items() if output_digest(run, name) != was]
+    gone += [old.notebook] if not (run_folder(run) / old.notebook).exists() else []
+    if gone:
+        return [f"not as it left it: {', '.join(gone)}"]
+    return []
+
+
+def prepare(run: str, stage: str, keep: bool) -> None:
+    """Take away the proof that the stage ended and, unless it goes on from them, its old artefacts."""
+    finish_file(run, stage).unlink(missing_ok=True)
+    for name in () if keep else STAGES[stage].writes:
+        if (path := artefact(run, name)).exists():
+            target = run_folder(run) / BEFORE / name
+            make_folder(target.parent)
+            shutil.rmtree(target) if target.is_dir() else target.unlink(missing_ok=True)
+            path.rename(target)
+            say(f"      the old {shown(path)} is kept as {shown(target)}")
+
+
+def run_stage(series: Series, notebook: Path, summary: Summary, fingerprint: Fingerprint) -> Failure | None:
+    """Run one notebook and record how it went, also when it is interrupted."""
+    record = Record(status="running", fingerprint=fingerprint, notebook=notebook.name)
+    summary.stages[notebook.stem] = record
+    save(summary)
+    started, failure = time.monotonic(), Failure("interrupted")
+    try:
+        failure = execute(notebook, run_folder(series.run) / notebook.name, series.given(notebook), series.run)
+    finally:
+        record.seconds = round(time.monotonic() - started, 1)
+        record.status, record.error = ("failed", str(failure)) if failure else ("ran", "")
+        if not failure:
+            record.headline = read_headline(series.run, notebook.stem)
+            names = (*STAGES[notebook.stem].writes, f"{notebook.stem}.json")
+            record.outputs = {name: output_digest(series.run, name) for name in names}
+        save(summary)
+    return failure
+
+
+def execute(notebook: Path, target: Path, parameters: dict[str, Any], run: str) -> Failure | None:
+    """Let papermill run a notebook where JupyterLab and nbval run it: in its own folder."""
+    import papermill  # slow to import, and a series that skips every stage need not wait for it
+    from nbclient.exceptions import DeadKernelError
+
+    os.environ.setdefault("JUPYTER_PREFER_ENV_PATH", "1")  # this environment's kernel, not the user's other one
+    quiet = ["--IPKernelApp.log_level=CRITICAL"]  # a kernel that is stopped would complain about being stopped
+    options = {"kernel_name": "python3", "cwd": notebook.parent, "extra_arguments": quiet}
+    if watched := sys.stderr.isatty():  # then also a long cell's own bar, which the notebook writes to its stderr
+        options["stderr_file"] = sys.stderr
+    try:
+        papermill.execute_notebook(notebook, target, parameters, progress_bar=watched, **options)
+    except papermill.PapermillExecutionError as error:
+        return Failure(f"{error.ename}: {error.evalue}", error.exec_count or 0, error.source)
+    except Exception as error:  # a dead kernel, a time-out, a full disk: each has its own type somewhere below
+        hint = " (out of memory, most often)" if isinstance(error, DeadKernelError) else ""
+        return _blame_last_started(target, f"{type(error).__name__}: {error}{hint}")
+    if not finish_file(run, notebook.stem).exists():
+        return Failure(f"it ended without calling `finish(run, {notebook.stem!r}, headline)` for run {run!r}")
+    return None
+
+
+def _blame_last_started(target: Path, error: str) -> Failure:
+    """Find the cell that was running when the kernel went away; papermill calls all of them `completed`."""
+    import nbformat
+
+    try:
+        cells = [c for c in nbformat.read(target, as_version=4).cells if c.cell_type == "code"]
+    except (OSError, ValueError):
+        return Failure(error)
+    started = [i for i, c in enumerate(cells) if c.metadata.get("papermill", {}).get("start_time")]
+    return Failure(error, started[-1] + 1, cells[started[-1]].source) if started else Failure(error)
+
+
+def read_headline(run: str, stage: str) -> dict[str, Any]:
+    """Return the headline numbers that a stage's last cell wrote."""
+    return json.loads(finish_file(run, stage).read_text(encoding="utf-8"))["headline"]
+
+
+def output_digest(run: str, name: str) -> str:
+    """Hash what a run's file or folder holds; empty when it is not there."""
+    path = run_folder(run) / name
+    return fingerprints.digest(fingerprints.files_of(path), path.parent) if path.exists() else ""
+
+
+def say(text: str) -> None:
+    print(text, flush=True)  # at once, also into a log file
+
+
+def report(series: Series, summary: Summary) -> str:
+    """Return the headline numbers as a table, and where everything lies."""
+    rows = [("stage", "seconds", "headline", "")]
+    made = []
+    for stage in (path.stem for path in series.notebooks):
+        record = summary.stages[stage]
+        numbers = [(key, _short(value)) for key, value in record.headline.items()] or [("", "")]
+        seconds = f"{record.seconds:.1f}" + (" (earlier)" if record.status == "skipped" else "")
+        rows += [(stage, seconds, *numbers[0]), *(("", "", *n) for n in numbers[1:])]
+        made += [shown(run_folder(series.run) / name) for name in (record.notebook, *STAGES[stage].writes)]
+    widths = [max(len(row[i]) for row in rows) for i in range(4)]
+    lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+    made.append(shown(run_folder(series.run) / "summary.json"))
+    return "\n".join(["", *lines, "", "Made:", *(f"  {path}" for path in made)])
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else "n/a" if value is None else str(value)

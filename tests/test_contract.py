@@ -1,0 +1,259 @@
+"""One contract for every environment and every policy: a new one joins its list here and must keep every law."""
+
+import copy
+import random
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+from worlds import PLAIN, Says, advance, finish, requests, varied_scripts, world, worlds
+
+from maro_lib.environment import Environment, MurderMystery, Rules
+from maro_lib.policies import RANDOM, SKILLED, Fixed, Mixture, Policy, Reply, Scripted
+from maro_lib.scripts import Script
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An environment under contract: how to make one, for how many, and how many replies a game may take."""
+
+    name: str
+    make: Callable[[], Environment]
+    n_players: int
+    max_replies: int
+
+
+def mystery(name: str, script: Script, rules: Rules) -> Entry:
+    n, rounds = len(script.names), max(rules.rounds, len(script.stages))
+    n_ratings = {"round": 1, "turn": n, "never": 0}[rules.ratings]
+    prompts = n * (1 + rounds * (2 + n_ratings) + 1)  # intro; turn, answer and ratings per round; vote
+    return Entry(name, lambda: MurderMystery(script, rules), n, prompts * (1 + rules.corrections))
+
+
+ENVIRONMENTS = [
+    *(mystery(name, script, Rules(rounds=2)) for name, script in worlds().items()),
+    mystery("rated-each-turn", world(), Rules(rounds=1, ratings="turn", corrections=2)),
+    mystery("one-round-no-second-try", world(), Rules(rounds=1, ratings="never", corrections=0)),
+    *(mystery(name, script, Rules(rounds=1)) for name, script in varied_scripts().items()),
+]
+
+TONGUES = [
+    "ASK",
+    "Ann",
+    "SEARCH",
+    "barn",
+    "VOTE",
+    "询问",
+    "王明",
+    "：",
+    "\n",
+    "1",
+    "2",
+    "-1",
+    "{}",
+    "\u202e",
+    "\ud800",
+    "🙂",
+    '"',
+]
+
+
+def babble(request):
+    rng = request.rng("babble", request.t)
+    return "".join(rng.choice([chr(rng.randrange(0x110000)), *TONGUES]) for _ in range(rng.randrange(40)))
+
+
+RUBBISH = [
+    Says("empty", lambda _: ""),
+    Says("babble", babble),
+    Says("endless", lambda _: "word " * 500),
+    Says("endless lines", lambda _: "\n\"ASK\" : \n" * 200),
+    Says("votes always", lambda r: r.brief.book.voted.format(name=r.brief.names[0])),
+    Says("rates always", lambda r: " ".join(r.brief.book.rating.format(name=n, s=1, b=1) for n in r.brief.names)),
+    Says("asks always", lambda r: r.brief.book.ask.format(name=r.brief.names[-1], text="Why?")),
+    Says("parrot", lambda r: r.view[-1].content),
+]  # fmt: skip
+SENSIBLE = [RANDOM, SKILLED, Mixture(), Scripted(0.5, 0.5), PLAIN]
+POLICIES = [*SENSIBLE, *RUBBISH, Fixed({(p, t): "x" for p in range(20) for t in range(1, 1000)})]
+
+every_environment = pytest.mark.parametrize("entry", ENVIRONMENTS, ids=lambda e: e.name)
+every_policy = pytest.mark.parametrize("policy", POLICIES, ids=lambda p: p.name)
+
+
+def start(entry, seed=0):
+    env = entry.make()
+    env.reset(entry.n_players, seed)
+    return env
+
+
+def views(env, entry):
+    return [list(env.private_view(i)) for i in range(entry.n_players)]
+
+
+def whole(env, entry):
+    """A finished game, as far as the protocol shows it."""
+    return views(env, entry), [list(env.events(i)) for i in range(entry.n_players)], env.close()
+
+
+def tells_a_side(info):
+    return any(word in repr(info).casefold() for word in ("faction", "culprit", "civilian", "role", "guilty"))
+
+
+# --- environments ------------------------------------------------------------------------------------
+
+
+@every_environment
+def test_it_keeps_the_protocol(entry):
+    assert isinstance(entry.make(), Environment)
+
+
+@every_environment
+def test_it_awaits_somebody_after_reset_and_refuses_anybody_else(entry):
+    env = start(entry)
+    pending = env.pending_players()
+    assert pending
+    assert set(pending) <= set(range(entry.n_players))
+    assert env.get_observation() == (pending[0], env.private_view(pending[0]))
+    for i in pending:
+        assert env.get_observation(i) == (i, env.private_view(i))
+        assert env.private_view(i)[0].role == "system"
+        assert env.private_view(i)[-1].role == "user"
+        assert env.prompt(i).phase
+    for i in set(range(-1, entry.n_players + 1)) - set(pending):
+        with pytest.raises(ValueError, match="not awaited"):
+            env.step("Hello.", i)
+
+
+@every_environment
+def test_it_refuses_a_wrong_number_of_players(entry):
+    with pytest.raises(ValueError, match=f"{entry.n_players} players are needed"):
+        entry.make().reset(entry.n_players + 1, 0)
+
+
+@every_environment
+def test_it_needs_a_reset_first(entry):
+    with pytest.raises(RuntimeError, match="reset"):
+        entry.make().pending_players()
+
+
+@every_environment
+@pytest.mark.parametrize("policy", [PLAIN, RUBBISH[1]], ids=lambda p: p.name)
+def test_rewards_and_sides_come_only_at_the_end(entry, policy):
+    env, taken = start(entry), Counter()
+    while env.pending_players():
+        with pytest.raises(RuntimeError, match="not over"):
+            env.close()
+        for r in requests(env, taken):
+            taken[r.player] += 1
+            done, info = env.step(policy.act([r])[0].text, r.player)
+            assert done == (not env.pending_players())
+            assert isinstance(info["legal"], bool)
+            assert not tells_a_side(info)
+            assert not tells_a_side(r.prompt)
+    rewards, info = env.close()
+    assert sorted(rewards) == sorted(info) == list(range(entry.n_players))
+    assert set(rewards.values()) <= {-1, 1}
+    assert all(info[i]["faction"] for i in info)
+    assert [rewards[i] for i in info] == [2 * info[i]["success"] - 1 for i in info]
+    assert env.close() == (rewards, info), "closing twice tells the same"
+    with pytest.raises(RuntimeError, match="over"):
+        env.step("more")
+
+
+@every_environment
+@every_policy
+def test_every_game_ends_and_every_view_only_grows(entry, policy):
+    env, taken = start(entry), Counter()
+    before = views(env, entry)
+    while env.pending_players():
+        advance(env, policy, taken)
+        assert sum(taken.values()) <= entry.max_replies
+        now = views(env, entry)
+        assert all(n[: len(b)] == b for n, b in zip(now, before, strict=True))
+        before = now
+    for view in before:
+        assert [m.role for m in view] == ["system", *["user", "assistant"] * (len(view) // 2)]
+    assert sum(m.role == "assistant" for view in before for m in view) == sum(taken.values())
+    env.close()
+
+
+@every_environment
+def test_same_seed_and_replies_same_game(entry):
+    games = [whole(finish(start(entry, seed=5), Mixture(), 5), entry) for _ in range(2)]
+    assert games[0] == games[1]
+
+
+@every_environment
+def test_a_second_reset_begins_afresh(entry):
+    env = start(entry, seed=1)
+    finish(env, RANDOM, 1)
+    env.reset(entry.n_players, 2)
+    assert whole(finish(env, RANDOM, 2), entry) == whole(finish(start(entry, seed=2), RANDOM, 2), entry)
+
+
+@every_environment
+def test_two_games_at_once_do_not_touch_each_other(entry):
+    left, right, taken = start(entry, 1), start(entry, 2), (Counter(), Counter())
+    while left.pending_players() or right.pending_players():
+        if left.pending_players():
+            advance(left, RANDOM, taken[0], 1)
+        if right.pending_players():
+            advance(right, RANDOM, taken[1], 2)
+    assert whole(left, entry) == whole(finish(start(entry, 1), RANDOM, 1), entry)
+    assert whole(right, entry) == whole(finish(start(entry, 2), RANDOM, 2), entry)
+
+
+@every_environment
+def test_the_order_of_those_awaited_together_does_not_matter(entry):
+    games = []
+    for order in range(3):
+        env, taken, rng = start(entry), Counter(), random.Random(order)
+        while env.pending_players():
+            request = rng.choice(requests(env, taken))
+            taken[request.player] += 1
+            env.step(Mixture().act([request])[0].text, request.player)
+        games.append(whole(env, entry))
+    assert games[1:] == games[:1] * 2
+
+
+@every_environment
+@pytest.mark.parametrize("n_before", [0, 5, 13])
+def test_a_snapshot_is_kept_and_can_be_restored_twice(entry, n_before):
+    env, taken = start(entry), Counter()
+    for _ in range(n_before):
+        if env.pending_players():
+            advance(env, Mixture(), taken)
+    snapshot, then, seen = env.snapshot(), taken.copy(), copy.deepcopy(views(env, entry))
+    finish(env, RANDOM, 9, taken.copy())
+    ends = []
+    for _ in range(2):
+        env.restore(snapshot)
+        assert views(env, entry) == seen
+        ends.append(whole(finish(env, Mixture(), 0, then.copy()), entry))
+    undisturbed = whole(finish(start(entry), Mixture()), entry)
+    assert ends == [undisturbed, undisturbed]
+
+
+# --- policies ----------------------------------------------------------------------------------------
+
+
+@every_policy
+def test_a_policy_keeps_the_protocol(policy):
+    assert isinstance(policy, Policy)
+    assert policy.name
+    assert policy.act([]) == []
+
+
+@every_policy
+def test_a_policy_gives_one_reply_to_each_request_from_the_request_alone(policy):
+    env, taken = start(ENVIRONMENTS[0]), Counter()
+    wanted = []
+    for _ in range(12):
+        wanted += copy.deepcopy(requests(env, taken))
+        advance(env, RANDOM, taken)
+    replies = policy.act(wanted)
+    assert len(replies) == len(wanted)
+    assert all(isinstance(r, Reply) and isinstance(r.text, str) for r in replies)
+    assert policy.act(wanted[::-1]) == replies[::-1]
+    assert [policy.act([r])[0] for r in wanted] == replies

@@ -1,0 +1,95 @@
+"""What a figure draws are the numbers that it was given, and it stays small."""
+
+import io
+
+import matplotlib
+import pandas as pd
+import pytest
+
+matplotlib.use("Agg")
+
+from matplotlib import pyplot as plt
+
+from maro_lib.figures import finding, plot_agreement, plot_mass, plot_win_rates
+from maro_lib.statistics import Mean, Rate
+
+RATES = {
+    "random": Rate(0.2, 0.1, 0.3, 1000),
+    "skilled": Rate(0.9, 0.85, 0.95, 40),
+    "nobody": Rate(*[float("nan")] * 3, 0),
+}
+RULES = {
+    "uniform": Mean(0.1, -0.1, 0.3, 60),
+    "belief_shift": Mean(0.4, 0.3, 0.5, 60),
+    "one": Mean(0.2, *[float("nan")] * 2, 1),
+}
+MASSES = pd.DataFrame({
+    "faction": ["civilian", "civilian", "culprit", "culprit"] * 2, "outcome": ["won", "lost"] * 4,
+    "when": ["before"] * 4 + ["min"] * 4, "mass": [60.0, 20.0, 5.0, 15.0, 1.0, 1.0, 1.0, 1.0],
+})  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _closed():
+    yield
+    plt.close("all")
+
+
+def drawn(ax):
+    """Return the dots of an axes, and the ends of its intervals."""
+    dots = next(line for line in ax.lines if line.get_marker() == "o")
+    return list(dots.get_xdata()), [path.vertices[:, 0].tolist() for path in ax.collections[0].get_paths()]
+
+
+def test_win_rates_are_drawn_in_percent_with_interval_and_n():
+    ax = plot_win_rates(RATES, "Skill wins").axes[0]
+    dots, intervals = drawn(ax)
+    assert dots[:2] == pytest.approx([20, 90])
+    assert intervals[0] == pytest.approx([10, 30])
+    assert intervals[1] == pytest.approx([85, 95])
+    assert [t.get_text() for t in ax.texts] == ["n = 1,000", "n = 40", "n = 0"]
+    assert [t.get_text() for t in ax.get_yticklabels()] == list(RATES)
+    assert ax.get_title(loc="left") == "Skill wins"
+
+
+def test_the_best_rule_stands_on_top():
+    ax = plot_agreement(RULES, "belief_shift agrees best").axes[0]
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["belief_shift", "one", "uniform"]
+    assert drawn(ax)[0] == [0.4, 0.2, 0.1]
+    assert ax.yaxis_inverted()
+    assert 0 in [line.get_xdata()[0] for line in ax.lines]
+
+
+def test_mass_is_drawn_as_shares_of_its_panel():
+    fig = plot_mass(MASSES, "Balance")
+    heights = [[round(bar.get_height(), 6) for bar in ax.patches] for ax in fig.axes]
+    assert heights == [[60, 5, 20, 15], [25, 25, 25, 25]]  # won: civilian, culprit; lost: civilian, culprit
+    assert [ax.get_title() for ax in fig.axes] == ["before", "min"]
+
+
+def test_no_mass_at_all_is_drawn_as_nothing():
+    fig = plot_mass(MASSES.assign(mass=0.0), "Nothing")
+    assert {bar.get_height() for ax in fig.axes for bar in ax.patches} == {0}
+
+
+def test_a_dollar_in_a_label_is_no_formula():
+    rates = {"$_{$": RATES["random"]}
+    for fig in (plot_win_rates(rates, "a $_{$ b"), plot_agreement(rates, "$_{$"), plot_mass(MASSES, "$_{$")):
+        fig.canvas.draw()
+
+
+def test_a_picture_stays_small():
+    for fig in (plot_win_rates(RATES, "t"), plot_agreement(RULES, "t"), plot_mass(MASSES, "t")):
+        fig.savefig(file := io.BytesIO(), bbox_inches="tight")
+        assert len(file.getvalue()) < 60_000
+
+
+def test_the_style_ends_with_the_figure():
+    plot_win_rates(RATES, "t")
+    plot_mass(MASSES, "t")
+    assert plt.rcParams["axes.grid"] is False
+
+
+def test_a_finding_labels_both_axes():
+    ax = finding(plt.figure().subplots(), "More is more", xlabel="games", ylabel="wins")
+    assert (ax.get_title(loc="left"), ax.get_xlabel(), ax.get_ylabel()) == ("More is more", "games", "wins")

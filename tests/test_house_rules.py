@@ -1,0 +1,335 @@
+"""The house rules, which no tool checks: for notebooks, parameter files, the README's tree, and the code."""
+
+import ast
+import contextlib
+import copy
+import json
+import os
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from papermill.inspection import inspect_notebook
+
+from maro_lib.parameters import ParameterError, declared, load_params, read_parameters
+from maro_lib.runs import ROOT, STAGES
+
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+PARAMS = sorted((ROOT / "params").rglob("*.yaml"))
+GOOD = Path(__file__).parent / "fixtures" / "notebooks" / "good" / "02_rollout.ipynb"
+MADE = re.compile(r"\..*cache|\.(venv|git|hypothesis|ipynb_checkpoints)|outputs|build|__pycache__|.*egg-info")
+
+
+# --- rules for a notebook: each yields what is wrong -------------------------------------------------
+
+
+def code(notebook: dict) -> list[dict]:
+    return [c for c in notebook["cells"] if c["cell_type"] == "code"]
+
+
+def source(cell: dict) -> str:
+    return "".join(cell["source"])
+
+
+def tags(cell: dict) -> list[str]:
+    return cell["metadata"].get("tags", [])
+
+
+def tree(cell: dict) -> Iterator[ast.AST]:
+    """Walk a cell's syntax; a cell with a magic has none, and another rule for it."""
+    try:
+        return ast.walk(ast.parse(source(cell)))
+    except SyntaxError:
+        return iter(())
+
+
+def executed_in_order(notebook: dict) -> Iterator[str]:
+    counts = [c["execution_count"] for c in code(notebook)]
+    if counts != list(range(1, len(counts) + 1)):  # nbval compares nothing for a cell without a count
+        yield f"executed as {counts}, not 1..{len(counts)}; run `make refresh`"
+
+
+def no_errors(notebook: dict) -> Iterator[str]:
+    for cell in code(notebook):
+        for output in cell["outputs"]:
+            if output["output_type"] == "error":
+                yield f"In [{cell['execution_count']}] holds the error {output['ename']}"
+
+
+def no_warnings(notebook: dict) -> Iterator[str]:
+    for cell in code(notebook):
+        if not is_ignored(cell) and any(output.get("name") == "stderr" for output in cell["outputs"]):
+            yield f"In [{cell['execution_count']}] wrote to stderr (a bar or a warning), which no second run repeats"
+
+
+def one_parameter_cell(notebook: dict) -> Iterator[str]:
+    if (n := sum("parameters" in tags(c) for c in notebook["cells"])) != 1:
+        yield f"{n} cells are tagged `parameters`"
+
+
+def short_cells(notebook: dict) -> Iterator[str]:
+    for cell in code(notebook):
+        if (n := len(source(cell).splitlines())) > 30:
+            yield f"In [{cell['execution_count']}] has {n} lines (at most 30; more belongs into the library)"
+
+
+def short_functions(notebook: dict) -> Iterator[str]:
+    for cell in code(notebook):
+        for node in tree(cell):
+            if isinstance(node, ast.FunctionDef) and (n := node.end_lineno - node.lineno + 1) > 10:
+                yield f"{node.name} has {n} lines (at most 10; more belongs into the library)"
+
+
+def nothing_set_up_by_hand(notebook: dict) -> Iterator[str]:
+    for cell in code(notebook):
+        if found := re.search(r"sys\.path|[%!]\s*pip|os\.chdir|%cd", source(cell)):
+            yield f"In [{cell['execution_count']}] has {found[0]!r}; the package is installed, paths come from runs"
+
+
+def is_ignored(cell: dict) -> bool:
+    marks = {"nbval-ignore-output", "nbval-skip", "nbval-raises-exception", "raises-exception"}
+    return bool(marks & set(tags(cell)) or re.search(r"#\s*NBVAL_", source(cell)))
+
+
+def most_cells_compared(notebook: dict) -> Iterator[str]:
+    ignored = [c for c in code(notebook) if is_ignored(c)]
+    if len(ignored) * 4 > len(code(notebook)):
+        yield f"{len(ignored)} of {len(code(notebook))} code cells are not compared (at most a quarter)"
+
+
+def nothing_raises_on_purpose(notebook: dict) -> Iterator[str]:
+    if any("raises-exception" in tags(c) or "NBVAL_RAISES" in source(c) for c in code(notebook)):
+        yield "a cell is marked as raising: nbval lets it pass, but papermill stops there"
+
+
+def title_and_question(notebook: dict) -> Iterator[str]:
+    first = notebook["cells"][0]
+    if first["cell_type"] != "markdown" or not source(first).startswith("# "):
+        yield "the first cell has no title (`# ...`)"
+    elif not re.search(r"\?[*_]*\s*$", source(first), re.MULTILINE):
+        yield "the first cell has no question: a line that ends in `?`"
+
+
+def ends_with_finish(notebook: dict) -> Iterator[str]:
+    calls = (n.func for n in tree(code(notebook)[-1]) if isinstance(n, ast.Call))
+    if "finish" not in {getattr(f, "id", getattr(f, "attr", "")) for f in calls}:
+        yield "the last code cell does not call `finish(run, notebook, headline)`"
+
+
+RULES = (executed_in_order, no_errors, no_warnings, one_parameter_cell, short_cells, short_functions,
+         nothing_set_up_by_hand, most_cells_compared, nothing_raises_on_purpose, title_and_question,
+         ends_with_finish)  # fmt: skip
+
+
+def test_the_series_has_notebooks():
+    assert [path.stem for path in NOTEBOOKS] == list(STAGES)
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+def test_every_notebook_keeps_the_rule(rule):
+    broken = [f"{path.name}: {what}" for path in [*NOTEBOOKS, GOOD] for what in rule(json.loads(path.read_text()))]
+    assert not broken, "\n".join(broken)
+
+
+# --- every rule is broken once -----------------------------------------------------------------------
+
+
+def add(text: str, **metadata) -> Callable[[dict], None]:
+    """Return what puts one more code cell before the last one."""
+
+    def change(notebook: dict) -> None:
+        n = len(code(notebook))
+        cell = {"cell_type": "code", "execution_count": n, "metadata": metadata, "source": text, "outputs": []}
+        notebook["cells"][-1]["execution_count"] = n + 1
+        notebook["cells"].insert(-1, cell)
+
+    return change
+
+
+def put(output: dict) -> Callable[[dict], None]:
+    return lambda notebook: code(notebook)[2]["outputs"].append(output)
+
+
+def retitle(text: str) -> Callable[[dict], None]:
+    return lambda notebook: notebook["cells"][0].update(source=text)
+
+
+def uncount(notebook: dict) -> None:
+    code(notebook)[1]["execution_count"] = None
+
+
+BREAKS = [
+    (executed_in_order, uncount),
+    (executed_in_order, lambda notebook: notebook["cells"].reverse()),
+    (no_errors, put({"output_type": "error", "ename": "ValueError", "evalue": "", "traceback": []})),
+    (no_warnings, put({"output_type": "stream", "name": "stderr", "text": "UserWarning"})),
+    (one_parameter_cell, add("a = 1", tags=["parameters"])),
+    (one_parameter_cell, lambda notebook: code(notebook)[0]["metadata"].clear()),
+    (short_cells, add("x = 1\n" * 31)),
+    (short_functions, add("def f():\n" + "    x = 1\n" * 10)),
+    (nothing_set_up_by_hand, add("import sys\nsys.path.append('..')")),
+    (nothing_set_up_by_hand, add("%pip install x")),
+    (nothing_set_up_by_hand, add("import os\nos.chdir('..')")),
+    (most_cells_compared, lambda notebook: [add("x", tags=["nbval-ignore-output"])(notebook) for _ in range(2)]),
+    (most_cells_compared, lambda notebook: [add("# NBVAL_IGNORE_OUTPUT\nx")(notebook) for _ in range(2)]),
+    (nothing_raises_on_purpose, add("1 / 0", tags=["raises-exception"])),
+    (title_and_question, retitle("# Title\n\nA statement.")),
+    (title_and_question, retitle("A question without a title?")),
+    (ends_with_finish, lambda notebook: notebook["cells"].pop()),
+]
+
+
+@pytest.mark.parametrize(("rule", "break_it"), BREAKS, ids=[f"{r.__name__}-{i}" for i, (r, _) in enumerate(BREAKS)])
+def test_rule_sees_its_own_break(rule, break_it):
+    notebook = json.loads(GOOD.read_text())
+    broken = copy.deepcopy(notebook)
+    break_it(broken)
+    assert not list(rule(notebook))
+    assert len(list(rule(broken))) == 1
+
+
+def test_every_rule_is_broken_once():
+    assert {rule for rule, _ in BREAKS} == set(RULES)
+
+
+# --- parameters ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", [*NOTEBOOKS, GOOD], ids=lambda path: path.stem)
+def test_papermill_sees_every_declared_parameter(path):
+    assert list(inspect_notebook(path)) == list(read_parameters(path))  # it misses `str | None`, or `=` in a comment
+
+
+def test_every_notebook_runs_by_default_in_the_folder_notebook():
+    run = declared(NOTEBOOKS)["run"]
+    assert run.notebooks == tuple(path.stem for path in NOTEBOOKS)
+    assert run.default == "notebook"
+
+
+@pytest.mark.parametrize("path", PARAMS, ids=lambda path: path.stem)
+def test_every_parameter_file_sets_declared_names_with_their_type(path):
+    params = load_params(path, declared(NOTEBOOKS))
+    assert params["run"] == path.stem, "a file's run is named after it, so that two files never share a folder"
+
+
+def test_parameter_file_with_a_typo_is_refused(tmp_path):
+    (tmp_path / "x.yaml").write_text("run: x\nn_gmaes: 3\n")
+    with pytest.raises(ParameterError, match="unknown name `n_gmaes`"):
+        load_params(tmp_path / "x.yaml", declared([GOOD]))
+
+
+# --- the README's tree -----------------------------------------------------------------------------
+
+
+def listed(readme: str) -> set[str]:
+    """Read the paths of the fenced tree after `<!-- tree -->`: one a line, folders end in `/`."""
+    block = re.search(r"<!-- tree -->\s*```\w*\n(.*?)```", readme, re.DOTALL)
+    assert block, "README.md: no fenced block after a line <!-- tree -->"
+    paths, above = set(), []
+    for line in filter(str.strip, block[1].splitlines()):
+        bare = line.lstrip(" │├└─\t")
+        depth, name = len(line) - len(bare), bare.split()[0]
+        above = [(d, n) for d, n in above if d < depth]
+        if name in (".", "./"):
+            continue
+        paths.add("/".join([*(n for _, n in above), name.rstrip("/")]))
+        above += [(depth, name.rstrip("/"))] if name.endswith("/") else []
+    return paths
+
+
+def to_be_listed(root: Path) -> set[str]:
+    """Every file of the top level, notebooks/, maro_lib/*.py, params/ and tests/*.py, except hidden ones."""
+    files = [*root.glob("*"), *root.glob("notebooks/*.ipynb"), *root.glob("maro_lib/*.py"),
+             *root.glob("params/**/*.yaml"), *root.glob("tests/*.py")]  # fmt: skip
+    return {str(p.relative_to(root)) for p in files if p.is_file() and not p.name.startswith(".")}
+
+
+def differences(readme: str, root: Path) -> list[str]:
+    paths = listed(readme)
+    gone = [
+        f"{path} is in README.md's tree, but does not exist" for path in sorted(paths) if not (root / path).exists()
+    ]
+    return gone + [f"{path} is not in README.md's tree" for path in sorted(to_be_listed(root) - paths)]
+
+
+def test_readme_tree_equals_the_folder():
+    broken = differences((ROOT / "README.md").read_text(), ROOT)
+    assert not broken, "\n".join(broken)
+
+
+@pytest.mark.parametrize(
+    "drawn",
+    ["README.md      this page\nmaro_lib/      the library\n  scripts.py   a mystery",
+     ".\n├── README.md      this page\n└── maro_lib/\n    └── scripts.py   a mystery"],
+)  # fmt: skip
+def test_tree_is_read_however_it_is_drawn(drawn, tmp_path):
+    readme = f"# x\n<!-- tree -->\n\n```text\n{drawn}\n```\n"
+    assert listed(readme) == {"README.md", "maro_lib", "maro_lib/scripts.py"}
+    (tmp_path / "maro_lib").mkdir()
+    (tmp_path / "maro_lib" / "solver.py").write_text("")
+    (tmp_path / "README.md").write_text(readme)
+    assert differences(readme, tmp_path) == [
+        "maro_lib/scripts.py is in README.md's tree, but does not exist",
+        "maro_lib/solver.py is not in README.md's tree",
+    ]
+
+
+# --- what no file may hold -------------------------------------------------------------------------
+
+# Written so that the patterns do not find themselves.
+FORBIDDEN = {
+    "a package registry's host": re.compile(r"\b(?:pypi[.]org|python[h]osted[.]org|download[.]pytorch[.]org)"),
+    "an absolute path of somebody's machine": re.compile(r"(?<![\w.~])/(?:[h]ome|[U]sers|[r]oot|[w]ork)/[\w.-]"),
+}
+
+
+def text_files() -> Iterator[tuple[Path, str]]:
+    for folder, folders, files in os.walk(ROOT):
+        folders[:] = [name for name in folders if not MADE.fullmatch(name)]  # not walked into: .venv is large
+        for path in (Path(folder, name) for name in files):
+            with contextlib.suppress(UnicodeDecodeError):  # weights, pictures
+                yield path, path.read_text(encoding="utf-8")
+
+
+def test_no_file_names_a_registry_or_a_machine():
+    broken = [
+        f"{path.relative_to(ROOT)}: {what}: {found[0]!r}"
+        for path, text in text_files()
+        for what, pattern in FORBIDDEN.items()
+        if (found := pattern.search(text))
+    ]
+    assert not broken, "\n".join(broken)
+
+
+@pytest.mark.parametrize("text", ["see /" + "home/me/x", "https://pypi" + ".org/simple", '"/' + 'root/.cache"'])
+def test_forbidden_text_is_seen(text):
+    assert any(pattern.search(text) for pattern in FORBIDDEN.values())
+
+
+def unsafe(program: str) -> list[str]:
+    """Find what would run somebody else's code on reading a file."""
+    found = []
+    for node in ast.walk(ast.parse(program)):
+        names = [getattr(node, field, None) for field in ("id", "attr", "module", "name")]
+        found += [name for name in names if isinstance(name, str) and re.search("pickle|^dill$|^joblib$", name)]
+        if isinstance(node, ast.keyword) and node.arg == "trust_remote_code":
+            found += ["trust_remote_code"] if getattr(node.value, "value", True) is not False else []
+    return found
+
+
+def test_no_code_unpickles_or_trusts_remote_code():
+    programs = [(path, path.read_text()) for path in sorted((ROOT / "maro_lib").rglob("*.py"))]
+    programs += [(p, source(c)) for p in NOTEBOOKS for c in code(json.loads(p.read_text())) if any(tree(c))]
+    broken = [f"{path.relative_to(ROOT)}: {what}" for path, program in programs for what in unsafe(program)]
+    assert not broken, "\n".join(broken)
+
+
+@pytest.mark.parametrize(
+    "program",
+    ["import pickle", "from pickle import loads", "import cloudpickle as p", "pd.read_pickle('x')",
+     "load(x, trust_remote_code=True)", "load(x, trust_remote_code=flag)"],
+)  # fmt: skip
+def test_unsafe_code_is_seen(program):
+    assert unsafe(program)
+    assert not unsafe("load(x, trust_remote_code=False)")

@@ -1,0 +1,137 @@
+"""Parameter cells declare, parameter files set; every mistake is named with its place."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from maro_lib.parameters import Parameter, ParameterError, declared, effective, load_params, read_parameters
+
+FIXTURES = Path(__file__).parent / "fixtures" / "notebooks"
+GOOD = sorted((FIXTURES / "good").glob("*.ipynb"))
+KNOWN = {
+    "run": Parameter("str", "notebook", ("02",)),
+    "train_epochs": Parameter("int", 3, ("05",)),
+    "lr": Parameter("float", 1e-4, ("05",)),
+    "is_strict": Parameter("bool", True, ("06",)),
+    "rules": Parameter("list[str]", ["uniform"], ("03",)),
+    "rates": Parameter("list[float]", [0.1], ("03",)),
+    "camp_weights": Parameter("dict[str, float]", {}, ("04",)),
+}
+
+
+def load(tmp_path, text: str) -> dict:
+    (tmp_path / "x.yaml").write_text(text)
+    return load_params(tmp_path / "x.yaml", KNOWN)
+
+
+def notebook_with(tmp_path, *sources: str, name: str = "02_rollout") -> Path:
+    cell = {"cell_type": "code", "metadata": {"tags": ["parameters"]}}
+    path = tmp_path / f"{name}.ipynb"
+    path.write_text(json.dumps({"cells": [{**cell, "source": source} for source in sources]}))
+    return path
+
+
+def test_declared_names_have_type_default_notebooks_and_help():
+    known = declared(GOOD)
+    every = ("02_rollout", "03_decomposition", "04_balancing")
+    assert known["run"] == Parameter("str", "notebook", every, "names the folder of what this makes")
+    assert known["n_games"] == Parameter("int", 4, ("02_rollout",), "how many games")
+    assert known["keep"].type == "list[str]"
+
+
+def test_type_of_a_literal_without_annotation_is_its_own(tmp_path):
+    path = notebook_with(tmp_path, 'a = 1\nb = 0.5\nc = [1, 2]\nd = {"x": 1.0}\ne = True\nf = -1')
+    kinds = [p.type for p in read_parameters(path).values()]
+    assert kinds == ["int", "float", "list[int]", "dict[str, float]", "bool", "int"]
+
+
+def test_derived_parameter_is_refused():
+    with pytest.raises(ParameterError, match="line 3: `n_actions` is not a literal"):
+        declared((FIXTURES / "derived_parameter").glob("*.ipynb"))
+
+
+def test_notebooks_that_disagree_are_both_named():
+    with pytest.raises(ParameterError, match="`n_games` is int = 5 in 03_decomposition, but int = 4 in 02_rollout"):
+        declared(sorted((FIXTURES / "disagreeing").glob("*.ipynb")))
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("import os\nrun = 'x'", "line 1: holds something other than `name = literal`"),
+        ("a: int = 'x'\nb = 1", "`a` is declared int, but its default is 'x'"),
+        ("a: int = True\nb = 1", "`a` is declared int, but its default is True"),
+        ("a: str | None = 'x'\nb = 1", r"`a` is of type str \| None"),  # papermill does not see such a parameter
+        ("a = None", "`a` is of type NoneType"),
+        ("a = []", "`a` is of type list; annotate it"),
+        ("a = (", "is not Python"),
+        ('run: str = "x"', "magic %run"),
+    ],
+)
+def test_cell_that_declares_nothing_clear_is_refused(tmp_path, source, message):
+    with pytest.raises(ParameterError, match=message):
+        read_parameters(notebook_with(tmp_path, source))
+
+
+@pytest.mark.parametrize("sources", [(), ("a = 1", "b = 2")])
+def test_exactly_one_cell_declares(tmp_path, sources):
+    with pytest.raises(ParameterError, match=f"{len(sources)} cells are tagged `parameters`"):
+        read_parameters(notebook_with(tmp_path, *sources))
+
+
+def test_good_file_is_read_as_it_stands(tmp_path):
+    text = "run: x\nlr: 1\nrules: [a, b]\ncamp_weights: {culprit: 1, civilian: 0.5}\nis_strict: no\n"
+    assert load(tmp_path, text) == {"run": "x", "lr": 1, "rules": ["a", "b"], "is_strict": False,
+                                    "camp_weights": {"culprit": 1, "civilian": 0.5}}  # fmt: skip
+
+
+def test_what_is_not_set_has_its_default():
+    assert effective({"lr": 0.5}, KNOWN)["lr"] == 0.5
+    assert effective({"lr": 0.5}, KNOWN)["train_epochs"] == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("trian_epochs: 3", r"x.yaml:1: unknown name `trian_epochs`; did you mean 'train_epochs'\?"),
+        ("zzz: 3", "unknown name `zzz`; known: camp_weights, is_strict, lr"),
+        ("lr: 1e-4", r"`lr` must be float, got '1e-4' \(str\); YAML reads this as text, write 1.0e-4"),
+        ("lr: 2.5e4", r"write 2.5e\+4"),
+        ("rates: [0.1, 3e-2]", "write 3.0e-2"),
+        ("train_epochs: 1e1", "write 10$"),
+        ("train_epochs: true", r"`train_epochs` must be int, got True \(bool\)"),
+        ("train_epochs: 2.0", r"must be int, got 2.0 \(float\)"),
+        ("is_strict: 1", "`is_strict` must be bool, got 1"),
+        ("run: 007", r"`run` must be str, got 7 \(int\); put it in quotes"),
+        ("run: 2026-01-31", "put it in quotes"),
+        ("run:", "nothing is given after the colon"),
+        ("rules: [a, 3]", r"`rules` must be list\[str\]"),
+        ("rules: a", r"`rules` must be list\[str\], got 'a'"),
+        ("camp_weights: {culprit: x}", r"`camp_weights` must be dict\[str, float\]"),
+        ("lr: 0.1\nlr: 0.2", r"x.yaml:2: `lr` is given twice \(first in line 1\)"),
+        ("camp_weights: {a: 1, a: 2}", "key 'a' is given twice"),
+        ("1: 2", "a name must be text, got 1"),
+        ("[a]: 2", "a name must be text"),
+        ("", "must hold lines `name: value`"),
+        ("# nothing\n", "must hold lines `name: value`"),
+        ("- run", "must hold lines `name: value`"),
+        ("run: [", "is not YAML"),
+    ],
+)
+def test_mistake_in_a_file_is_named_with_its_place(tmp_path, text, message):
+    with pytest.raises(ParameterError, match=message):
+        load(tmp_path, text)
+
+
+def test_every_mistake_is_listed_at_once(tmp_path):
+    with pytest.raises(ParameterError) as error:
+        load(tmp_path, "trian_epochs: 3\nlr: 1e-4\nrun: x\nrules: 4\n")
+    lines = [line.split(":")[1] for line in str(error.value).splitlines()]
+    assert lines == ["1", "2", "4"]
+
+
+def test_missing_file_lists_those_that_are_there(tmp_path):
+    (tmp_path / "cpu.yaml").write_text("run: cpu")
+    with pytest.raises(ParameterError, match=r"cup.yaml: there is no such file; .* holds: cpu.yaml"):
+        load_params(tmp_path / "cup.yaml", KNOWN)

@@ -1,0 +1,220 @@
+"""Laws of the players: skill decides who wins, every scripted reply is legal, and a request is all that counts."""
+
+import random
+from collections import Counter
+
+import pytest
+from scipy.stats import binomtest
+from worlds import NAMES, advance, begin, finish, requests, varied_scripts, world, worlds
+
+from maro_lib.environment import MurderMystery, Rules
+from maro_lib.phrases import phrasebook
+from maro_lib.policies import RANDOM, SKILLED, Fixed, Mixture, Policy, Scripted, suspicion
+
+N_GAMES = 60
+SCRIPTED = [RANDOM, SKILLED, Mixture(), Scripted(1, 0), Scripted(0, 1), Scripted(0.5, 0.5)]
+
+
+def civilians_win(policy, n=N_GAMES, script=None):
+    """Who won each of `n` games, by seed."""
+    return [finish(begin(script, seed, rounds=2), policy, seed).winner() == "civilian" for seed in range(n)]
+
+
+# --- skill -------------------------------------------------------------------------------------------
+
+
+def gains(better, worse):
+    """The probability of as many games gained, of those that changed hands, if the change made no difference."""
+    changed = [b for b, w in zip(better, worse, strict=True) if b != w]
+    return binomtest(sum(changed), len(changed), 0.5, alternative="greater").pvalue
+
+
+def test_civilian_skill_wins_games_for_the_civilians():
+    assert gains(civilians_win(Scripted(1, 0)), civilians_win(RANDOM)) < 1e-6
+
+
+def test_culprit_skill_wins_games_for_the_culprits():
+    """Two culprits of six against civilians who guess: one of four has little to gain, as the others decide."""
+    pair = world((*NAMES, "Eve", "Fay"), culprits=("Cal", "Fay"))
+    assert gains(civilians_win(RANDOM, 250, pair), civilians_win(Scripted(0, 1), 250, pair)) < 1e-3
+
+
+def test_skill_on_both_sides_gives_civilians_the_case():
+    assert binomtest(sum(civilians_win(SKILLED)), N_GAMES, 0.5, alternative="greater").pvalue < 1e-6
+    assert binomtest(sum(civilians_win(RANDOM)), N_GAMES, 0.5, alternative="less").pvalue < 1e-3
+
+
+def test_more_skill_wins_more_games():
+    wins = [sum(civilians_win(Scripted(skill, 0))) for skill in (0, 0.4, 0.8, 1)]
+    assert wins == sorted(wins)
+    assert wins[-1] - wins[0] > N_GAMES / 2
+
+
+def test_skill_of_the_other_faction_is_not_used():
+    """A civilian plays by its own knob: seat by seat, the same requests give the same replies."""
+    env, taken = begin(rounds=1), Counter()
+    while env.pending_players():
+        wanted = requests(env, taken, seed=3)
+        left, right = Scripted(0.5, 0).act(wanted), Scripted(0.5, 1).act(wanted)
+        assert all(a == b for r, a, b in zip(wanted, left, right, strict=True) if r.brief.me.faction == "civilian")
+        advance(env, RANDOM, taken, seed=3)
+
+
+# --- what the skilled do -----------------------------------------------------------------------------
+
+
+def test_a_skilled_civilian_finds_the_culprit_in_the_evidence():
+    env = begin()
+    assert suspicion(requests(env, {})[0]) == {"Ben": 1 / 3, "Cal": 1 / 3, "Dot": 1 / 3}
+    env = finish(begin(), Scripted(1, 0))
+    assert "knife" in env.found
+    assert [v for name, v in zip(env.names, env.votes, strict=True) if name != "Cal"] == ["Cal"] * 3
+    rated = [a for a in env.log if a.phase == "rate" and a.player == 0]
+    assert rated[-1].ratings["Cal"] == (2, 0)
+    assert rated[-1].ratings["Ben"] == (0, 2)
+
+
+def test_a_skilled_culprit_searches_nothing_and_blames_one_innocent():
+    for seed in range(10):
+        env = finish(begin(seed=seed), Scripted(0, 1), seed)
+        mine = [a for a in env.log if env.names[a.player] == "Cal"]
+        assert {a.kind for a in mine if a.phase == "turn"} == {"ask"}
+        assert env.votes[2] in {"Ann", "Ben", "Dot"}
+        assert all(a.ratings[a_target(a)] == (2, 0) for a in mine if a.phase == "rate")
+
+
+def a_target(action):
+    """The one whom a rating accuses."""
+    (target,) = [name for name, (s, _) in action.ratings.items() if s == 2]
+    return target
+
+
+def test_a_culprit_never_blames_its_partner():
+    script = world(culprits=("Ben", "Cal"))
+    for seed in range(10):
+        env = finish(begin(script, seed), Scripted(0, 1), seed)
+        blamed = {a.target for a in env.log if env.names[a.player] in ("Ben", "Cal") and a.target}
+        assert blamed
+        assert blamed <= {"Ann", "Dot"}
+
+
+def test_a_mixture_keeps_its_skill_for_a_whole_game():
+    kept, drawn = Mixture(), Counter()
+    for seed in range(40):
+        env, taken, skills = begin(seed=seed, rounds=1), Counter(), {}
+        while env.pending_players():
+            for r in requests(env, taken, seed):
+                skills.setdefault(r.player, set()).add(kept.skill(r))
+            advance(env, kept, taken, seed)
+        assert all(len(s) == 1 for s in skills.values())
+        drawn.update(s.pop() for s in skills.values())
+    assert set(drawn) == {0.95, 0.05}
+    assert binomtest(drawn[0.95], sum(drawn.values()), 0.4).pvalue > 0.01
+    assert {Mixture(1).skill(r) for r in requests(begin(), {})} == {0.95}
+    assert {Mixture(0).skill(r) for r in requests(begin(), {})} == {0.05}
+
+
+# --- form --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("policy", SCRIPTED, ids=lambda p: p.name)
+@pytest.mark.parametrize("name", [*sorted(worlds()), *sorted(varied_scripts())])
+def test_every_scripted_reply_is_legal(name, policy):
+    script = (worlds() | varied_scripts())[name]
+    for seed in range(3):
+        env = MurderMystery(script, Rules(rounds=max(2, len(script.stages)), corrections=0))
+        env.reset(len(script.names), seed)
+        finish(env, policy, seed)
+        assert [a for a in env.log if not a.legal] == []
+        assert env.n_passes == env.n_cut == 0
+
+
+@pytest.mark.parametrize("register", ["compact", "prose"])
+def test_every_scripted_reply_to_a_generated_mystery_is_legal(register):
+    from maro_lib.generator import Knobs, generate
+
+    rng = random.Random(0)
+    for seed in range(12):
+        knobs = Knobs(characters=rng.randint(4, 8), private_clues=rng.randint(0, 3), register=register)
+        script = generate(seed, knobs)
+        env = finish(begin(script, seed, rounds=2, corrections=0), rng.choice(SCRIPTED), seed)
+        assert [a for a in env.log if not a.legal] == []
+
+
+def test_chinese_players_speak_chinese():
+    script = worlds()["zh"]
+    book = phrasebook("zh", "prose")
+    env = finish(begin(script), Scripted(1, 0))
+    assert {a.text for a in env.log if a.phase == "vote"} >= {book.voted.format(name="王明华")}
+    assert any(a.text.startswith("调查【") for a in env.log)
+
+
+# --- a request is all that counts --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("policy", SCRIPTED, ids=lambda p: p.name)
+def test_a_reply_depends_on_its_request_alone(policy):
+    batch, rng = [], random.Random(1)
+    for seed in range(12):
+        env, taken = begin(seed=seed), Counter()
+        for _ in range(seed):
+            advance(env, RANDOM, taken, seed)
+        batch += requests(env, taken, seed, game=f"g{seed}")
+    replies = policy.act(batch)
+    order = rng.sample(range(len(batch)), len(batch))
+    assert policy.act([batch[k] for k in order]) == [replies[k] for k in order]
+    assert [policy.act([r])[0] for r in batch] == replies
+    assert policy.act(batch[:5]) + policy.act(batch[5:]) == replies
+    assert policy.act([]) == []
+    assert policy.act([r._replace(game="another name") for r in batch]) == replies
+
+
+def test_another_salt_is_another_draw_and_another_seed_as_well():
+    env, taken = begin(), Counter()
+    while env.prompt(env.pending_players()[0]).phase != "turn":
+        advance(env, RANDOM, taken)
+    (request,) = requests(env, taken)
+    salted = {RANDOM.act([request._replace(salt=str(k))])[0].text for k in range(20)}
+    seeded = {RANDOM.act([request._replace(seed=k)])[0].text for k in range(20)}
+    assert len(salted) > 1
+    assert len(seeded) > 1
+    assert request.rng().random() == request.rng().random()
+    assert request.rng("skill").random() == request._replace(t=99, salt="x").rng("skill").random()
+
+
+def test_acting_changes_no_request():
+    env = begin()
+    (request,) = requests(env, {})
+    before = repr(request)
+    SKILLED.act([request])
+    assert repr(request) == before
+
+
+# --- fixed replies, and names ------------------------------------------------------------------------
+
+
+def test_fixed_replies_are_given_in_their_order():
+    replies = {(p, t): f"Reply {t} of player {p}." for p in range(4) for t in range(1, 10)}
+    env, taken = begin(rounds=1, corrections=0, ratings="never"), Counter()
+    finish(env, Fixed(replies), taken=taken)
+    assert taken == dict.fromkeys(range(4), 3)
+    said = {(a.player, a.phase): a.text for a in env.log}
+    assert said[2, "intro"] == "Reply 1 of player 2."
+    assert said[2, "turn"] == "Reply 2 of player 2."
+    assert said[2, "vote"] == "Reply 3 of player 2."
+
+
+@pytest.mark.parametrize(
+    ("policy", "name"),
+    [
+        (RANDOM, "random"),
+        (SKILLED, "scripted(1,1)"),
+        (Scripted(0.5, 0), "scripted(0.5,0)"),
+        (Mixture(), "mixture(0.4,0.95,0.05)"),
+        (Fixed({}), "fixed"),
+        (Fixed({}, "by hand"), "by hand"),
+    ],
+)
+def test_a_players_name_tells_its_settings(policy, name):
+    assert isinstance(policy, Policy)
+    assert policy.name == name

@@ -1,0 +1,319 @@
+"""Laws of playing many games: none lost, none twice, none changed by the others, and nothing half-written."""
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from maro_lib.environment import Rules
+from maro_lib.generator import Knobs, generate_many
+from maro_lib.policies import RANDOM, SKILLED, Mixture, Reply, Scripted
+from maro_lib.rollout import Game, play, schedule, seat_policies
+from maro_lib.shards import StorageError, iterate_table, read_table, shard_folders
+from maro_lib.tables import SCHEMAS, TABLES
+
+SCRIPTS = generate_many(3, 0, Knobs(characters=4))
+N_GAMES = 120
+
+
+def games(n: int = N_GAMES, seed: int = 5):
+    return schedule(SCRIPTS, n, seed, Rules(rounds=2))
+
+
+def tables(played):
+    return {name: played.table(name) for name in TABLES}
+
+
+def assert_same(left, right):
+    for name in TABLES:
+        pd.testing.assert_frame_equal(left[name], right[name])
+
+
+@pytest.fixture(scope="module")
+def undisturbed():
+    return tables(play(games(), Mixture()))
+
+
+# --- the games themselves ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("concurrency", [1, 7, 500])
+def test_interleaving_changes_no_game(undisturbed, concurrency):
+    assert_same(tables(play(games(), Mixture(), concurrency=concurrency)), undisturbed)
+
+
+def test_another_seed_gives_other_games(undisturbed):
+    other = play(games(seed=6), Mixture()).table("actions")
+    assert other["text"].tolist() != undisturbed["actions"]["text"].tolist()
+
+
+def test_scripts_are_used_in_turn_and_every_game_has_its_own_seed():
+    planned = games(9)
+    assert [g.script.title for g in planned] == [s.title for s in SCRIPTS] * 3
+    assert len({g.seed for g in planned}) == 9
+    assert [g.seed for g in games(4)] == [g.seed for g in planned[:4]], "a longer run begins with the shorter one"
+
+
+def test_tables_hold_exactly_the_declared_columns(tmp_path):
+    played = play(games(8), Mixture(), folder=tmp_path / "rollout")
+    for name, columns in TABLES.items():
+        assert list(played.table(name).columns) == [c.name for c in columns]
+        assert all(c.meaning for c in columns)
+        assert len(SCHEMAS[name]) == len(columns)
+
+
+def test_columns_agree_with_each_other(undisturbed):
+    actions, table = undisturbed["actions"], undisturbed["games"].set_index("game")
+    assert actions.groupby("game").size().to_dict() == table["n_actions"].to_dict()
+    last = actions.groupby(["game", "agent"])["t"].max()
+    assert (last == actions.groupby(["game", "agent"])["n_actions"].first()).all()
+    assert actions.groupby("game")["step"].apply(lambda s: s.tolist() == list(range(len(s)))).all()
+    won = actions.drop_duplicates(["game", "agent"])
+    assert ((won["faction"] == won["game"].map(table["winner"])) == (won["success"] == 1)).all()
+    rated = (actions["kind"] == "rate") & (actions["faction"] == "civilian")  # the culprit can't suspect itself
+    assert actions["belief"].notna().tolist() == rated.tolist()
+    spoken = undisturbed["dialogues"].set_index(["game", "agent"])["messages"]
+    for key, rows in actions.groupby(["game", "agent"]):
+        assert [m["content"] for m in spoken[key] if m["role"] == "assistant"] == rows["text"].tolist()
+
+
+def test_belief_is_the_mean_suspicion_of_the_other_culprits():
+    script = generate_many(1, 3, Knobs(characters=5, culprits=2))[0]
+    actions = play(schedule([script], 5, 0), RANDOM).table("actions")
+    guilty = [i for i, name in enumerate(script.names) if name in script.culprits]
+    for row in actions[actions["kind"] == "rate"].itertuples():
+        others = [row.suspicion[i] for i in guilty if i != row.seat]
+        assert row.belief == pytest.approx(sum(others) / len(others))
+
+
+# --- who plays ---------------------------------------------------------------------------------------
+
+
+def test_a_name_goes_before_a_faction():
+    script = SCRIPTS[0]
+    civilian = next(n for n in script.names if n not in script.culprits)
+    seated = seat_policies({civilian: SKILLED, "civilian": RANDOM, "culprit": Mixture()}, script)
+    by_name = dict(zip(script.names, seated, strict=True))
+    assert by_name[civilian] is SKILLED
+    assert by_name[script.culprits[0]] == Mixture()
+    assert sum(p is RANDOM for p in seated) == len(seated) - 2
+
+
+def test_an_empty_seat_is_named():
+    culprit = SCRIPTS[0].culprits[0]
+    with pytest.raises(ValueError, match=f"nobody plays {culprit}.*given: civilian"):
+        play(games(1), {"civilian": RANDOM})
+
+
+def test_skill_decides_who_wins():
+    def civilian_wins(policies):
+        return (play(games(60), policies).table("games")["winner"] == "civilian").sum()
+
+    assert civilian_wins(Scripted(civilian=1, culprit=0)) > 45 > 25 > civilian_wins(Scripted(civilian=0, culprit=1))
+
+
+class Miscounting:
+    name = "miscounting"
+
+    def act(self, requests):
+        return [Reply("x")] * (len(requests) + 1)
+
+
+def test_a_policy_that_miscounts_is_named():
+    with pytest.raises(RuntimeError, match=r"miscounting: 2 replies to 1 requests"):
+        play(games(1), Miscounting())
+
+
+# --- saving, stopping, going on ----------------------------------------------------------------------
+
+CHILD = """
+import sys
+from maro_lib.environment import Rules
+from maro_lib.generator import Knobs, generate_many
+from maro_lib.policies import Mixture
+from maro_lib.rollout import play, schedule
+games = schedule(generate_many(3, 0, Knobs(characters=4)), int(sys.argv[2]), 5, Rules(rounds=2))
+play(games, Mixture(), folder=sys.argv[1], concurrency=4, shard_size=int(sys.argv[3]))
+"""
+
+
+def child(folder: Path, shard_size: int = 5, n: int = N_GAMES, **options):
+    return subprocess.Popen(
+        [sys.executable, "-c", CHILD, str(folder), str(n), str(shard_size)],
+        stderr=subprocess.PIPE, text=True, **options,
+    )  # fmt: skip
+
+
+def wait_for_shards(folder: Path, n: int, process) -> None:
+    deadline = time.monotonic() + 30
+    while len(list(folder.glob("shard-*"))) < n and process.poll() is None:
+        assert time.monotonic() < deadline, "the child wrote nothing"
+        time.sleep(0.002)
+
+
+def test_killed_rollout_resumes_without_loss(tmp_path, undisturbed):
+    folder = tmp_path / "rollout"
+    for n_shards in (1, 5, 11):
+        process = child(folder)
+        wait_for_shards(folder, n_shards, process)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert 0 < len(shard_folders(folder)) < N_GAMES / 5, "the kills must fall within the run"
+    played = play(games(), Mixture(), folder=folder)
+    assert 0 < played.n_resumed < N_GAMES
+    assert_same(tables(played), undisturbed)
+
+
+def test_a_finished_rollout_plays_nothing_again(tmp_path):
+    play(games(), Mixture(), folder=tmp_path / "rollout")
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "rollout").rglob("*")}
+    assert play(games(), Mixture(), folder=tmp_path / "rollout").n_resumed == N_GAMES
+    assert before == {p: p.stat().st_mtime_ns for p in (tmp_path / "rollout").rglob("*")}
+
+
+class Failing(Mixture):
+    """Fails once in the middle of a run, as a server does."""
+
+    name = Mixture().name
+    calls = 0
+
+    def act(self, requests):
+        type(self).calls += 1
+        if self.calls == 60:
+            raise ConnectionError("the server went away")
+        return super().act(requests)
+
+
+def test_what_was_finished_before_a_failure_is_saved(tmp_path, undisturbed):
+    with pytest.raises(ConnectionError):
+        play(games(), Failing(), folder=tmp_path / "rollout", concurrency=4)
+    played = play(games(), Mixture(), folder=tmp_path / "rollout")
+    assert 0 < played.n_resumed < N_GAMES
+    assert_same(tables(played), undisturbed)
+
+
+def limit_file_size():
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5_000, 5_000))
+
+
+def test_a_full_disk_is_a_clear_error_with_nothing_half_written(tmp_path, undisturbed):
+    folder = tmp_path / "rollout"
+    process = child(folder, shard_size=60, preexec_fn=limit_file_size)
+    error = process.communicate()[1]
+    assert process.returncode == 1
+    assert "shard-00000: can't be written" in error
+    assert "run the same command again" in error
+    assert [p.name for p in folder.iterdir()] == ["request.json"], "nothing half-written may stay"
+    assert_same(tables(play(games(), Mixture(), folder=folder)), undisturbed)
+
+
+def test_a_folder_that_can_not_be_made_is_a_clear_error(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(StorageError, match="no game was played"):
+        play(games(1), RANDOM, folder=tmp_path / "file" / "rollout")
+
+
+@pytest.mark.parametrize("table", sorted(TABLES))
+@pytest.mark.parametrize("damage", ["flip", "cut", "empty", "gone"])
+def test_a_damaged_shard_is_named_set_aside_and_played_again(tmp_path, undisturbed, table, damage, capsys):
+    folder = tmp_path / "rollout"
+    play(games(), Mixture(), folder=folder, shard_size=40)
+    hurt(folder / "shard-00001" / f"{table}.parquet", damage)
+    played = play(games(), Mixture(), folder=folder)
+    assert played.n_resumed == N_GAMES - 40
+    assert "shard-00001 is damaged" in played.notes[0]
+    assert "shard-00001.damaged-1" in capsys.readouterr().err
+    assert (folder / "shard-00001.damaged-1").exists(), "what was damaged is kept"
+    assert_same(tables(played), undisturbed)
+
+
+def hurt(path: Path, damage: str) -> None:
+    data = bytearray(path.read_bytes())
+    if damage == "gone":
+        path.unlink()
+        return
+    if damage == "flip":
+        data[len(data) // 3] ^= 0xFF
+    path.write_bytes({"flip": bytes(data), "cut": bytes(data[: len(data) // 2]), "empty": b""}[damage])
+
+
+def test_reading_a_damaged_table_names_the_file(tmp_path):
+    folder = tmp_path / "rollout"
+    play(games(20), Mixture(), folder=folder)
+    hurt(folder / "shard-00000" / "actions.parquet", "cut")
+    with pytest.raises(StorageError, match=r"shard-00000/actions\.parquet: is damaged"):
+        read_table(folder, "actions")
+
+
+def test_leftovers_of_a_killed_write_are_no_shard(tmp_path, undisturbed):
+    folder = tmp_path / "rollout"
+    play(games(), Mixture(), folder=folder, shard_size=40)
+    (folder / ".tmp-shard-00003").mkdir()
+    (folder / ".tmp-shard-00003" / "games.parquet").write_bytes(b"PAR1 half")
+    assert_same(tables(play(games(), Mixture(), folder=folder)), undisturbed)
+    assert not (folder / ".tmp-shard-00003").exists()
+
+
+@pytest.mark.parametrize(
+    ("other_games", "other_policies"),
+    [(games(10, seed=6), RANDOM), (games(11), RANDOM), (games(10), SKILLED)],
+    ids=["seed", "number", "players"],
+)
+def test_games_of_another_request_are_kept_apart(tmp_path, other_games, other_policies):
+    folder = tmp_path / "rollout"
+    first = tables(play(games(10), RANDOM, folder=folder))
+    second = play(other_games, other_policies, folder=folder)
+    assert second.n_resumed == 0
+    assert "kept as rollout.other-1" in second.notes[0]
+    assert_same({n: read_table(tmp_path / "rollout.other-1", n) for n in TABLES}, first)
+    assert len(second.table("games")) == len(other_games)
+
+
+def test_two_processes_do_not_play_into_one_folder(tmp_path):
+    folder = tmp_path / "rollout"
+    process = child(folder, n=5000)
+    wait_for_shards(folder, 1, process)
+    try:
+        with pytest.raises(StorageError, match="another process is playing"):
+            play(games(1), RANDOM, folder=folder)
+    finally:
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def test_a_game_stored_twice_is_an_error(tmp_path):
+    folder = tmp_path / "rollout"
+    play(games(10), RANDOM, folder=folder)
+    subprocess.run(["cp", "-r", str(folder / "shard-00000"), str(folder / "shard-00001")], check=True)
+    with pytest.raises(StorageError, match="stored twice"):
+        play(games(10), RANDOM, folder=folder)
+
+
+def test_reading_by_shard_gives_the_same_rows(tmp_path):
+    played = play(games(30), RANDOM, folder=tmp_path / "rollout", shard_size=7)
+    parts = pd.concat(iterate_table(tmp_path / "rollout", "actions", ["order", "step", "text"]))
+    whole = played.table("actions", ["order", "step", "text"])
+    pd.testing.assert_frame_equal(parts.sort_values(["order", "step"], ignore_index=True), whole)
+
+
+def test_an_empty_folder_says_so(tmp_path):
+    with pytest.raises(StorageError, match="holds no games"):
+        read_table(tmp_path, "games")
+
+
+def test_odd_text_survives_the_tables(tmp_path):
+    class Odd:
+        name = "odd"
+
+        def act(self, requests):
+            return [Reply("\ud800 \x00 ‮ 😀 【安】\n" + json.dumps({"a": 1}))] * len(requests)
+
+    played = play([Game("odd", 0, SCRIPTS[0], 1)], Odd(), folder=tmp_path / "rollout")
+    assert played.table("actions")["text"].iloc[0].startswith("? \x00 ‮ 😀 【安】\n")

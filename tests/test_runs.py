@@ -1,0 +1,136 @@
+"""A run's folder: one place per artefact, and errors that name the way out."""
+
+import json
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from maro_lib.runs import (
+    ROOT,
+    STAGES,
+    MissingInput,
+    RunError,
+    artefact,
+    finish,
+    maker,
+    needs,
+    outputs_folder,
+    run_folder,
+    shown,
+    write_atomic,
+)
+
+
+@pytest.fixture(autouse=True)
+def outputs(tmp_path, monkeypatch) -> Path:
+    monkeypatch.setenv("MARO_OUTPUTS", str(tmp_path / "outputs"))
+    return tmp_path / "outputs"
+
+
+def test_run_folder_is_the_same_from_any_folder(monkeypatch, tmp_path):
+    monkeypatch.delenv("MARO_OUTPUTS")
+    monkeypatch.chdir(tmp_path)
+    assert run_folder("cpu") == ROOT / "outputs" / "cpu"
+    assert (ROOT / "maro_lib" / "runs.py").exists()
+
+
+def test_environment_moves_the_outputs(outputs):
+    assert outputs_folder() == outputs
+    assert shown(run_folder("cpu") / "rollout") == "outputs/cpu/rollout"
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", ".hidden", "a/b", "/etc", "a\\b", "two words", "line\n"])
+def test_no_run_name_leaves_the_outputs(name):
+    with pytest.raises(RunError, match="can't name a folder"):
+        run_folder(name)
+
+
+@pytest.mark.parametrize("name", ["cpu", "gpu_qwen2.5_7b", "sweep-1", "试验"])
+def test_plain_run_names_are_taken(name, outputs):
+    assert run_folder(name) == outputs / name
+
+
+def test_every_stage_reads_what_an_earlier_one_writes():
+    for i, stage in enumerate(STAGES.values()):
+        for name in stage.reads:
+            assert maker(name) in list(STAGES)[:i]
+
+
+def test_artefact_unknown_to_the_table_is_refused():
+    with pytest.raises(RunError, match=r"no notebook writes 'credits'.*credit\.parquet"):
+        artefact("cpu", "credits")
+
+
+def test_missing_input_names_the_command_that_makes_it():
+    with pytest.raises(MissingInput) as error:
+        needs("cpu", "rollout")
+    assert str(error.value).startswith("outputs/cpu/rollout is missing; notebook 02_rollout makes it: ")
+    assert "make run ONLY=02 PARAMS=params/cpu.yaml" in str(error.value)
+
+
+def test_missing_input_of_a_reader_names_the_notebook():
+    with pytest.raises(MissingInput, match=r"run notebooks/02_rollout\.ipynb first"):
+        needs("notebook", "rollout")
+
+
+def test_half_made_input_is_not_taken_for_whole():
+    artefact("cpu", "rollout").mkdir()
+    with pytest.raises(MissingInput, match=r"02_rollout did not reach its last cell.*make run ONLY=02"):
+        needs("cpu", "rollout")
+    finish("cpu", "02_rollout", {})
+    assert needs("cpu", "rollout").is_dir()
+
+
+def test_finish_records_the_headline_and_shows_nothing(outputs, capsys):
+    headline = {"games": np.int64(40), "rate": np.float32(0.5), "none": float("nan"), "who": "civilian", "ok": True}
+    assert finish("cpu", "01_environment", headline) is None
+    assert capsys.readouterr().out == ""
+    record = json.loads((outputs / "cpu" / "01_environment.json").read_text())
+    assert record["headline"] == {"games": 40, "rate": 0.5, "none": None, "who": "civilian", "ok": True}
+
+
+def test_stage_does_not_finish_without_what_it_writes():
+    with pytest.raises(RunError, match=r"03_decomposition ends, but outputs/cpu/credit\.parquet was not written"):
+        finish("cpu", "03_decomposition", {})
+
+
+def test_finish_refuses_unknown_stages_and_odd_values():
+    with pytest.raises(RunError, match=r"no stage is called '99_none'.*01_environment"):
+        finish("cpu", "99_none", {})
+    with pytest.raises(RunError, match="headline 'table': a list is no number"):
+        finish("cpu", "01_environment", {"table": [1]})
+
+
+def test_writing_replaces_the_whole_file(tmp_path):
+    path = tmp_path / "a.json"
+    write_atomic(path, "old and long")
+    with path.open() as reader:
+        write_atomic(path, b"new")
+        assert reader.read() == "old and long"
+    assert path.read_bytes() == b"new"
+    assert os.listdir(tmp_path) == ["a.json"]
+
+
+def test_unwritable_folder_is_a_clear_error(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("MARO_OUTPUTS", str(tmp_path / "file"))
+    with pytest.raises(RunError, match=r"file/cpu: can't be written \(Not a directory\).*run the same command again"):
+        artefact("cpu", "rollout")
+
+
+def test_full_disk_keeps_the_old_file(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_text("old")
+    code = (
+        f"from pathlib import Path; from maro_lib.runs import write_atomic; write_atomic(Path({str(path)!r}), 'x' * 99)"
+    )
+    full = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (50, 50))  # noqa: E731 - the system's own limit
+    done = subprocess.run([sys.executable, "-B", "-c", code], capture_output=True, text=True, preexec_fn=full)
+    assert "a.json: can't be written (File too large); nothing was left half-written" in done.stderr
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["a.json"]

@@ -1,0 +1,320 @@
+"""The series runner, run as users run it: a process of its own, on small series named after what they provoke."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from maro_lib.runs import RunError
+from maro_lib.series import choose, find_notebooks
+
+FIXTURES = Path(__file__).parent / "fixtures" / "notebooks"
+
+
+class Place:
+    """A folder with a series of notebooks, a parameter file and outputs."""
+
+    def __init__(self, folder: Path, series: str):
+        self.folder, self.notebooks = folder, folder / "series"
+        shutil.copytree(FIXTURES / series, self.notebooks)
+        self.set("run: cpu\n")
+
+    def set(self, text: str) -> None:
+        (self.folder / "x.yaml").write_text(text)
+
+    def command(self, *options: str) -> list[str]:
+        return [sys.executable, "-m", "maro_lib", "run", "x.yaml", "--notebooks", "series", *options]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {**os.environ, "MARO_OUTPUTS": str(self.folder / "outputs"), "PYTHONDONTWRITEBYTECODE": "1"}
+
+    def run(self, *options: str) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            self.command(*options), cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=60
+        )
+
+    def start(self) -> subprocess.Popen:
+        # A process started in the background of a shell may ignore Ctrl-C; one at a terminal does not.
+        return subprocess.Popen(
+            self.command(), cwd=self.folder, env=self.environment, text=True, start_new_session=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        )  # fmt: skip
+
+    def made(self, name: str) -> Path:
+        return self.folder / "outputs" / "cpu" / name
+
+    def summary(self) -> dict:
+        return json.loads(self.made("summary.json").read_text())
+
+    def statuses(self) -> list[str]:
+        return [stage["status"] for stage in self.summary()["stages"].values()]
+
+    def edit(self, notebook: str, old: str, new: str) -> None:
+        path = self.notebooks / notebook
+        assert old in path.read_text()
+        path.write_text(path.read_text().replace(old, new))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> tuple[Place, subprocess.CompletedProcess]:
+    place = Place(tmp_path_factory.mktemp("finished"), "good")
+    return place, place.run()
+
+
+@pytest.fixture
+def again(finished, tmp_path) -> Place:
+    """A copy of a finished run, to change something in."""
+    shutil.copytree(finished[0].folder, tmp_path, dirs_exist_ok=True)
+    place = Place.__new__(Place)
+    place.folder, place.notebooks = tmp_path, tmp_path / "series"
+    return place
+
+
+# --- a run that succeeds ---------------------------------------------------------------------------
+
+
+def test_series_makes_everything_and_says_where(finished):
+    place, done = finished
+    assert done.returncode == 0, done.stderr
+    assert "[3/3] 04_balancing: done in" in done.stdout
+    assert place.made("training.parquet").read_text() == "[1.0, 0.5, 0.25, 0.125]['game-0', 'game-1']"
+    for path in ("rollout", "credit.parquet", "training.json", "03_decomposition.ipynb", "summary.json"):
+        assert f"\n  outputs/cpu/{path}" in done.stdout
+        assert place.made(path).exists()
+
+
+def test_series_ends_with_the_headline_numbers(finished):
+    rows = [line.split() for line in finished[1].stdout.splitlines()]
+    assert ["summed", "credit", "1.875"] in [row[2:] for row in rows]
+    assert ["mean", "of", "nothing", "n/a"] in rows
+
+
+def test_summary_says_what_was_run_on_what(finished):
+    summary = finished[0].summary()
+    assert summary["parameters"] == {"run": "cpu", "n_games": 4, "seed": 1, "gamma": 0.5, "keep": ["game-0", "game-1"]}
+    assert summary["versions"]["python"] == sys.version.split()[0]
+    assert summary["git"].keys() == {"commit", "dirty"}
+    stage = summary["stages"]["03_decomposition"]
+    assert stage["status"] == "ran"
+    assert stage["seconds"] > 0
+    assert stage["headline"] == {"summed credit": 1.875, "mean of nothing": None}
+
+
+def test_nothing_changed_means_nothing_runs(again):
+    shutil.copytree(again.folder / "outputs", again.folder / "copied")  # new dates, same contents
+    shutil.rmtree(again.folder / "outputs")
+    shutil.copytree(again.folder / "copied", again.folder / "outputs")
+    done = again.run()
+    assert done.stdout.count("skipped, nothing has changed") == 3
+    assert again.statuses() == ["skipped"] * 3
+    assert "1.875" in done.stdout  # the headline of the time it ran
+    assert done.returncode == 0
+
+
+def test_changed_parameter_runs_its_stage_and_what_depends_on_it(again):
+    again.set("run: cpu\ngamma: 1.0\n")
+    done = again.run()
+    assert again.statuses() == ["skipped", "ran", "ran"]
+    assert "03_decomposition: running (changed: gamma)" in done.stdout
+    assert "04_balancing: running (changed: credit.parquet)" in done.stdout
+    assert again.made("credit.parquet").read_text() == "[1.0, 1.0, 1.0, 1.0]"
+
+
+def test_changed_code_with_the_same_result_runs_nothing_after_it(again):
+    again.edit("03_decomposition.ipynb", "gamma**i for i in", "1.0 * gamma**i for i in")
+    done = again.run()
+    assert again.statuses() == ["skipped", "ran", "skipped"]
+    assert "running (changed: the notebook's code)" in done.stdout
+
+
+def test_changed_prose_runs_nothing(again):
+    again.edit("04_balancing.ipynb", "Which games may teach?", "Which games may teach us?")
+    again.run("--only", "4")
+    assert again.statuses()[2] == "skipped"
+
+
+def test_damaged_artefact_is_made_again(again):
+    again.made("rollout/game-2.txt").write_text("damaged")
+    done = again.run()
+    assert again.statuses() == ["ran", "skipped", "skipped"]
+    assert "02_rollout: running (not as it left it: rollout)" in done.stdout
+    assert again.made("rollout/game-2.txt").read_text() == "game 2 of seed 1\n"
+
+
+def test_artefacts_of_other_parameters_are_not_built_upon(again):
+    again.set("run: cpu\nn_games: 2\n")
+    done = again.run("--only", "02")
+    assert sorted(os.listdir(again.made("rollout"))) == ["game-0.txt", "game-1.txt"]
+    assert len(os.listdir(again.made("before/rollout"))) == 4
+    assert "the old outputs/cpu/rollout is kept as outputs/cpu/before/rollout" in done.stdout
+
+
+def test_fresh_runs_the_chosen_stages_from_nothing(again):
+    again.made("rollout/game-9.txt").write_text("left over")
+    again.run("--fresh", "--only", "02")
+    assert again.statuses() == ["ran"] * 3
+    assert not again.made("rollout/game-9.txt").exists()
+
+
+def test_from_leaves_out_the_stages_before(again):
+    done = again.run("--from", "03")
+    assert "02_rollout" not in done.stdout.split("Made:")[0]
+    assert "[1/2] 03_decomposition: skipped" in done.stdout
+
+
+def test_damaged_summary_is_set_aside_and_everything_runs_again(again):
+    text = again.made("summary.json").read_text()
+    again.made("summary.json").write_text(text[: len(text) // 2])
+    done = again.run("--only", "02")
+    assert "outputs/cpu/summary.json is damaged; kept as outputs/cpu/summary.damaged.json" in done.stdout
+    assert again.made("summary.damaged.json").read_text() == text[: len(text) // 2]
+    assert again.statuses() == ["ran"]
+
+
+def test_papermill_by_hand_makes_the_same_artefact(again):
+    again.set("run: cpu\nn_games: 3\nseed: 7\n")
+    again.run("--only", "02")
+    by_hand = {**again.environment, "MARO_OUTPUTS": str(again.folder / "by_hand")}
+    command = [sys.executable, "-m", "papermill", "series/02_rollout.ipynb", "out.ipynb", "-f", "x.yaml"]
+    subprocess.run([*command, "--no-progress-bar"], cwd=again.folder, env=by_hand, check=True, capture_output=True)
+    for name in ("rollout/game-0.txt", "rollout/game-2.txt", "02_rollout.json"):
+        assert (again.folder / "by_hand" / "cpu" / name).read_bytes() == again.made(name).read_bytes()
+    assert len(os.listdir(again.folder / "by_hand" / "cpu" / "rollout")) == 3
+
+
+# --- a run that does not ---------------------------------------------------------------------------
+
+
+def test_failing_cell_is_shown_with_its_error_and_notebook(tmp_path):
+    place = Place(tmp_path, "failing_cell")
+    done = place.run()
+    assert done.returncode == 1
+    assert "02_rollout failed in outputs/cpu/02_rollout.ipynb: cell In [4]:" in done.stderr  # 2 is what was injected
+    assert '| raise ValueError(f"{seats} seats, but six players")' in done.stderr
+    assert "ValueError: 5 seats, but six players" in done.stderr
+    assert "before it fails" in place.made("02_rollout.ipynb").read_text()
+    assert place.statuses() == ["failed"]
+
+
+def test_series_stops_at_the_first_failure(again):
+    again.edit("03_decomposition.ipynb", "gamma**i", "gamma**i / 0")
+    done = again.run("--fresh", "--from", "03")
+    assert "ZeroDivisionError" in done.stderr
+    assert "04_balancing" not in done.stdout
+    assert again.statuses() == ["ran", "failed", "ran"]
+    assert not again.made("03_decomposition.json").exists()  # the proof of the time before
+    later = again.run("--only", "04")
+    assert "outputs/cpu/credit.parquet is missing; notebook 03_decomposition makes it: make run ONLY=03" in later.stderr
+
+
+def test_killed_kernel_is_a_failure_at_its_cell(tmp_path):
+    place = Place(tmp_path, "killed_kernel")
+    done = place.run()
+    assert done.returncode == 1
+    assert "cell In [4]:\n" in done.stderr
+    assert "os.kill(os.getpid(), signal.SIGKILL)\n  DeadKernelError" in done.stderr
+    assert place.statuses() == ["failed"]
+
+
+def test_notebook_that_does_not_finish_is_a_failure(tmp_path):
+    place = Place(tmp_path, "unfinished")
+    done = place.run()
+    assert done.returncode == 1
+    assert "it ended without calling `finish(run, '02_rollout', headline)`" in done.stderr
+
+
+def test_missing_input_names_the_command_and_runs_nothing(tmp_path):
+    place = Place(tmp_path, "good")
+    done = place.run("--only", "03")
+    assert done.returncode == 1
+    assert "outputs/cpu/rollout is missing; notebook 02_rollout makes it: make run ONLY=02" in done.stderr
+    assert not place.made("03_decomposition.ipynb").exists()
+
+
+def test_mistaken_parameter_file_runs_nothing(tmp_path):
+    place = Place(tmp_path, "good")
+    place.set("run: cpu\nn_gamse: 5\ngamma: 1e-4\n")
+    done = place.run()
+    assert done.returncode == 1
+    assert "x.yaml:2: unknown name `n_gamse`; did you mean 'n_games'?" in done.stderr
+    assert "x.yaml:3: `gamma` must be float, got '1e-4' (str); YAML reads this as text, write 1.0e-4" in done.stderr
+    assert not (place.folder / "outputs").exists()
+
+
+def test_unwritable_outputs_are_a_clear_error(tmp_path):
+    place = Place(tmp_path, "good")
+    (tmp_path / "outputs").write_text("a file where the folder should be")
+    done = place.run()
+    assert done.returncode == 1
+    assert "outputs/cpu: can't be written (Not a directory)" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_one_run_at_a_time_and_ctrl_c_loses_nothing(tmp_path):
+    place = Place(tmp_path, "endless")
+    for n_saved, stop in ((1, signal.SIGINT), (2, signal.SIGTERM)):
+        first = place.start()
+        wait_until(lambda n=n_saved: place.made("rollout").exists() and len(os.listdir(place.made("rollout"))) == n)
+        second = place.run()
+        assert second.returncode == 1
+        assert f"outputs/cpu is in use by process {first.pid}, started" in second.stderr
+        first.send_signal(stop)
+        _, errors = first.communicate(timeout=30)
+        assert first.returncode == 130
+        assert "Interrupted." in errors
+        assert "Traceback" not in errors
+        assert place.summary()["stages"]["02_rollout"]["error"] == "interrupted"
+    # the second attempt went on from what the first had saved
+    assert sorted(os.listdir(place.made("rollout"))) == ["game-0.txt", "game-1.txt"]
+
+
+def wait_until(condition) -> None:
+    end = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < end, "waited for a minute"
+        time.sleep(0.05)
+
+
+# --- what is chosen --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("only", "start", "chosen"),
+    [
+        ("", "", ["02", "03", "04"]),
+        ("02,04", "", ["02", "04"]),
+        ("4, 2", "", ["02", "04"]),
+        ("", "3", ["03", "04"]),
+        ("02,04", "03", ["04"]),
+    ],
+)
+def test_only_and_from_choose(only, start, chosen):
+    assert [path.name[:2] for path in choose(find_notebooks(FIXTURES / "good"), only, start)] == chosen
+
+
+@pytest.mark.parametrize(("only", "start"), [("02,09", ""), ("", "9"), ("rollout", ""), ("02", "03")])
+def test_choosing_what_is_not_there_is_an_error(only, start):
+    with pytest.raises(RunError, match=r"02_rollout, 03_decomposition|nothing to run"):
+        choose(find_notebooks(FIXTURES / "good"), only, start)
+
+
+def test_notebook_unknown_to_the_table_is_refused(tmp_path):
+    shutil.copy(FIXTURES / "good" / "02_rollout.ipynb", tmp_path / "99_mine.ipynb")
+    with pytest.raises(RunError, match="add '99_mine' to STAGES"):
+        find_notebooks(tmp_path)
+    with pytest.raises(RunError, match="holds no notebook"):
+        find_notebooks(tmp_path / "none")
+
+
+def test_command_without_a_word_prints_the_help():
+    done = subprocess.run([sys.executable, "-m", "maro_lib"], capture_output=True, text=True)
+    assert done.returncode == 0
+    assert "run the notebooks with a parameter file" in done.stdout

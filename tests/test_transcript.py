@@ -1,0 +1,389 @@
+"""What a game looks like: safe whatever a model says, the same every time, and no secret outside its fold."""
+
+import re
+from html.parser import HTMLParser
+
+import pandas as pd
+import pytest
+
+from maro_lib import transcript
+from maro_lib.environment import Message, Rules
+from maro_lib.markup import Html, prose, tag
+from maro_lib.policies import SKILLED, Reply
+from maro_lib.rollout import play, schedule
+from maro_lib.scripts import parse_script
+from maro_lib.transcript import show_game, show_script, show_view, side_by_side
+
+TAGS = {"div", "span", "bdi", "b", "details", "summary", "table", "tr", "th", "td", "wbr"}
+ATTRIBUTES = {"style", "class", "dir", "lang", "open", "colspan"}
+NASTY = (
+    "</details><script>alert(1)</script>",
+    "<img src=x onerror=alert(1)>",
+    '"><svg onload=alert(1)>',
+    "&lt;script&gt;alert(1)&lt;/script&gt;",
+    r"$\href{javascript:alert(1)}{x}$ and \(y\) and $$z$$",
+    "' style='position:fixed' <style>*{display:none}</style>",
+    "<!-- <a href=javascript:alert(1)>x</a> ]]>",
+)
+
+
+class Reader(HTMLParser):
+    """Reads a page as a browser would: elements, attributes, the text of each block, and what stands in which fold."""
+
+    def __init__(self, html: str):
+        super().__init__()
+        self.stack: list[str] = []
+        self.tags: set[str] = set()
+        self.attributes: list[tuple[str, str]] = []
+        self.blocks: list[str] = []
+        self.cells: list[str] = []
+        self.folds: list[str] = []  # the text of each closed fold
+        self._open: list[list[str]] = []  # for each element that is open: name, text, attributes
+        self.feed(html)
+        self.close()
+        assert not self._open, f"never closed: {[e[0] for e in self._open]}"
+
+    def handle_starttag(self, name, attributes):
+        self.tags.add(name)
+        self.attributes += attributes
+        if name != "wbr":
+            self._open.append([name, "", dict(attributes)])
+
+    def handle_endtag(self, name):
+        if name == "wbr":
+            return
+        opened, text, attributes = self._open.pop()
+        assert opened == name, f"<{opened}> is closed by </{name}>"
+        if attributes.get("dir") == "auto":
+            self.blocks.append(text)
+        if name in ("td", "th"):
+            self.cells.append(text)
+        if name == "details" and "open" not in attributes:
+            self.folds.append(text)
+
+    def handle_data(self, data):
+        for element in self._open:
+            element[1] += data
+
+    def handle_comment(self, data):
+        raise AssertionError(f"a comment: {data}")
+
+
+class Acting:
+    """Plays with skill, but says what it is given for a phase, or for one player's phase, on the first try."""
+
+    def __init__(self, given: dict, name: str = "acting"):
+        self.given, self.name = given, name
+
+    def act(self, requests):
+        return [Reply(self._given(r)) if self._given(r) is not None else SKILLED.act([r])[0] for r in requests]
+
+    def _given(self, request):
+        phase, me = request.prompt.phase, request.brief.me.name
+        return None if request.prompt.retry else self.given.get((phase, me), self.given.get(phase))
+
+
+def saying(text: str) -> Acting:
+    """Say one thing at every introduction and answer; Bo asks it, too."""
+    return Acting({"intro": text, "answer": text, ("turn", "Bo"): f"ASK Di: {text}"}, name=text)
+
+
+def make_script(**changes):
+    people = {"Ada Grey": "civilian", "Bo": "culprit", "Cy": "civilian", "Di": "civilian"}
+    told = {"Ada Grey": "Ada's own secret.", "Bo": "Bo did it.", "Cy": "", "Di": ""}
+    data = {
+        "title": "The Cold Tea", "cell": "SOC", "background": "Mr Lamb is dead.",
+        "given": [{"who": "culprit", "trait": "had", "value": "tea"}], "unique": ["had"],
+        "characters": [{"name": n, "faction": f, "sections": [{"story": told[n]}]} for n, f in people.items()],
+        "clues": [
+            {"id": "c0", "place": "barn", "text": "A torn glove lies there.", "private_to": "Cy"},
+            {"id": "c1", "place": "mill", "text": "Bo had the tea.",
+             "facts": [{"who": "Bo", "trait": "had", "value": "tea"}]},
+        ],
+        "endings": [{"when": "always", "text": "The kettle whistles at last."}],
+        "truth": {"culprits": ["Bo"], "text": "Bo put it into the tea."},
+    }  # fmt: skip
+    return parse_script(data | changes)
+
+
+def played(policy=SKILLED, script=None, rounds=1, corrections=1):
+    script = script or make_script()
+    return play(schedule([script], 2, 3, Rules(rounds=rounds, corrections=corrections)), policy), script
+
+
+def credit_of(tables, values):
+    actions = tables.table("actions")
+    return pd.Series((values * len(actions))[: len(actions)], actions.index)
+
+
+def everything(policy, script=None):
+    """Show a game in every way there is."""
+    tables, script = played(policy, script)
+    actions = tables.table("actions")
+    credit = credit_of(tables, [1.0, -0.5, 0.0])
+    first = actions[actions["game"] == "g000000"]
+    view = tables.table("dialogues")["messages"].iloc[0]
+    return (
+        show_game(tables, "g000000", script=script, credit=credit, views=True),
+        show_game(tables, "g000000"),
+        show_view(view, title=policy.name),
+        side_by_side(first, {policy.name: credit}, script=script),
+    )
+
+
+# --- safety ------------------------------------------------------------------------------------------
+
+
+def assert_harmless(html: str) -> None:
+    page = Reader(html)
+    assert page.tags <= TAGS
+    assert {name for name, _ in page.attributes} <= ATTRIBUTES
+    assert not [v for n, v in page.attributes if n != "style" and v and "alert" in v]
+
+
+@pytest.mark.parametrize("text", NASTY)
+def test_no_reply_becomes_markup(text):
+    for shown in everything(saying(text)):
+        assert_harmless(shown.html)
+
+
+@pytest.mark.parametrize("text", NASTY)
+def test_no_text_of_a_script_becomes_markup(text):
+    clues = [{"id": text, "place": text, "text": text}, {"id": "m", "text": text, "private_to": "Bo", "trigger": text}]
+    sections = [{"story": text, "ability": text}]
+    script = make_script(
+        title=text, background=text, rules=[{"text": text}], clues=clues, endings=[{"when": "always", "text": text}],
+        characters=[{"name": n, "faction": "culprit" if n == "Bo" else "civilian", "role": text, "sections": sections,
+                     "goals": [{"text": text}]} for n in ("Ada", "Bo", "Cy")],
+        truth={"culprits": ["Bo"], "text": text},
+    )  # fmt: skip
+    for shown in (show_script(script, reveal=True), show_script(script), *everything(SKILLED, script)):
+        assert_harmless(shown.html)
+
+
+@pytest.mark.parametrize("text", NASTY)
+def test_a_reply_reads_as_it_was_said(text):
+    tables, _ = played(saying(text))
+    said = Reader(show_game(tables, "g000000").html).blocks
+    assert said.count(text) >= 4 + 1  # introductions, and at least Di's answer
+    assert said.count(f"ASK Di: {text}") == 1  # as given: without the script nobody knows where a question begins
+
+
+def test_invisible_signs_and_overrides_are_blanks():
+    tables, script = played(saying("abc\u202edcba\u2066\u200bx\x1b[31m"))
+    html = show_game(tables, "g000000", script=script, views=True).html
+    assert not re.search("[\u200b-\u200f\u202a-\u202e\u2066-\u2069\x1b]", html)
+    assert "abc dcba  x [31m" in Reader(html).blocks
+
+
+def test_formulas_are_left_alone():
+    """MathJax skips what stands in these classes: version 2 in nbconvert, version 3 in JupyterLab."""
+    for shown in everything(saying("$x$")):
+        assert shown.html.startswith('<div class="tex2jax_ignore mathjax_ignore"')
+
+
+def test_every_style_survives_an_untrusted_notebook():
+    """JupyterLab's sanitizer keeps these properties with these values; it drops all others, and all urls."""
+    kept = {
+        "background", "border", "border-collapse", "border-left", "border-radius", "border-top", "color", "cursor",
+        "display", "flex", "font-family", "font-size", "font-weight", "height", "line-height", "margin",
+        "margin-bottom", "margin-left", "margin-right", "margin-top", "max-width", "min-width", "overflow",
+        "overflow-wrap", "padding", "padding-left", "padding-top", "table-layout", "text-align", "vertical-align",
+        "white-space", "width", "overflow-x",
+    }  # fmt: skip
+    words = {"overflow-wrap": {"break-word"}, "text-align": {"left", "center"}, "white-space": {"pre-wrap", "nowrap"}}
+    for shown in (*everything(SKILLED), show_script(make_script(), reveal=True)):
+        for style in (v for n, v in Reader(shown.html).attributes if n == "style"):
+            for name, value in (part.split(":") for part in style.split(";") if part):
+                assert name in kept, f"JupyterLab drops {name}"
+                assert re.fullmatch(r"[#\w\s.,%-]+", value)
+                assert value in words.get(name, {value})
+
+
+def test_a_long_reply_is_folded_and_bounded():
+    page = Reader(prose("word " * 40_000, limit=600))
+    assert len(page.blocks[0]) <= 600
+    assert "characters are left out" in page.folds[0]
+    assert len(page.folds[0]) < 51_000
+    assert Reader(prose("word " * 100, limit=600)).folds == []
+
+
+def test_plain_text_is_escaped_and_markup_is_not():
+    assert tag("i", "\ud800\r\n") == "<i> \n</i>"
+    assert tag("b", "<i>", Html("<i></i>"), lang='"') == '<b lang="&quot;">&lt;i&gt;<i></i></b>'
+
+
+# --- a game ------------------------------------------------------------------------------------------
+
+
+def test_same_game_same_bytes():
+    assert [s.html for s in everything(SKILLED)] == [s.html for s in everything(SKILLED)]
+
+
+def test_the_plain_text_is_one_line_that_names_the_game():
+    tables, _ = played()
+    assert repr(show_game(tables, "g000001")) == (
+        "Game g000001: The Cold Tea (SOC), 18 actions; the civilians won; accused: Bo"
+    )
+
+
+def test_a_page_says_its_encoding_and_holds_the_view():
+    tables, _ = played()
+    shown = show_game(tables, "g000000")
+    assert shown.page().startswith('<!DOCTYPE html>\n<html><head><meta charset="utf-8"><title>Game g000000')
+    assert shown.html in shown.page()
+
+
+def test_a_private_find_is_told_in_its_finders_fold_alone():
+    tables, script = played(Acting({("turn", "Cy"): "SEARCH barn"}))
+    page = Reader(show_game(tables, "g000000", script=script).html)
+    assert [f for f in page.folds if "torn glove" in f] == ["🔒 private: only Cy knows whatA torn glove lies there."]
+    assert show_game(tables, "g000000", script=script).html.count("torn glove") == 1
+    assert "torn glove" not in show_game(tables, "g000000").html
+
+
+def test_without_reveal_nothing_says_who_did_it():
+    tables, script = played()
+    hidden = show_game(tables, "g000000", script=script, reveal=False)
+    for word in ("culprit", "civilian", "guilty", "won", "reached", "kettle"):
+        assert word not in hidden.html + repr(hidden), word
+        assert word in show_game(tables, "g000000", script=script).html, word
+
+
+def test_votes_stand_beside_their_voters():
+    votes = {"Ada Grey": "Bo", "Bo": "Cy", "Cy": "Bo", "Di": "Cy"}
+    tables, _ = played(Acting({("vote", n): f"VOTE {v}" for n, v in votes.items()}))
+    cells = Reader(show_game(tables, "g000000").html).cells
+    assert cells[6:12] == ["Ada Grey", "civilian", "acting", "Bo", "", "missed"]
+    assert cells[12:18] == ["Bo", "culprit", "acting", "Cy", "2", "reached"]
+    assert "Accused: nobody (a tie, or no votes)." in show_game(tables, "g000000").html
+
+
+def test_illegal_replies_and_second_tries_are_marked():
+    tables, _ = played(Acting({("intro", "Bo"): "", ("vote", "Cy"): "nobody <b>"}))
+    html = show_game(tables, "g000000").html
+    assert html.count("illegal reply: asked again") == 2
+    assert html.count("second try") == 2
+    assert "(no text)" in html
+    assert "nobody &lt;b&gt;" in html
+    lost = show_game(played(Acting({("intro", "Bo"): ""}), corrections=0)[0], "g000000").html
+    assert lost.count("illegal reply: the turn is lost") == 1
+    assert "asked again" not in lost
+    silent = show_game(played(Acting({"answer": ""}), rounds=3, corrections=0)[0], "g000000").html
+    assert silent.count("illegal reply: the turn is lost") >= 3  # also where who did not answer is the next to act
+    assert "asked again" not in silent
+
+
+def test_ratings_stand_in_a_table():
+    given = "Bo: suspicion 2, trust 0\nCy: suspicion 1, trust 1\nDi: suspicion 0, trust 2"
+    tables, _ = played(Acting({("rate", "Ada Grey"): given}))
+    cells = Reader(show_game(tables, "g000000").html).cells
+    ada = cells.index("Ada Grey ")
+    assert cells[ada : ada + 9] == ["Ada Grey ", "", "2", "1", "0", "", "0", "1", "2"]
+
+
+def test_a_question_is_shown_as_the_others_heard_it():
+    tables, script = played(Acting({("turn", "Bo"): "I will **ASK** Di: who are you?"}))
+    assert "who are you?" in Reader(show_game(tables, "g000000", script=script).html).blocks
+
+
+def test_credit_is_shown_with_sign_and_colour():
+    tables, script = played()
+    credit = credit_of(tables, [1.0, -0.5, 0.0, None])
+    page = show_game(tables, "g000000", script=script, credit=credit).html
+    full, half = transcript._mix(transcript.PRAISE, 1), transcript._mix(transcript.BLAME, 0.5)
+    assert f'background:{full};color:#1f2328;border:1px solid #d0d7de">+1.00</div>' in page
+    assert f'background:{half};color:#1f2328;border:1px solid #d0d7de">−0.50</div>' in page
+    assert 'background:#ffffff;color:#1f2328;border:1px solid #d0d7de">0</div>' in page
+    assert 'flex:none;background:#ffffff;color:#1f2328"></div>' in page  # no credit: blank
+    assert "credit of an action" in page
+    assert "credit of an action" not in show_game(tables, "g000000", script=script).html
+
+
+def test_the_smallest_credit_keeps_its_digits():
+    assert [transcript._signed(v) for v in (0.0, 0.004, -0.0001, 2.345, None, float("nan"))] == [
+        "0", "+0.004", "−0.0001", "+2.35", "", "",
+    ]  # fmt: skip
+
+
+# --- colours, rules side by side, scripts ------------------------------------------------------------
+
+
+def luminance(colour: str) -> float:
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(a: str, b: str) -> float:
+    low, high = sorted((luminance(a), luminance(b)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_every_colour_can_be_read():
+    assert len(set(transcript.COLOURS)) == 10
+    assert min(contrast(c, "#ffffff") for c in transcript.COLOURS) > 4.5
+    for full in (transcript.PRAISE, transcript.BLAME, transcript.SUSPICION, transcript.TRUST):
+        assert contrast(transcript._mix(full, 1), "#1f2328") > 4.5
+
+
+def test_rules_stand_side_by_side_each_on_its_own_scale():
+    tables, script = played()
+    actions = tables.table("actions")
+    first = actions[actions["game"] == "g000000"]
+    columns = {"large": credit_of(tables, [40.0, -40.0]), "small_rule": credit_of(tables, [0.1, None])}
+    page = side_by_side(first, columns, script=script)
+    full = transcript._mix(transcript.PRAISE, 1)
+    assert Reader(page.html).cells[:5] == ["round", "player", "action", "large", "small_rule"]
+    assert page.html.count(f"background:{full}") == 9 + 9
+    assert Reader(page.html).cells[5:15] == [
+        "0", "Ada Grey", "says I am Ada Grey.", "+40.00", "+0.10", "0", "Bo", "says I am Bo. I suspect Ada Grey.",
+        "−40.00", "",
+    ]  # fmt: skip
+    assert repr(page) == "Game g000000: 18 actions under 2 rules"
+
+
+def test_a_rule_that_says_nothing_in_this_game_leaves_its_column_empty():
+    tables, _ = played()
+    actions = tables.table("actions")
+    page = side_by_side(actions[actions["game"] == "g000000"], {"r": credit_of(tables, [None])})
+    assert set(Reader(page.html).cells[7::4]) == {""}
+
+
+def test_a_case_file_gives_nothing_away_before_reveal():
+    script = make_script()
+    closed, opened = show_script(script), show_script(script, reveal=True)
+    for word in ("culprit", "civilian", "kettle", "torn glove", "put it into the tea"):
+        assert word not in closed.html, word
+        assert word in opened.html, word
+    assert "🔒 private: only Ada Grey reads thisStoryAda&#x27;s own secret." in fold_text(closed)
+    assert closed.html.count("own secret") == 1
+    assert repr(closed) == "The Cold Tea (SOC, en): 4 characters, 2 clues"
+
+
+def fold_text(shown) -> list[str]:
+    return [f.replace("'", "&#x27;") for f in Reader(shown.html).folds]
+
+
+def test_a_view_is_shown_from_the_game_and_from_the_table_alike():
+    tables, _ = played()
+    stored = tables.table("dialogues")["messages"].iloc[0]
+    live = [Message(m["role"], m["content"]) for m in stored]
+    assert show_view(live, "Ada").html == show_view(stored, "Ada").html
+    assert repr(show_view(live, "Ada")) == f"Ada: {len(stored)} messages"
+
+
+# --- what can't be shown -----------------------------------------------------------------------------
+
+
+def test_what_does_not_fit_is_refused_by_name():
+    tables, script = played()
+    actions = tables.table("actions")
+    with pytest.raises(ValueError, match=r"game 'g9' is not among the 2 games .*g000000, g000001"):
+        show_game(tables, "g9")
+    with pytest.raises(ValueError, match="was played from 'The Cold Tea', not from this 'Another'"):
+        show_game(tables, "g000000", script=make_script(title="Another"))
+    with pytest.raises(ValueError, match="credit: no value for any of the 18 actions"):
+        show_game(tables, "g000000", script=script, credit=pd.Series([1.0], index=[10_000]))
+    with pytest.raises(ValueError, match="one game, but the actions given belong to 2"):
+        side_by_side(actions, {})
