@@ -150,11 +150,14 @@ def _random_reply(request: Request, rng: random.Random) -> str:
 
 
 def _naive_reply(request: Request, rng: random.Random) -> str:
-    """Do what comes to mind, but vote for whoever is accused most often."""
-    accused = _accusations(request)
-    if request.prompt.phase != "vote" or not accused:
+    """Do what comes to mind, but believe of others what is said most often."""
+    prompt, book, accused = request.prompt, request.brief.book, _accusations(request)
+    if not accused or prompt.phase not in ("rate", "vote"):
         return _random_reply(request, rng)
-    return request.brief.book.voted.format(name=_best(dict.fromkeys(request.prompt.names, 0.0), accused, rng))
+    worst = _best(dict.fromkeys(prompt.names, 0.0), accused, rng)
+    if prompt.phase == "vote":
+        return book.voted.format(name=worst)
+    return _write_ratings({n: (2, 0) if n == worst else (int(accused[n] > 0), 1) for n in prompt.names}, book)
 
 
 def _civilian_reply(request: Request, rng: random.Random) -> str:

@@ -256,8 +256,8 @@ def _rate(plain: str, names: Spelling, allowed: tuple[str, ...]) -> Move | Illeg
 def _two_numbers(text: str) -> tuple[int, int] | None:
     """Read suspicion and trust, 0..2 each, in this order unless the words say otherwise; "1/2" may mean 1 of 2."""
     found = _NUMBER.findall(text)
-    numbers = list(found[0]) if len(found) == 1 else [n for n, of in found if of in ("", "2")]
-    if len(numbers) != 2 or len(found) > 2 or not set(numbers) <= {"0", "1", "2"}:
+    numbers = list(found[0]) if len(found) == 1 else [n if of in ("", "2") else "" for n, of in found]
+    if len(numbers) != 2 or not set(numbers) <= {"0", "1", "2"}:
         return None
     first, second = map(int, numbers)
     s, b = _SUSPICION.search(text), _TRUST.search(text)

@@ -27,6 +27,7 @@ from maro_lib.scripts import FACTIONS, Script
 from maro_lib.shards import Rows, Shards, as_table, empty_rows, read_table
 from maro_lib.tables import SCHEMAS
 
+DECIDING = ("phrases", "replies", "environment", "solver", "policies")  # games of other code are other games
 Seating = Policy | Mapping[str, Policy]  # one for all, or by character name or faction
 
 
@@ -211,6 +212,8 @@ def _request(games: Sequence[Game], policies: Seating) -> dict[str, object]:
         digest.update(json.dumps([g.name, g.order, g.script.digest, g.seed, asdict(g.rules), names]).encode())
     columns = {name: [str(f) for f in schema] for name, schema in SCHEMAS.items()}
     digest.update(json.dumps(columns).encode())
+    for module in DECIDING:
+        digest.update(Path(__file__).with_name(f"{module}.py").read_bytes())
     return {"n_games": len(games), "digest": digest.hexdigest()}
 
 

@@ -32,6 +32,7 @@ LOCK = "🔒"
 _MUTED = "color:#57606a"
 _SMALL = "color:#57606a;font-size:12px"
 _CHIP = "display:inline-block;padding:0 7px;margin-right:6px;border-radius:9px;font-size:12px;line-height:18px"
+_EDGE = "color:#1f2328;border:1px solid #d0d7de"
 _GREY = f"{_CHIP};background:#eaeef2;color:#32383f"
 _CULPRIT = f"{_CHIP};background:#3d2b3f;color:#ffffff"
 _WARNING = f"{_CHIP};background:#fff3c4;color:#5c4400;border:1px dashed #b08800"
@@ -45,6 +46,7 @@ _CELL = (
 )
 _NUMBER = "padding:1px 6px;text-align:center;vertical-align:middle;border:1px solid #e4e8ec;color:#1f2328"
 _NARROW = "font-size:10px;line-height:12px;padding:2px 0;overflow-wrap:break-word"
+_ABOVE = f"{_NUMBER};background:#ffffff"
 _FIXED = f"{_TABLE};table-layout:fixed;width:100%"
 _VERBS = {"intro": "says", "ask": "asks", "answer": "answers", "search": "searches", "rate": "rates",
           "vote": "votes for", "illegal": "replies against the rules"}  # fmt: skip
@@ -233,7 +235,7 @@ def _told(action: Any, then: Any, scene: _Scene) -> Iterator[Html]:
 
 
 def _refused(action: Any, then: Any, scene: _Scene) -> Iterator[Html]:
-    retried = then is not None and then.retry and then.agent == action.agent
+    retried = then is not None and then.retry  # a second try stands right behind the first
     word = "illegal reply: asked again" if retried else "illegal reply: the turn is lost"
     verb = tag("span", f" ({action.phase}) ", style=_MUTED)
     yield tag("div", scene.name(action.agent), verb, tag("span", word, style=_WARNING))
@@ -269,8 +271,8 @@ def _secret(summary: object, *children: object) -> Html:
 
 def _ratings(rows: Sequence[Any], scene: _Scene) -> Html:
     n = len(scene.names)
-    kinds = [tag("th", kind, colspan=n, style=_NUMBER) for kind in ("suspicion 0–2", "trust 0–2")]
-    names = [tag("th", scene.name(x), style=f"{_NUMBER};{_NARROW}") for x in scene.names * 2]
+    kinds = [tag("th", kind, colspan=n, style=_ABOVE) for kind in ("suspicion 0–2", "trust 0–2")]
+    names = [tag("th", scene.name(x), style=f"{_ABOVE};{_NARROW}") for x in scene.names * 2]
     first = tag("th", "who rates", style=f"{_CELL};width:22%")  # the others share the rest: the table never overflows
     lines = [tag("tr", *_rating(a, scene)) for a in rows]
     title = join(LOCK, " private: what each player says it thinks of the others")
@@ -298,19 +300,22 @@ def _margin(action: Any, scene: _Scene) -> Html:
     if scene.credit is None:
         return Html()
     value = scene.credit.get(action.Index)
-    style = "width:58px;margin-right:10px;padding:1px 0;text-align:center;font-size:12px;border-radius:4px"
-    return tag("div", _signed(value), style=f"{style};height:20px;flex:none;{_tint(value, scene.top)}")
+    edge = "" if value is None else _EDGE
+    style = (
+        f"width:58px;height:20px;flex:none;margin-right:10px;text-align:center;font-size:12px;border-radius:4px;{edge}"
+    )
+    return tag("div", _signed(value), style=f"{style};{_tint(value, scene.top)}")
 
 
 def _inline_credit(action: Any, scene: _Scene) -> Html:
     value = (scene.credit or {}).get(action.Index)
-    return Html() if value is None else tag("span", _signed(value), style=f"{_CHIP};{_tint(value, scene.top)}")
+    return Html() if value is None else tag("span", _signed(value), style=f"{_CHIP};{_EDGE};{_tint(value, scene.top)}")
 
 
 def _legend(scene: _Scene) -> Html:
     if scene.credit is None:
         return Html()
-    steps = [tag("span", _signed(s * scene.top), style=f"{_CHIP};{_tint(s, 1)}") for s in (-1, -0.5, 0, 0.5, 1)]
+    steps = [tag("span", _signed(s * scene.top), style=f"{_CHIP};{_EDGE};{_tint(s, 1)}") for s in (-1, -0.5, 0, 0.5, 1)]
     return tag("div", "credit of an action: ", *steps, "blame to praise", style=f"{_SMALL};margin-top:6px")
 
 
@@ -322,11 +327,10 @@ def _signed(value: float | None) -> str:
 
 
 def _tint(value: float | None, top: float) -> str:
-    """Return the colour of a credit: blue for praise, orange for blame, white for none."""
+    """Return the background of a credit: blue for praise, orange for blame, white for none."""
     if value is None or math.isnan(value):
-        return "background:#ffffff;color:#1f2328"
-    colour = _mix(PRAISE if value > 0 else BLAME, abs(value) / top if top else 0.0)
-    return f"background:{colour};color:#1f2328;border:1px solid #d0d7de"
+        return "background:#ffffff"
+    return f"background:{_mix(PRAISE if value > 0 else BLAME, abs(value) / top if top else 0.0)}"
 
 
 def _mix(colour: tuple[int, int, int], strength: float) -> str:
@@ -361,9 +365,9 @@ def _compared_title(game: str) -> Html:
 
 
 def _compared_head(rules: Iterable[str]) -> Html:
-    widths = {"round": "width:42px", "player": "width:15%", "action": ""}
+    widths = {"round": "width:36px", "player": "width:14%", "action": ""}
     heads = [tag("th", h, style=f"{_CELL};{width}") for h, width in widths.items()]
-    return tag("tr", *heads, *(tag("th", _breakable(r), style=f"{_NUMBER};{_NARROW};width:68px") for r in rules))
+    return tag("tr", *heads, *(tag("th", _breakable(r), style=f"{_ABOVE};{_NARROW};width:66px") for r in rules))
 
 
 def _breakable(name: str) -> Html:

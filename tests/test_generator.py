@@ -45,7 +45,7 @@ def draw_many(n, **fixed):
 
 @pytest.fixture(scope="module", params=REGISTERS)
 def drawn(request):
-    return draw_many(300, register=request.param)
+    return draw_many(100, register=request.param)
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ def plain():
 
 def test_every_mystery_is_solvable(plain):
     assert all(is_solvable(s) for s in plain)
-    assert all(is_solvable(s) for _, s in draw_many(2000))
+    assert all(is_solvable(s) for _, s in draw_many(1000))
 
 
 @pytest.mark.parametrize("register", REGISTERS)
@@ -68,10 +68,11 @@ def test_every_mystery_is_solvable_where_the_bounds_are(register):
         (1, 4), (0, 1, 3), ("closed", "open"), (3, 12), (1, 12), (0, 24)
     ):
         for culprits, clues in product({1, (characters - 1) // 2}, (1, 2 * max(1, rules), 24)):
-            knobs = dict(
-                stages=stages, special_rules=rules, ending=ending, characters=characters, culprits=culprits,
-                places=places, clues=clues, red_herrings=herrings, private_clues=clues, register=register,
-            )  # fmt: skip
+            knobs = {
+                "stages": stages, "special_rules": rules, "ending": ending, "characters": characters, "places": places,
+                "culprits": culprits, "clues": clues, "red_herrings": herrings, "private_clues": clues,
+                "register": register,
+            }  # fmt: skip
             try:
                 knobs = Knobs(**knobs)
             except ValueError:
@@ -87,7 +88,7 @@ def test_what_everybody_knows_contradicts_nobodys_knowledge(drawn):
 
 
 def test_without_any_one_special_rule_the_answer_is_wrong():
-    for knobs, s in draw_many(1500):
+    for knobs, s in draw_many(300):
         assert len(s.rules) == knobs.special_rules
         for i in range(len(s.rules)):
             fewer = s.model_copy(update={"rules": s.rules[:i] + s.rules[i + 1 :]})
@@ -95,7 +96,7 @@ def test_without_any_one_special_rule_the_answer_is_wrong():
 
 
 def test_in_a_lying_world_no_clue_shows_the_profile_of_a_culprit():
-    for _, s in draw_many(200, special_rules=2, characters=6, culprits=2, clues=8):
+    for _, s in draw_many(60, special_rules=2, characters=6, culprits=2, clues=8):
         profile = {(f.trait, f.value) for f in s.given}
         told = {(f.trait, f.value) for c in s.clues for f in c.facts if f.who in s.culprits}
         assert told
@@ -114,7 +115,7 @@ def test_the_profile_is_true_of_culprits_only(drawn):
 
 def test_testimony_and_evidence_are_true():
     """Of an innocent they repeat what it knows of itself; of a culprit too, but for what special rules correct."""
-    for _, s in draw_many(400):
+    for _, s in draw_many(100):
         own = {c.name: {f for f in c.knows if f.who == c.name} for c in s.characters}
         corrected = {trait for r in s.rules for trait in r.then}
         for c in s.characters:
@@ -251,9 +252,8 @@ def test_the_bounds_themselves_are_possible():
 def test_seed_0_is_this_mystery():
     s = generate(0)
     assert s.title == "Mrs Hill 0"
-    assert (
-        s.background == "Mrs Hill is dead. The killer had the bat. The killer wore the cap. The killer was at the dock."
-    )
+    assert s.background.startswith("Mrs Hill is dead. The killer had the bat. The killer wore the cap. ")
+    assert [f.value for f in s.given] == ["bat", "cap", "dock"]
     assert (s.names, s.culprits) == (("Yan", "Jim", "Dot", "Tom", "Gus", "Zoe"), ("Gus",))
 
 
@@ -288,7 +288,7 @@ def test_two_series_share_no_mystery_and_a_longer_one_goes_on():
 
 
 def test_yaml_round_trip_loses_nothing(drawn):
-    for _, s in drawn[:60]:
+    for _, s in drawn[:25]:
         assert parse_script(yaml.safe_load(dump_script(s))) == s
 
 
@@ -307,16 +307,15 @@ def test_every_value_of_the_profile_is_equally_frequent(plain):
 
 
 def test_neither_the_order_of_clues_nor_places_nor_privacy_tells_guilt(plain):
-    """4 of 9 clues are about the culprit: also among first clues, private ones, and those in the first place."""
-    first = [s.clues[0] for s in plain]
-    private = [c for s in plain for c in s.clues if c.private_to]
-    at_the_crime = [c for s in plain for c in s.clues if c.place == s.given[2].value]
-    guilty = {s.culprits[0] for s in plain}
-    assert guilty == set(COMPACT.names)
-    for group in (first, private, at_the_crime):
-        ids = {id(c) for c in group}
-        hits = sum(c.facts != () and c.facts[0].who in s.culprits for s in plain for c in s.clues if id(c) in ids)
-        assert abs(hits / len(group) - 4 / 9) < 0.05
+    """4 of 9 clues are about the culprit: also among first clues, private ones, and those where it was done."""
+    groups = {
+        "first": [(s, s.clues[0]) for s in plain],
+        "private": [(s, c) for s in plain for c in s.clues if c.private_to],
+        "where it was done": [(s, c) for s in plain for c in s.clues if c.place == s.given[2].value],
+    }
+    for name, group in groups.items():
+        hits = sum(f.who in s.culprits for s, c in group for f in c.facts)
+        assert abs(hits / len(group) - 4 / 9) < 0.05, name
 
 
 # --- one knob at a time ------------------------------------------------------------------------------
@@ -359,7 +358,7 @@ def test_one_knob_moves_nothing_else(knob, value, register):
     base = replace(BASE, register=register)
     for seed in range(40):
         before, after = told(generate(seed, base)), told(generate(seed, replace(base, **{knob: value})))
-        for part in STAYS[knob, value] - ({"sections"} if knob == "red_herrings" else set()):
+        for part in STAYS[knob, value]:
             assert before[part] == after[part], (seed, part)
 
 
@@ -370,7 +369,7 @@ def test_one_knob_does_move_something(knob, value):
 
 def test_a_stage_more_leaves_most_clues_in_their_stage():
     same = moved = 0
-    for seed in range(200):
+    for seed in range(60):
         two, three = (generate(seed, replace(BASE, stages=k)) for k in (2, 3))
         stage = {c.id: c.stage for c in two.clues}
         same += sum(c.stage == stage[c.id] for c in three.clues)
@@ -380,7 +379,7 @@ def test_a_stage_more_leaves_most_clues_in_their_stage():
 
 
 def test_a_place_more_moves_only_what_it_takes_in():
-    for seed in range(200):
+    for seed in range(60):
         few, many = (generate(seed, replace(BASE, places=k)) for k in (4, 5))
         new = set(many.places) - set(few.places)
         assert len(new) == 1
@@ -390,14 +389,14 @@ def test_a_place_more_moves_only_what_it_takes_in():
 
 
 def test_a_clue_or_herring_more_keeps_those_that_were():
-    for seed in range(100):
+    for seed in range(40):
         before = told(generate(seed, BASE))["texts"]
         assert before < told(generate(seed, replace(BASE, clues=9)))["texts"]
         assert before < told(generate(seed, replace(BASE, red_herrings=5)))["texts"]
 
 
 def test_a_special_rule_more_keeps_the_rules_and_alibis_that_were():
-    for seed in range(100):
+    for seed in range(40):
         scripts = [generate(seed, replace(BASE, special_rules=k)) for k in (0, 1, 2)]
         alibis = [{c.text for c in s.clues if not {f.who for f in c.facts} & set(s.culprits)} for s in scripts]
         assert alibis[0] == alibis[1] == alibis[2]
@@ -405,24 +404,24 @@ def test_a_special_rule_more_keeps_the_rules_and_alibis_that_were():
 
 
 def test_a_culprit_more_keeps_the_culprits_that_were():
-    for seed in range(100):
+    for seed in range(40):
         assert set(generate(seed, BASE).culprits) < set(generate(seed, replace(BASE, culprits=2)).culprits)
 
 
 def test_a_character_more_keeps_names_and_is_the_culprit_no_more_often_than_others():
     n_new = 0
-    for seed in range(1000):
+    for seed in range(500):
         few, many = generate(seed, replace(BASE, characters=6)), generate(seed, BASE)
         assert many.names[:6] == few.names
         assert many.given == few.given
-        assert many.places == few.places or set(many.places) == set(few.places)
+        assert set(many.places) == set(few.places)
         n_new += many.culprits != few.culprits
         assert many.culprits in (few.culprits, many.names[6:])
-    assert 100 < n_new < 190  # 1,000 / 7
+    assert 48 < n_new < 96  # 500 / 7
 
 
 def test_both_registers_tell_the_same_logic():
-    for seed in range(100):
+    for seed in range(40):
         compact, prose = (generate(seed, replace(RICH, register=r)) for r in REGISTERS)
         assert bones(compact) == bones(prose)
 
@@ -470,10 +469,9 @@ def count_words(sections):
 
 
 def test_a_compact_script_keeps_to_its_vocabulary_and_uses_all_of_it():
-    used = {w for _, s in draw_many(600) for text in read_texts(s) for w in re.findall(r"[^\W\d_]+", text)}
-    titles = {"Mr", "Mrs"}
+    scripts = [s for _, s in draw_many(150, register="compact")]
+    used = {w for s in scripts for text in read_texts(s) for w in re.findall(r"[^\W\d_]+", text)}
     assert used == set(vocabulary())
-    assert titles < used
 
 
 def test_the_vocabulary_is_tiny_and_no_name_is_a_word():
@@ -488,7 +486,7 @@ def test_the_vocabulary_is_tiny_and_no_name_is_a_word():
 
 
 def test_a_compact_clue_says_its_fact_word_for_word():
-    for _, s in draw_many(300):
+    for _, s in draw_many(60, register="compact"):
         for c in s.clues:
             for f in c.facts:
                 assert c.text.endswith(f"{f.who} {f.trait} the {f.value}.")

@@ -323,6 +323,7 @@ def test_speech_loses_its_quotation_marks_and_its_speakers_name(text, spoken):
         ("rate", "Ben: suspicion 0-2, trust 0-2\nIris: 1, 1\nDot: 0, 2", "rating"),
         ("rate", "Ben: suspicion <0-2>, trust <0-2>\nIris: 1, 1\nDot: 0, 2", "rating"),
         ("rate", "Ben: suspicion 1/3, trust 0/3\nIris: 1, 1\nDot: 0, 2", "rating"),
+        ("rate", "Ben: suspicion 1/3, trust 1, doubt 1\nIris: 1, 1\nDot: 0, 2", "rating"),
         ("rate", "Ben: suspicion 2\nIris: 1, 1\nDot: 0, 2", "rating"),
         ("rate", "Ben: 1, 1, 1\nIris: 1, 1\nDot: 0, 2", "rating"),
         ("rate", "Ben: suspicion 12, trust 0\nIris: 1, 1\nDot: 0, 2", "rating"),

@@ -202,6 +202,10 @@ BAD = {
         small(characters=changed(2, faction="culprit")),
         "truth.culprits: ['Ann'], but the faction says ['Ann', 'Cal']",
     ),
+    "a culprit that the factions leave out": (
+        small(truth={"culprits": ["Ann", "Cal"], "text": ""}),
+        "truth.culprits: ['Ann', 'Cal'], but the faction says ['Ann']",
+    ),
     "a truth without culprit": (
         small(truth={"culprits": [], "text": ""}),
         "truth.culprits: Tuple should have at least 1 item",

@@ -1,5 +1,6 @@
 """The series runner, run as users run it: a process of its own, on small series named after what they provoke."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -7,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -40,13 +42,18 @@ class Place:
             self.command(*options), cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=60
         )
 
-    def start(self) -> subprocess.Popen:
+    @contextlib.contextmanager
+    def started(self) -> Iterator[subprocess.Popen]:
         # A process started in the background of a shell may ignore Ctrl-C; one at a terminal does not.
-        return subprocess.Popen(
-            self.command(), cwd=self.folder, env=self.environment, text=True, start_new_session=True,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        process = subprocess.Popen(
+            self.command(), cwd=self.folder, env=self.environment, text=True, stderr=subprocess.PIPE,
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )  # fmt: skip
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.communicate()
 
     def made(self, name: str) -> Path:
         return self.folder / "outputs" / "cpu" / name
@@ -229,6 +236,7 @@ def test_notebook_that_does_not_finish_is_a_failure(tmp_path):
     done = place.run()
     assert done.returncode == 1
     assert "it ended without calling `finish(run, '02_rollout', headline)`" in done.stderr
+    assert "stops in series" in place.made("02_rollout.ipynb").read_text()  # the notebooks' folder, as in JupyterLab
 
 
 def test_missing_input_names_the_command_and_runs_nothing(tmp_path):
@@ -261,13 +269,13 @@ def test_unwritable_outputs_are_a_clear_error(tmp_path):
 def test_one_run_at_a_time_and_ctrl_c_loses_nothing(tmp_path):
     place = Place(tmp_path, "endless")
     for n_saved, stop in ((1, signal.SIGINT), (2, signal.SIGTERM)):
-        first = place.start()
-        wait_until(lambda n=n_saved: place.made("rollout").exists() and len(os.listdir(place.made("rollout"))) == n)
-        second = place.run()
+        with place.started() as first:
+            wait_until(lambda n=n_saved: place.made("rollout").exists() and len(os.listdir(place.made("rollout"))) == n)
+            second = place.run()
+            first.send_signal(stop)
+            _, errors = first.communicate(timeout=30)
         assert second.returncode == 1
         assert f"outputs/cpu is in use by process {first.pid}, started" in second.stderr
-        first.send_signal(stop)
-        _, errors = first.communicate(timeout=30)
         assert first.returncode == 130
         assert "Interrupted." in errors
         assert "Traceback" not in errors

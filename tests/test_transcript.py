@@ -200,6 +200,15 @@ def test_every_style_survives_an_untrusted_notebook():
                 assert value in words.get(name, {value})
 
 
+def test_every_cell_brings_its_own_colours():
+    """A dark theme colours the rows of tables; a cell without its own background would be dark on dark."""
+    for shown in everything(SKILLED):
+        for style in re.findall(r'<t[dh][^>]* style="([^"]*)"', shown.html):
+            assert "background:#" in style, style
+            assert ";color:#" in style, style
+        assert not re.search(r"<t[dh]>", shown.html)
+
+
 def test_a_long_reply_is_folded_and_bounded():
     page = Reader(prose("word " * 40_000, limit=600))
     assert len(page.blocks[0]) <= 600
@@ -292,10 +301,8 @@ def test_credit_is_shown_with_sign_and_colour():
     credit = credit_of(tables, [1.0, -0.5, 0.0, None])
     page = show_game(tables, "g000000", script=script, credit=credit).html
     full, half = transcript._mix(transcript.PRAISE, 1), transcript._mix(transcript.BLAME, 0.5)
-    assert f'background:{full};color:#1f2328;border:1px solid #d0d7de">+1.00</div>' in page
-    assert f'background:{half};color:#1f2328;border:1px solid #d0d7de">−0.50</div>' in page
-    assert 'background:#ffffff;color:#1f2328;border:1px solid #d0d7de">0</div>' in page
-    assert 'flex:none;background:#ffffff;color:#1f2328"></div>' in page  # no credit: blank
+    margin = r'<div style="width:58px;[^"]*;background:(#\w+)">([^<]*)</div>'
+    assert set(re.findall(margin, page)) == {(full, "+1.00"), (half, "−0.50"), ("#ffffff", "0"), ("#ffffff", "")}
     assert "credit of an action" in page
     assert "credit of an action" not in show_game(tables, "g000000", script=script).html
 
