@@ -1,4 +1,4 @@
-"""The command line: `python -m maro_lib run` and `python -m maro_lib audit`."""
+"""The command line: `python -m maro_lib run`, `audit` and `bench`."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(metavar="COMMAND")
     add_run(commands)
     add_audit(commands)
+    add_bench(commands)
     return top
 
 
@@ -34,22 +35,43 @@ def add_run(commands) -> None:
 
 def add_audit(commands) -> None:
     command = commands.add_parser("audit", help="check a script, or a folder of scripts")
-    command.add_argument("path", metavar="SCRIPT|FOLDER", help="a YAML script, or a folder of them")
+    command.add_argument("path", metavar="SCRIPT|FOLDER", help="a YAML script, a folder of them, a MIRAGE checkout, or "
+                         "the name of a case that comes with the kit")  # fmt: skip
+    command.add_argument("--games", type=int, default=200, help="games for each kind of scripted player")
+    command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--tokenizer", default="", metavar="FOLDER", help="count tokens per view with this tokenizer")
     command.set_defaults(command=audit)
 
 
 def audit(arguments: argparse.Namespace) -> int:
     """Check scripts and return 1 if one has a problem."""
-    from maro_lib.audit import audit_path
+    from maro_lib.audit import audit_path, tokenizer_counter
     from maro_lib.scripts import ScriptError
 
+    count_tokens = tokenizer_counter(arguments.tokenizer) if arguments.tokenizer else None
     try:
-        audits, notes = audit_path(arguments.path)
+        audits, notes = audit_path(
+            arguments.path, n_games=arguments.games, seed=arguments.seed, count_tokens=count_tokens
+        )
     except ScriptError as error:
         print(error, file=sys.stderr)
         return 1
     print("\n\n".join(map(str, audits)), *notes, sep="\n")
     return int(any(report.problems for report in audits))
+
+
+def add_bench(commands) -> None:
+    command = commands.add_parser("bench", help="measure how fast scripted players play")
+    command.add_argument("--games", type=int, default=10_000, help="games to write to disk")
+    command.set_defaults(command=bench)
+
+
+def bench(arguments: argparse.Namespace) -> int:
+    """Measure and print."""
+    from maro_lib.benchmark import bench
+
+    print("\n".join(bench(arguments.games)))
+    return 0
 
 
 def main(words: list[str] | None = None) -> int:

@@ -21,8 +21,8 @@ from numbers import Real
 import numpy as np
 import pandas as pd
 
-from maro_lib.decomposition import encode, nearest, require, trajectories
-from maro_lib.scripts import FACTIONS
+from maro_lib.decomposition import encode, require, trajectories
+from maro_lib.scripts import FACTIONS, nearest
 
 REASONS = ("kept", "illegal", "zero weight", "one-sided game", "not drawn", "camp weight 0")
 KEPT, ILLEGAL, ZERO, ONE_SIDED, NOT_DRAWN, CAMP = range(len(REASONS))

@@ -11,7 +11,6 @@ Taught in notebook 03. The paper (MARO, arXiv 2601.12323) has only `uniform`; th
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from maro_lib.scripts import nearest
 from maro_lib.statistics import Mean, bootstrap_mean
 
 _DUST = 1e-9  # a relative difference this small is rounding; left alone, its sign would become a label
@@ -404,9 +404,3 @@ def _check_options(rule: str, weigh: Callable, options: dict) -> None:
 def _check_range(name: str, value: float, low: float, high: float) -> None:
     if not low <= value <= high:
         raise ValueError(f"{name}: {value!r} is not between {low} and {high}")
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """Return a hint at the known word most like `word`, or nothing."""
-    near = difflib.get_close_matches(str(word), sorted(known), n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""

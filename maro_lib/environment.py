@@ -112,6 +112,10 @@ class Rules:
         if self.ratings not in ("round", "turn", "never"):
             raise ValueError(f"ratings: {self.ratings!r}; one of 'round', 'turn', 'never' is needed")
 
+    def n_rounds(self, script: Script) -> int:
+        """Every stage has at least one round."""
+        return max(self.rounds, len(script.stages))
+
 
 @dataclass
 class _Seat:
@@ -158,7 +162,7 @@ class MurderMystery:
         self.script, self.rules = script, rules or Rules()
         self.book = phrasebook(script.language, script.register_)
         self.names = script.names
-        self.n_rounds = max(self.rules.rounds, len(script.stages))
+        self.n_rounds = self.rules.n_rounds(script)
         self._spelling = name_spelling(script)
         self._memories = [c for c in script.clues if c.trigger]
         self._state: _State | None = None
@@ -172,7 +176,7 @@ class MurderMystery:
         rng = random.Random(f"{seed}/{self.script.digest}")
         clues = tuple(rng.sample(self.script.clues, len(self.script.clues)))
         orders = [rng.sample(range(num_players), num_players) for _ in range(self.n_rounds)]
-        seats = [_Seat([Message("system", system_message(self.script, i, self.n_rounds))]) for i in range(num_players)]
+        seats = [_Seat([Message("system", system_message(self.script, i, self.rules))]) for i in range(num_players)]
         self._state = _State(seats, clues, list(reversed(self._plan(orders))))
         self._advance()
 
@@ -492,14 +496,14 @@ class MurderMystery:
         return checks[goal.check]()
 
 
-def system_message(script: Script, player: int, n_rounds: int) -> str:
+def system_message(script: Script, player: int, rules: Rules) -> str:
     """Write what one player reads before the game; nothing in it belongs to another's sections."""
     book, me = phrasebook(script.language, script.register_), script.characters[player]
     others = book.comma.join(n for n in script.names if n != me.name)
     partners = book.comma.join(_partners(script, me))
     parts = [
         book.you_are.format(name=me.name, others=others),
-        book.frame.format(rounds=n_rounds, n=script.n_culprits),
+        book.frame.format(rounds=rules.n_rounds(script), rated=book.rated[rules.ratings], n=script.n_culprits),
         book.background.format(text=script.background),
         book.special.format(text="\n".join(r.text for r in script.rules)) if script.rules else "",
         book.yours,

@@ -21,7 +21,7 @@ from typing import Any
 
 import yaml
 
-from maro_lib.scripts import _Loader, _nearest
+from maro_lib.scripts import _Loader, nearest
 
 SCALARS = {"bool": bool, "int": int, "float": (int, float), "str": str}
 KINDS = (*SCALARS, *(f"list[{k}]" for k in SCALARS), *(f"dict[str, {k}]" for k in SCALARS))
@@ -170,7 +170,7 @@ def _check(entries: list[tuple[int, Any, Any]], known: dict[str, Parameter]) -> 
         elif first.setdefault(name, line) != line:
             yield line, f"`{name}` is given twice (first in line {first[name]}); keep one"
         elif name not in known:
-            yield line, f"unknown name `{name}`{_nearest(name, known) or '; known: ' + ', '.join(sorted(known))}"
+            yield line, f"unknown name `{name}`{nearest(name, known) or '; known: ' + ', '.join(sorted(known))}"
         elif not _fits(value, known[name].type):
             kind, got = known[name].type, f"{value!r} ({type(value).__name__})"
             yield line, f"`{name}` must be {kind}, got {got}{_hint(value, kind)}"

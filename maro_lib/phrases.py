@@ -17,6 +17,7 @@ class Phrasebook:
     # the system message
     you_are: str
     frame: str
+    rated: dict[str, str]  # by Rules.ratings
     background: str
     special: str
     yours: str
@@ -68,11 +69,15 @@ EN = Phrasebook(
     you_are="You are {name}. You are playing a murder mystery together with {others}.",
     frame=(
         "The game: everybody introduces themselves; then come {rounds} round(s). On your turn you either ask one "
-        "player one question or search one place; questions, answers and the clues found are heard by all. After "
-        "each round you rate the others in private. At the end all vote. The civilians win if the most votes fall on "
+        "player one question or search one place; questions, answers and the clues found are heard by all. "
+        "{rated}At the end all vote. The civilians win if the most votes fall on "
         "a culprit; after a tie, or otherwise, the culprits win. There are {n} culprit(s). Stay in character, keep "
         "to the forms you are given, and be brief."
     ),
+    rated={
+        "round": "After each round you rate the others in private. ",
+        "turn": "After each turn you rate the others in private. ", "never": "",
+    },
     background="The case\n{text}",
     special="Special rules of this world\n{text}",
     yours="Your character (nobody else can read this)",
@@ -136,6 +141,7 @@ COMPACT = Phrasebook(
     comma=" ",
     you_are="You are {name}. People: {others}.",
     frame="Culprits: {n}.",
+    rated=dict.fromkeys(("round", "turn", "never"), ""),
     background="{text}",
     special="{text}",
     yours="",
@@ -184,9 +190,10 @@ ZH = Phrasebook(
     you_are="你是{name}。你正和{others}一起玩一场谋杀之谜。",
     frame=(
         "规则：大家先作自我介绍，然后进行{rounds}轮。轮到你时，你要么向一名玩家提一个问题，要么调查一个地点；问题、回答和找到的线索"
-        "所有人都能听到。每轮之后，你私下为其他人打分。最后全体投票。得票最多者是凶手，平民获胜；平票或其他情况，凶手获胜。"
+        "所有人都能听到。{rated}最后全体投票。得票最多者是凶手，平民获胜；平票或其他情况，凶手获胜。"
         "凶手共{n}名。请始终扮演你的角色，按要求的格式回复，语言简短。"
     ),
+    rated={"round": "每轮之后，你私下为其他人打分。", "turn": "每次行动之后，你私下为其他人打分。", "never": ""},
     background="案情\n{text}",
     special="这个世界的特殊规则\n{text}",
     yours="你的角色（只有你能看到）",

@@ -161,7 +161,8 @@ def play(
         for session in sorted(_sessions(games, policies, concurrency, progress, 0), key=lambda s: s.game.order):
             _add_rows(rows, session)
         return Played(None, rows, len(games), 0, time.perf_counter() - began)
-    with Shards(Path(folder), _request(games, policies)) as shards:
+    scripts = {g.script.digest: g.script for g in games}
+    with Shards(Path(folder), _request(games, policies), scripts.values()) as shards:
         done = shards.done()
         left = [g for g in games if g.order not in done]
         for note in shards.notes:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
@@ -147,6 +147,12 @@ class Script(_Data):
         data = json.dumps(self.model_dump(mode="json", by_alias=True), sort_keys=True, ensure_ascii=False)
         return hashlib.sha256(data.encode()).hexdigest()[:16]
 
+    def model_copy(self, **options: Any) -> Script:
+        """Copy, and forget the digest: a changed copy is another script."""
+        copied = super().model_copy(**options)
+        copied.__dict__.pop("digest", None)
+        return copied
+
     def character(self, name: str) -> Character:
         return next(c for c in self.characters if c.name == name)
 
@@ -180,22 +186,22 @@ def _problems(s: Script):
         if clue.stage > len(s.stages):
             yield f"{at}.stage: {clue.stage}, but there are {len(s.stages)} stages"
         if clue.private_to and clue.private_to not in names:
-            yield f"{at}.private_to: nobody is called {clue.private_to!r}{_nearest(clue.private_to, names)}"
+            yield f"{at}.private_to: nobody is called {clue.private_to!r}{nearest(clue.private_to, names)}"
         if clue.trigger and not clue.private_to:
             yield f"{at}.trigger: a memory needs `private_to`, the character whose memory it is"
         if not clue.trigger and not clue.place:
             yield f"{at}.place: a clue that is no memory needs a place"
     for at, fact in _facts(s):
         if fact.who != CULPRIT and fact.who not in names:
-            yield f"{at}.who: nobody is called {fact.who!r}{_nearest(fact.who, names)}"
+            yield f"{at}.who: nobody is called {fact.who!r}{nearest(fact.who, names)}"
     for i, c in enumerate(s.characters):
         for j, g in enumerate(c.goals):
             wanted = {"accused": names, "clue_found": ids, "clue_hidden": ids}.get(g.check)
             if wanted is not None and g.of not in wanted:
-                yield f"characters[{i}].goals[{j}].of: {g.of!r} is unknown{_nearest(g.of, wanted)}"
+                yield f"characters[{i}].goals[{j}].of: {g.of!r} is unknown{nearest(g.of, wanted)}"
     for i, e in enumerate(s.endings):
         if e.when == "accused" and e.who not in names:
-            yield f"endings[{i}].who: nobody is called {e.who!r}{_nearest(e.who, names)}"
+            yield f"endings[{i}].who: nobody is called {e.who!r}{nearest(e.who, names)}"
 
 
 def _facts(s: Script):
@@ -206,8 +212,9 @@ def _facts(s: Script):
         yield from ((f"characters[{i}].knows[{j}]", f) for j, f in enumerate(c.knows))
 
 
-def _nearest(word: str, known) -> str:
-    near = difflib.get_close_matches(word, sorted(known), n=1)
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Return a hint at the known word most like `word`, or nothing."""
+    near = difflib.get_close_matches(str(word), sorted(known), n=1)
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
@@ -242,16 +249,32 @@ def parse_script(data: Any, source: str = "script") -> Script:
 
 def load_script(path: str | Path) -> Script:
     """Read one script from a YAML file."""
-    path = Path(path)
+    documents = _read_yaml(Path(path))
+    if len(documents) != 1:
+        raise ScriptError(f"{path}: holds {len(documents)} YAML documents; a script is exactly one")
+    return parse_script(documents[0], str(path))
+
+
+def load_scripts(path: str | Path) -> dict[str, Script]:
+    """Read a file of many scripts, by digest: the column that the tables know them by."""
+    scripts = [parse_script(d, f"{path}, document {i}") for i, d in enumerate(_read_yaml(Path(path)), start=1)]
+    return {s.digest: s for s in scripts}
+
+
+def dump_scripts(scripts: Iterable[Script]) -> str:
+    """Write many scripts as one YAML text, one document each."""
+    return "---\n".join(map(dump_script, scripts))
+
+
+def _read_yaml(path: Path) -> list[Any]:
     try:
-        data = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # a SafeLoader: builds plain data only
+        return list(yaml.load_all(path.read_text(encoding="utf-8"), Loader=_Loader))  # a SafeLoader: plain data only
     except OSError as error:
         raise ScriptError(f"{path}: can't be read ({error.strerror})") from None
     except UnicodeDecodeError as error:
         raise ScriptError(f"{path}: is not UTF-8 text (byte {error.start})") from None
     except yaml.YAMLError as error:
         raise ScriptError(f"{path}: is not YAML: {error}") from None
-    return parse_script(data, str(path))
 
 
 def dump_script(script: Script, path: str | Path | None = None) -> str:
@@ -283,7 +306,7 @@ def _explain(error: dict) -> list[str]:
         return error["msg"].removeprefix("Value error, ").split("\n")
     if error["type"] == "extra_forbidden":
         known = _fields_at(error["loc"][:-1])
-        return [f"{where}: unknown name{_nearest(str(error['loc'][-1]), known)} (known: {', '.join(known)})"]
+        return [f"{where}: unknown name{nearest(str(error['loc'][-1]), known)} (known: {', '.join(known)})"]
     if error["type"] == "missing":
         return [f"{where}: is missing"]
     got = error["input"]

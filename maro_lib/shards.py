@@ -14,13 +14,15 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from maro_lib.runs import write_atomic
+from maro_lib.scripts import Script, dump_scripts, load_scripts
 from maro_lib.tables import KEYS, SCHEMAS
 
 Rows = dict[str, list[tuple]]  # table -> rows, values in the order of its columns
@@ -44,8 +46,8 @@ def as_table(name: str, rows: Sequence[tuple]) -> pa.Table:
 class Shards:
     """The shards of one request in one folder; used with `with`, which keeps others out meanwhile."""
 
-    def __init__(self, folder: Path, request: Mapping[str, object]):
-        self.folder, self.request, self.notes = Path(folder), dict(request), []
+    def __init__(self, folder: Path, request: Mapping[str, object], scripts: Iterable[Script] = ()):
+        self.folder, self.request, self.scripts, self.notes = Path(folder), dict(request), scripts, []
 
     def __enter__(self) -> Shards:
         try:
@@ -69,6 +71,8 @@ class Shards:
         self.folder.mkdir(exist_ok=True)
         for leftover in self.folder.glob(".tmp-*"):
             shutil.rmtree(leftover)
+        if not (self.folder / "scripts.yaml").exists():
+            write_atomic(self.folder / "scripts.yaml", dump_scripts(self.scripts))
         if not (self.folder / "request.json").exists():
             write_atomic(self.folder / "request.json", json.dumps(self.request, indent=1, ensure_ascii=False))
 
@@ -134,20 +138,15 @@ def read_table(folder: Path, name: str, columns: Sequence[str] | None = None) ->
     return (table if columns is None else table.select(list(columns))).to_pandas()
 
 
+def read_scripts(folder: Path) -> dict[str, Script]:
+    """Read the scripts that a folder's games were played with, by digest: the column that `games` knows them by."""
+    return load_scripts(Path(folder) / "scripts.yaml")
+
+
 def iterate_table(folder: Path, name: str, columns: Sequence[str] | None = None) -> Iterator[pd.DataFrame]:
     """Read a table shard by shard, for runs that do not fit in memory."""
     for shard in shard_folders(folder):
         yield _read_parquet(shard / f"{name}.parquet", columns).to_pandas()
-
-
-def write_atomic(path: Path, text: str) -> None:
-    """Write a text file wholly or not at all."""
-    tmp = path.with_name(f".tmp-{path.name}")
-    with open(tmp, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(tmp, path)
 
 
 def _write_parquet(table: pa.Table, path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from worlds import PLAIN, Says, advance, finish, requests, varied_scripts, world, worlds
 
 from maro_lib.environment import Environment, MurderMystery, Rules
-from maro_lib.policies import RANDOM, SKILLED, Fixed, Mixture, Policy, Reply, Scripted
+from maro_lib.policies import NAIVE, RANDOM, SKILLED, Fixed, Mixture, Policy, Reply, Scripted
 from maro_lib.scripts import Script
 
 
@@ -74,7 +74,7 @@ RUBBISH = [
     Says("asks always", lambda r: r.brief.book.ask.format(name=r.brief.names[-1], text="Why?")),
     Says("parrot", lambda r: r.view[-1].content),
 ]  # fmt: skip
-SENSIBLE = [RANDOM, SKILLED, Mixture(), Scripted(0.5, 0.5), PLAIN]
+SENSIBLE = [RANDOM, NAIVE, SKILLED, Mixture(), Scripted(0.5, 0.5), PLAIN]
 POLICIES = [*SENSIBLE, *RUBBISH, Fixed({(p, t): "x" for p in range(20) for t in range(1, 1000)})]
 
 every_environment = pytest.mark.parametrize("entry", ENVIRONMENTS, ids=lambda e: e.name)

@@ -227,6 +227,35 @@ def test_long_speech_is_cut_and_counted():
 # --- who sees what -----------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(("name", "lines"), [
+    ("en", ['Ann says: "Hello."', '{} asks {}: "Why?"', '{} answers: "Hello."']),
+    ("compact", ['Ann: "Hello."', '{} asks {}: "Why?"', '{}: "Hello."']),
+    ("zh", ["安娜说：“Hello.”", "{}问{}：“Why?”", "{}回答：“Hello.”"]),
+])  # fmt: skip
+def test_others_read_who_said_what_to_whom(name, lines):
+    env = begin(worlds()[name])
+    say_all(env)
+    player = env.pending_players()[0]
+    target, *others = (i for i in range(4) if i != player)
+    book, names = phrasebook(env.script.language, env.script.register_), env.names
+    env.step(book.ask.format(name=names[target], text="Why?"))
+    env.step("Hello.")
+    finish(env, RUBBISH)
+    said, asked, answered = lines
+    shown_to = "\n".join(m.content for m in env.private_view(others[-1]) if m.role == "user").split("\n")
+    assert said in shown_to
+    assert asked.format(names[player], names[target]) in shown_to
+    assert answered.format(names[target]) in shown_to
+
+
+@pytest.mark.parametrize("ratings", ["round", "turn", "never"])
+def test_players_are_told_when_they_will_rate(ratings):
+    told = begin(ratings=ratings).private_view(ANN)[0].content
+    assert [f"After each {when} you rate" in told for when in ("round", "turn")] == [
+        ratings == "round", ratings == "turn",
+    ]  # fmt: skip
+
+
 def test_a_public_clue_reaches_everybody():
     env = begin()
     player = play_until(env, "turn", PLAIN)
@@ -350,6 +379,7 @@ def test_a_narration_is_read_to_all_at_its_stage():
         lines = "\n".join(m.content for m in env.private_view(i)).split("\n")
         assert lines.count("Stage 1 of 2. It is night.") == 1
         assert lines.count("Stage 2 of 2. Dawn. It is day.") == 1
+        assert [line.count("part 1.") for line in lines if f"Only {NAMES[i]} knows this" in line] == [1, 0]
 
 
 def test_culprits_know_each_other_and_civilians_nobody():
@@ -378,7 +408,9 @@ def test_a_view_only_grows(name, seed, rng):
     events = [list(env.events(i)) for i in range(4)]
     while env.pending_players():
         player = rng.choice(env.pending_players())
-        reply = rng.choice(["", "😀", "ASK", correct_reply(next(r for r in requests(env, {}) if r.player == player))])
+        reply = rng.choice(
+            ["", "😀", " ASK \n", correct_reply(next(r for r in requests(env, {}) if r.player == player))]
+        )
         env.step(reply, player)
         for i in range(4):
             assert env.private_view(i)[: len(before[i])] == before[i]
@@ -419,6 +451,7 @@ def test_civilians_win_when_the_most_votes_name_a_culprit(votes, accused, winner
 def test_either_of_two_culprits_will_do():
     script = world(culprits=("Ben", "Cal"))
     assert vote("Ben", "Dot", "Ben", "Ben", script=script).winner() == "civilian"
+    assert vote("Cal", "Cal", "Ben", "Cal", script=script).winner() == "civilian"
     assert vote("Cal", "Dot", "Dot", "Cal", script=script).winner() == "culprit", "a tie is not enough"
 
 
@@ -850,6 +883,8 @@ FORGERIES = [
 def test_no_forged_line_stands_in_anybodys_view(small_world, text):
     env = play_forged(small_world, [text], seed=0)
     assert any(a.public for a in env.log)
+    written = [m.content for i in range(4) for m in env.private_view(i)] + [a.text for a in env.log]
+    assert "\n".join(written).encode("utf-8"), "all of it can be written to disk"
 
 
 @settings(max_examples=60, deadline=None)

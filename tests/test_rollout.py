@@ -16,7 +16,7 @@ from maro_lib.environment import Rules
 from maro_lib.generator import Knobs, generate_many
 from maro_lib.policies import RANDOM, SKILLED, Mixture, Reply, Scripted
 from maro_lib.rollout import Game, play, schedule, seat_policies
-from maro_lib.shards import StorageError, iterate_table, read_table, shard_folders
+from maro_lib.shards import StorageError, iterate_table, read_scripts, read_table, shard_folders
 from maro_lib.tables import SCHEMAS, TABLES
 
 SCRIPTS = generate_many(3, 0, Knobs(characters=4))
@@ -200,7 +200,7 @@ def test_what_was_finished_before_a_failure_is_saved(tmp_path, undisturbed):
 
 
 def limit_file_size():
-    resource.setrlimit(resource.RLIMIT_FSIZE, (5_000, 5_000))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 
 
 def test_a_full_disk_is_a_clear_error_with_nothing_half_written(tmp_path, undisturbed):
@@ -210,7 +210,7 @@ def test_a_full_disk_is_a_clear_error_with_nothing_half_written(tmp_path, undist
     assert process.returncode == 1
     assert "shard-00000: can't be written" in error
     assert "run the same command again" in error
-    assert [p.name for p in folder.iterdir()] == ["request.json"], "nothing half-written may stay"
+    assert sorted(p.name for p in folder.iterdir()) == ["request.json", "scripts.yaml"], "nothing half-written may stay"
     assert_same(tables(play(games(), Mixture(), folder=folder)), undisturbed)
 
 
@@ -259,6 +259,12 @@ def test_leftovers_of_a_killed_write_are_no_shard(tmp_path, undisturbed):
     (folder / ".tmp-shard-00003" / "games.parquet").write_bytes(b"PAR1 half")
     assert_same(tables(play(games(), Mixture(), folder=folder)), undisturbed)
     assert not (folder / ".tmp-shard-00003").exists()
+
+
+def test_a_rollout_keeps_the_scripts_it_was_played_with(tmp_path):
+    played = play(games(10), RANDOM, folder=tmp_path / "rollout")
+    kept = read_scripts(tmp_path / "rollout")
+    assert [kept[d] for d in played.table("games")["digest"]] == [g.script for g in games(10)]
 
 
 @pytest.mark.parametrize(

@@ -284,7 +284,8 @@ def test_many_mistakes_are_cut_with_their_count():
         (b"clues:\n- {id: a, id: b}", "key 'id' is given twice"),
         (b"title: !!python/object/apply:os.getcwd []", "is not YAML: could not determine a constructor"),
         (b"? [a]\n: b", "is not YAML: "),
-        (b"", "Input should be a valid dictionary"),
+        (b"", "holds 0 YAML documents"),
+        (b"a: 1\n---\nb: 2\n", "holds 2 YAML documents"),
     ],
 )
 def test_a_file_that_is_no_script_is_named(tmp_path, content, said):
@@ -493,3 +494,9 @@ def test_the_bundled_mysteries_cover_the_range():
     assert any(cell not in ("SOO", "MUC") for cell, language, _, _ in shapes if language == "en")
     assert sum(language == "en" for _, language, _, _ in shapes) >= 3
     assert any(language == "zh" for _, language, _, _ in shapes)
+
+
+def test_a_changed_copy_is_another_script():
+    script = bundled()["quiet_hours"]
+    assert script.model_copy().digest == script.digest
+    assert script.model_copy(update={"title": "Other"}).digest != script.digest

@@ -18,7 +18,7 @@ CLUES = (
     {"id": "knife", "place": "mill", "text": "Cal had the knife.", "facts": [("Cal", "had", "knife")]},
     {"id": "letter", "place": "mill", "text": "The letter is from Ann's aunt.", "private_to": "Ann"},
     {"id": "cup", "place": "pond", "text": "Dot had the cup.", "private_to": "Dot", "facts": [("Dot", "had", "cup")]},
-    {"id": "ring", "text": "You lost a ring there.", "private_to": "Ben", "trigger": "ring"},
+    {"id": "ring", "place": "barn", "text": "You lost a ring there.", "private_to": "Ben", "trigger": "ring"},
 )
 ZH_WORDS = {
     "Ann": "安娜", "Ben": "王明", "Cal": "王明华", "Dot": "朵朵",
