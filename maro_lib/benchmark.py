@@ -8,7 +8,6 @@ from __future__ import annotations
 import platform
 import resource
 import tempfile
-import time
 from pathlib import Path
 
 from maro_lib.environment import Rules
@@ -23,17 +22,14 @@ def bench(n_games: int = 10_000) -> list[str]:
     lines = [f"{platform.machine()}, Python {platform.python_version()}, one process, 6 characters, 3 rounds"]
     for policy in (RANDOM, Mixture(), SKILLED):
         lines.append(f"{policy.name:<24} {_rate(scripts, policy):8,.0f} actions/s")
+    games, memory = schedule(scripts, n_games, 0, Rules()), {}
     with tempfile.TemporaryDirectory() as folder:
-        began, memory = time.perf_counter(), []
-        games = schedule(scripts, n_games, 0, Rules())
-        for part in range(1, 5):  # growing prefixes of one request: memory must not grow with them
-            play(games[: n_games * part // 4], Mixture(), folder=Path(folder) / f"part{part}")
-            memory.append(_peak_mb())
-        n = sum(len(games[: n_games * part // 4]) for part in range(1, 5))
-    seconds = time.perf_counter() - began
-    lines.append(f"{n:,} games to disk         {n / seconds:8,.0f} games/s")
-    peaks = ", ".join(f"{m:.0f} MB after {n_games * k // 4:,}" for k, m in enumerate(memory, start=1))
-    return [*lines, f"peak memory              {peaks}"]
+        for n in (n_games // 10, n_games):  # ten times the games must not take more memory
+            played = play(games[:n], Mixture(), folder=Path(folder) / str(n))
+            memory[n] = _peak_mb()
+    lines.append(f"{'to disk':<24} {n_games / played.seconds:8,.0f} games/s")
+    peaks = ", ".join(f"{mb:.0f} MB after {n:,} games" for n, mb in memory.items())
+    return [*lines, f"{'peak memory':<24} {peaks}"]
 
 
 def _rate(scripts, policy) -> float:
