@@ -218,6 +218,16 @@ def _request(games: Sequence[Game], policies: Seating) -> dict[str, object]:
     return {"n_games": len(games), "digest": digest.hexdigest()}
 
 
+def count_replies(actions: pd.DataFrame) -> pd.DataFrame:
+    """Count per faction: replies, illegal ones, those given after a correction, and turns lost for good."""
+    faction = actions["faction"]
+    illegal, retries = (~actions["legal"]).groupby(faction).sum(), actions["retry"].groupby(faction).sum()
+    corrected = (actions["retry"] & actions["legal"]).groupby(faction).sum()
+    # an illegal reply is followed by one retry, or the turn is lost
+    counts = {"replies": faction.value_counts(), "illegal": illegal, "corrected": corrected, "lost": illegal - retries}
+    return pd.DataFrame(counts).sort_index()
+
+
 # --- rows of the tables ------------------------------------------------------------------------------
 
 

@@ -15,7 +15,7 @@ import pytest
 from maro_lib.environment import Rules
 from maro_lib.generator import Knobs, generate_many
 from maro_lib.policies import RANDOM, SKILLED, Mixture, Reply, Scripted
-from maro_lib.rollout import Game, play, schedule, seat_policies
+from maro_lib.rollout import Game, count_replies, play, schedule, seat_policies
 from maro_lib.shards import StorageError, iterate_table, read_scripts, read_table, shard_folders
 from maro_lib.tables import SCHEMAS, TABLES
 
@@ -91,6 +91,30 @@ def test_belief_is_the_mean_suspicion_of_the_other_culprits():
     for row in actions[actions["kind"] == "rate"].itertuples():
         others = [row.suspicion[i] for i in guilty if i != row.seat]
         assert row.belief == pytest.approx(sum(others) / len(others))
+
+
+class Stammering:
+    """Culprits need two tries for each vote; civilians never give a rating."""
+
+    name = "stammering"
+
+    def act(self, requests):
+        return [Reply("...") if self.fails(r) else SKILLED.act([r])[0] for r in requests]
+
+    def fails(self, r):
+        if r.brief.me.faction == "civilian":
+            return r.prompt.phase == "rate"
+        return r.prompt.phase == "vote" and not r.prompt.retry
+
+
+def test_illegal_corrected_and_lost_replies_are_counted_per_faction():
+    played = play(games(10), Stammering())
+    counts = count_replies(played.table("actions"))
+    # 3 civilians x 2 rounds of ratings, each refused twice and lost; 1 culprit whose vote counts at the second try
+    assert counts["illegal"].to_dict() == {"civilian": 10 * 3 * 2 * 2, "culprit": 10}
+    assert counts["corrected"].to_dict() == {"civilian": 0, "culprit": 10}
+    assert counts["lost"].to_dict() == {"civilian": 10 * 3 * 2, "culprit": 0}
+    assert counts["lost"].sum() == played.table("games")["n_passes"].sum()
 
 
 # --- who plays ---------------------------------------------------------------------------------------
