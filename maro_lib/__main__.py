@@ -1,4 +1,4 @@
-"""The command line: `python -m maro_lib run`, `audit` and `bench`."""
+"""The command line: `python -m maro_lib run`, `doctor`, `audit` and `bench`."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="python -m maro_lib", description="MARO, notebook by notebook.")
     commands = top.add_subparsers(metavar="COMMAND")
     add_run(commands)
+    add_doctor(commands)
     add_audit(commands)
     add_bench(commands)
     return top
@@ -31,6 +32,19 @@ def add_run(commands) -> None:
     command.add_argument("--fresh", action="store_true", help="run also what has not changed, from nothing")
     command.add_argument("--notebooks", default="", metavar="FOLDER", help="another series than notebooks/")
     command.set_defaults(command=run)
+
+
+def add_doctor(commands) -> None:
+    command = commands.add_parser("doctor", help="say before a long run whether it will work")
+    command.add_argument("params", metavar="PARAMS", help="a YAML file, such as params/gpu_qwen2.5_7b.yaml")
+    command.set_defaults(command=doctor)
+
+
+def doctor(arguments: argparse.Namespace) -> int:
+    """Check a parameter file against this machine and return 1 if there is a problem."""
+    from maro_lib.doctor import doctor
+
+    return doctor(arguments.params)
 
 
 def add_audit(commands) -> None:
@@ -61,16 +75,22 @@ def audit(arguments: argparse.Namespace) -> int:
 
 
 def add_bench(commands) -> None:
-    command = commands.add_parser("bench", help="measure how fast scripted players play")
-    command.add_argument("--games", type=int, default=10_000, help="games to write to disk")
+    command = commands.add_parser("bench", help="measure how fast scripted players, or a model, play")
+    command.add_argument("--games", type=int, default=0, help="how many (10,000 scripted, 128 by a model)")
+    command.add_argument("--model", default="", help="a model's folder or name, or embedded; empty: scripted players")
     command.set_defaults(command=bench)
 
 
 def bench(arguments: argparse.Namespace) -> int:
     """Measure and print."""
-    from maro_lib.benchmark import bench
+    from maro_lib.benchmark import bench, bench_model, show_paces
+    from maro_lib.runs import outputs_folder
 
-    print("\n".join(bench(arguments.games)))
+    if arguments.model:
+        paces = bench_model(arguments.model, arguments.games or 128)
+        print("\n".join(show_paces(paces, outputs_folder() / "bench" / "playing.png")))
+    else:
+        print("\n".join(bench(arguments.games or 10_000)))
     return 0
 
 

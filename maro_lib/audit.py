@@ -8,15 +8,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 
+from maro_lib.casebook import find_scripts
 from maro_lib.environment import Rules
 from maro_lib.leaks import find_leaks
-from maro_lib.mirage import is_mirage, load_mirage
 from maro_lib.policies import RANDOM, SKILLED
 from maro_lib.replies import name_spelling, normalise
 from maro_lib.rollout import Played, play, schedule
-from maro_lib.scripts import Script, ScriptError, bundled, load_script
+from maro_lib.scripts import Script
 from maro_lib.solver import clue_facts, has_logic, is_solvable, suspects
 from maro_lib.statistics import win_rate
 
@@ -59,7 +58,7 @@ def audit(script: Script, *, n_games: int = 200, seed: int = 0, count_tokens: Co
 
 def audit_path(path: str, **options) -> tuple[list[Audit], list[str]]:
     """Audit a script file, a folder of them, a MIRAGE checkout, or a bundled case by name; return notes too."""
-    scripts, notes = _find_scripts(path)
+    scripts, notes = find_scripts(path)
     return [audit(s, **options) for s in scripts], notes
 
 
@@ -74,21 +73,6 @@ def tokenizer_counter(folder: str) -> CountTokens:
 def count_words(text: str) -> int:
     """Words; in Chinese, characters."""
     return len(_WORDS.findall(text))
-
-
-def _find_scripts(path: str) -> tuple[list[Script], list[str]]:
-    at, cases = Path(path), bundled()
-    if at.is_file():
-        return [load_script(at)], []
-    if at.is_dir() and is_mirage(at):
-        loaded = load_mirage(at)
-        return list(loaded.scripts.values()), [f"{title}: {note}" for title, ns in loaded.notes.items() for note in ns]
-    if at.is_dir() and (files := sorted([*at.glob("*.yaml"), *at.glob("*.yml")])):
-        return [load_script(f) for f in files], []
-    if path in cases:
-        return [cases[path]], []
-    raise ScriptError(f"{path}: no script there; give a YAML file, a folder of them, a MIRAGE checkout, "
-                      f"or a bundled case ({', '.join(cases)})")  # fmt: skip
 
 
 def _check_truth(script: Script, report: Audit) -> None:

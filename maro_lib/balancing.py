@@ -6,7 +6,7 @@
     ips  keep all; a character's weights are divided by the share of its faction x outcome among all characters
 
 C_win and C_lose hold the characters of a game that have an action to hand over (weight not 0, and legal if
-asked). On top come camp weights w_f; lam_pos and lam_neg by default make both classes weigh the same.
+asked). On top come camp weights w_f; lam_pos and lam_neg, where not both are given, make both classes weigh the same.
 
 Taught in notebook 04. The paper has `min` only, and does not say how its lambdas are set.
 """
@@ -55,7 +55,10 @@ def balance(
     lam_neg: float | None = None,
     illegal: str = "keep",
 ) -> Balanced:
-    """Balance an actions table whose column `weight` holds a credit rule's signed weights."""
+    """Balance an actions table whose column `weight` holds a credit rule's signed weights.
+
+    A lambda that is given is kept. One given alone sets the other: lam_neg = lam_pos W_+ / W_-, and the reverse.
+    """
     _check_name("mode", mode, MODES)
     _check_name("illegal", illegal, ("keep", "drop"))
     require(actions, NEEDS + (("legal",) if illegal == "drop" else ()), "balance (weight = decompose(...))")
@@ -158,12 +161,13 @@ def _camp(actions: pd.DataFrame, camp_weights: dict[str, float]) -> np.ndarray:
 
 
 def _lambdas(chosen: pd.DataFrame, lam_pos: float | None, lam_neg: float | None) -> tuple[float, float]:
-    """Fill in what is not given: lambda_+ W_+ = lambda_- W_- = (W_+ + W_-) / 2."""
+    """Fill in what is not given so that lambda_+ W_+ = lambda_- W_-; when neither is, both are (W_+ + W_-) / 2."""
     w_pos, w_neg = (chosen["weight"][chosen["desirable"] == side].sum() for side in (True, False))
-    half = (w_pos + w_neg) / 2
-    lam_pos = half / w_pos if lam_pos is None else _check_weight("lam_pos", lam_pos)
-    lam_neg = half / w_neg if lam_neg is None else _check_weight("lam_neg", lam_neg)
-    return float(lam_pos), float(lam_neg)
+    given = {k: _check_weight(k, v) for k, v in (("lam_pos", lam_pos), ("lam_neg", lam_neg)) if v is not None}
+    if list(given.values()) == [0]:
+        raise ValueError(f"{', '.join(given)}: 0 makes the other one 0 as well, and no action counts; give both")
+    mass = next((v * w for v, w in ((lam_pos, w_pos), (lam_neg, w_neg)) if v is not None), (w_pos + w_neg) / 2)
+    return float(given.get("lam_pos", mass / w_pos)), float(given.get("lam_neg", mass / w_neg))
 
 
 # --- the account -------------------------------------------------------------------------------------

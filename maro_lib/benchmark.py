@@ -1,4 +1,4 @@
-"""How fast scripted players play: actions per second on one core, and memory over many games.
+"""How fast players play: scripted ones in actions per second on one core, a model in ratios of one run.
 
 `python -m maro_lib bench` prints it; figures are claims of one machine, so it prints that too.
 """
@@ -8,12 +8,16 @@ from __future__ import annotations
 import platform
 import resource
 import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from maro_lib.environment import Rules
 from maro_lib.generator import Knobs, generate_many
-from maro_lib.policies import RANDOM, SKILLED, Mixture
+from maro_lib.policies import RANDOM, SKILLED, Mixture, Policy, Reply, Request
 from maro_lib.rollout import play, schedule
+from maro_lib.scripts import Script
 
 
 def bench(n_games: int = 10_000) -> list[str]:
@@ -32,7 +36,7 @@ def bench(n_games: int = 10_000) -> list[str]:
     return [*lines, f"{'peak memory':<24} {peaks}"]
 
 
-def _rate(scripts, policy) -> float:
+def _rate(scripts: Sequence[Script], policy: Policy) -> float:
     played = play(schedule(scripts, 400, 0, Rules()), policy)
     return len(played.table("actions", ["step"])) / played.seconds
 
@@ -40,3 +44,70 @@ def _rate(scripts, policy) -> float:
 def _peak_mb() -> float:
     scale = 1e6 if platform.system() == "Darwin" else 1e3  # bytes there, kilobytes here
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / scale
+
+
+class Timed:
+    """A policy with a stop-watch: what is not its time is the environment's and the tables'."""
+
+    def __init__(self, policy: Policy):
+        self.policy, self.name, self.seconds = policy, policy.name, 0.0
+
+    def act(self, requests: Sequence[Request]) -> list[Reply]:
+        began = time.perf_counter()
+        replies = self.policy.act(requests)
+        self.seconds += time.perf_counter() - began
+        return replies
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How fast one way of playing was."""
+
+    way: str
+    games_per_minute: float
+    tokens_per_second: float  # sampled ones
+    rest: float  # share of the time that is not the model's
+
+
+def bench_model(model: str = "embedded", n_games: int = 128) -> list[Pace]:
+    """Play the same mysteries three ways in one run: one call at a time, batched, and batched with kept prefixes."""
+    from maro_lib.local import LocalPolicy  # torch and transformers: only for this
+    from maro_lib.models import load
+
+    loaded, scripts = load(model), generate_many(30, 0, Knobs(characters=6))
+    ways = {
+        "one call at a time": (LocalPolicy(loaded, max_batch=1, cache_gb=0.0), n_games // 32, 1),
+        "batched": (LocalPolicy(loaded, max_batch=256, cache_gb=0.0), n_games // 2, n_games),
+        "batched, prefixes kept": (LocalPolicy(loaded, max_batch=256, cache_gb=3.0), n_games, n_games),
+    }
+    return [_pace(way, policy, scripts, max(1, n), many) for way, (policy, n, many) in ways.items()]
+
+
+def _pace(way: str, policy: Policy, scripts: Sequence[Script], n: int, concurrency: int) -> Pace:
+    timed = Timed(policy)
+    played = play(schedule(scripts, n, 0, Rules()), timed, concurrency=concurrency)
+    sampled = played.table("dialogues", ["logps"])["logps"].map(len).sum()
+    return Pace(way, 60 * n / played.seconds, sampled / played.seconds, 1 - timed.seconds / played.seconds)
+
+
+def show_paces(paces: Sequence[Pace], picture: Path) -> list[str]:
+    """Draw the paces, and return lines to print: figures and ratios."""
+    import matplotlib.pyplot as plt
+
+    from maro_lib.figures import BLUE, STYLE, finding
+
+    best = paces[-1]
+    with plt.rc_context(STYLE):
+        figure, ax = plt.subplots(figsize=(7.2, 2.2))
+        ax.barh([p.way for p in paces], [p.games_per_minute for p in paces], color=BLUE, height=0.6)
+        ratios = ", ".join(f"{best.games_per_minute / p.games_per_minute:.1f}x {p.way}" for p in paces[:-1])
+        finding(ax, f"Keeping prefixes: {ratios}", xlabel="games per minute (6 characters, 3 rounds)")
+        picture.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(picture, dpi=120, bbox_inches="tight")
+        plt.close(figure)
+    lines = [
+        f"{p.way:<24} {p.games_per_minute:8.1f} games/min {p.tokens_per_second:8.0f} sampled tokens/s "
+        f"{best.games_per_minute / p.games_per_minute:6.1f}x   environment {100 * p.rest:.1f} %"
+        for p in paces
+    ]
+    return [*lines, f"{picture}"]

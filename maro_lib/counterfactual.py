@@ -11,7 +11,7 @@ Taught in notebook 03. The paper has no such check.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 
 import numpy as np
@@ -31,15 +31,25 @@ def counterfactual(
 ) -> pd.Series:  # fmt: skip
     """Value each action of recorded games by `n_samples` games with that action drawn anew; NaN where not asked for."""
     by_game = {g.order: g for g in games}
+    _check_games(by_game, actions)
     outcomes: dict[Key, list[int]] = {}
     branches = _all_branches(by_game, actions, policies, n_samples, phases, outcomes)
-    for session in run_sessions(branches, concurrency, lambda _: None):
+    for session in run_sessions(branches, concurrency):
         (player, t), *_ = session.salts
         outcomes.setdefault((session.game.order, player, t), []).append(2 * session.env.successes()[player] - 1)
     actual = 2 * actions["success"].to_numpy(float) - 1
     keys = zip(actions["order"], actions["seat"], actions["t"], strict=True)
     expected = np.array([np.mean(outcomes[k]) if k in outcomes else np.nan for k in keys], dtype=float)
     return pd.Series(actual - expected, index=actions.index, name="counterfactual")
+
+
+def _check_games(by_game: Mapping[int, Game], actions: pd.DataFrame) -> None:
+    unknown = sorted(set(actions["order"]) - set(by_game))
+    if unknown:
+        raise ValueError(
+            f"actions: {len(unknown)} of their games (the first has order {unknown[0]}) are not among the "
+            f"{len(by_game)} games given; give all games that these actions were recorded in"
+        )
 
 
 def _all_branches(by_game, actions, policies, n_samples, phases, outcomes) -> Iterator[Session]:

@@ -53,6 +53,11 @@ def rules() -> pd.DataFrame:
     )
 
 
+def cheap_rules() -> list[str]:
+    """Return the names of the rules that weigh a table by itself: all but the gold standard, which measures."""
+    return [name for name in RULES if name != "counterfactual"]
+
+
 def decompose(actions: pd.DataFrame, rule: str = "uniform", **options) -> pd.Series:
     """Return every action's signed weight under a rule, on the index of `actions`."""
     if rule not in RULES:

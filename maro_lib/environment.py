@@ -11,6 +11,7 @@ only places that still hold something are offered, and everything random comes f
 from __future__ import annotations
 
 import random
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
@@ -32,7 +33,7 @@ class Message(NamedTuple):
 class Prompt(NamedTuple):
     """What a player is asked for now, and what is allowed: the same as its text says, as data."""
 
-    phase: str  # intro, turn, answer, rate, vote
+    phase: str  # intro, turn, answer, rate, vote; summary
     names: tuple[str, ...] = ()
     places: tuple[str, ...] = ()
     asker: str = ""
@@ -93,6 +94,8 @@ class Environment(Protocol):
     def events(self, player: int) -> Sequence[Event]: ...
     def brief(self, player: int) -> Brief: ...
     def private_view(self, player: int) -> list[Message]: ...
+    def views(self, player: int) -> list[list[Message]]: ...
+    def summarise(self, player: int) -> None: ...
     def snapshot(self) -> Any: ...
     def restore(self, snapshot: Any) -> None: ...
 
@@ -122,9 +125,11 @@ class _Seat:
     messages: list[Message]
     lines: list[str] = field(default_factory=list)  # seen since the last prompt
     events: list[Event] = field(default_factory=list)
+    ended: list[list[Message]] = field(default_factory=list)  # views that a summary continues
+    held: tuple[Prompt, Message] | None = None  # what is asked again after a summary
 
     def __copy__(self) -> _Seat:
-        return _Seat(self.messages.copy(), self.lines.copy(), self.events.copy())
+        return _Seat(self.messages.copy(), self.lines.copy(), self.events.copy(), self.ended.copy(), self.held)
 
 
 @dataclass
@@ -195,7 +200,7 @@ class MurderMystery:
         prompt = state.pending[player]
         text = text.encode("utf-8", "replace").decode("utf-8")
         state.seats[player].messages.append(Message("assistant", text))
-        outcome = parse(prompt.phase, text, self._spelling, prompt.names, prompt.places)
+        outcome = parse(prompt.phase, text, self._spelling, prompt.names, prompt.places, self.names[player])
         if isinstance(outcome, Illegal):
             self._refuse(player, prompt, text, outcome)
         else:
@@ -230,8 +235,22 @@ class MurderMystery:
         return Brief(s.names, s.n_culprits, s.rules, s.given, s.unique, me, _partners(s, me), self.book)
 
     def private_view(self, player: int) -> list[Message]:
-        """A player's whole view so far; all that it ever knew."""
-        return self._now.seats[player].messages
+        """A player's view so far: all that it ever knew, or its own summary of that and what came after."""
+        return self._now.seats[player].messages.copy()
+
+    def views(self, player: int) -> list[list[Message]]:
+        """Every view that a player had: those that a summary continues, and the one of now."""
+        seat = self._now.seats[player]
+        return [*seat.ended, seat.messages.copy()]
+
+    def summarise(self, player: int) -> None:
+        """Ask a pending player, before it replies, to sum up what it knows; a new view starts from its summary."""
+        seat, prompt = self._now.seats[player], self._now.pending[self._pending(player)]
+        if len(seat.messages) < 3 or seat.held:
+            raise ValueError(f"{self.names[player]}: there is nothing to sum up yet")
+        seat.held = prompt, seat.messages.pop()
+        seat.messages.append(Message("user", self.book.summarise))
+        self._now.pending[player] = Prompt("summary")
 
     def snapshot(self) -> _State:
         """Return the game as it stands; playing on does not change it."""
@@ -266,6 +285,23 @@ class MurderMystery:
     def n_passes(self) -> int:
         """How many prompts got no legal reply, corrections included."""
         return self._now.n_passes
+
+    @property
+    def n_reachable(self) -> int:
+        """The most clues that one game by these rules can bring to light: one search a turn, and every memory."""
+        left = [c for c in self.script.clues if not c.trigger]
+        left.sort(key=lambda c: not c.private_to)  # first what only its owner can take: the rest can wait for anybody
+        stage, n = 1, len(self._memories)
+        for what, *which in self._plan([list(range(len(self.names)))] * self.n_rounds):
+            if what == "stage":
+                stage = which[0]
+            elif what == "turn":
+                owners = ("", self.names[which[0]])
+                taken = next((k for k, c in enumerate(left) if c.stage <= stage and c.private_to in owners), None)
+                if taken is not None:
+                    del left[taken]
+                    n += 1
+        return n
 
     def accused(self) -> str:
         """Who has more votes than anybody else; empty after a tie or without votes."""
@@ -384,10 +420,23 @@ class MurderMystery:
             return
         del state.pending[player]
         state.n_passes += 1
+        if prompt.phase == "summary":
+            self._continue(player, "")
+            return
         state.seats[player].lines.append(self.book.nothing)
         if prompt.phase in ("intro", "answer", "turn"):
             line = (self.book.passes if prompt.phase == "turn" else self.book.silent).format(name=self.names[player])
             self._show(line, Event("pass", self.names[player]), but=player)
+
+    def _continue(self, player: int, summary: str) -> None:
+        """Start a player's new view from its summary, and put the prompt that was waiting."""
+        seat = self._now.seats[player]
+        seat.ended.append(seat.messages)
+        self._now.pending[player], asked = seat.held
+        self._now.tries.pop(player, None)
+        seat.held = None
+        notes = self.book.resumed.format(text=summary)
+        seat.messages = [seat.messages[0], asked._replace(content=f"{notes}\n{asked.content}")]
 
     def _accept(self, player: int, prompt: Prompt, text: str, move: Move) -> None:
         state = self._now
@@ -395,11 +444,13 @@ class MurderMystery:
         spoken, cut = clean(move.text, self.rules.max_chars)
         state.n_cut += cut
         clue = self._search(player, move.place) if move.kind == "search" else ""
-        public = move.kind not in ("rate", "vote")
+        public = move.kind not in ("rate", "vote", "summary")
         state.block.append(Action(
             player, state.round, prompt.phase, move.kind, text, move.target, move.place, clue,
             retry=prompt.retry, public=public, ratings=move.ratings,
         ))  # fmt: skip
+        if move.kind == "summary":
+            self._continue(player, spoken)
         if move.kind == "vote":
             state.votes[player] = move.target
         if move.kind in ("intro", "ask", "answer"):
@@ -441,7 +492,7 @@ class MurderMystery:
     def _settle(self) -> None:
         """Close a phase: log its replies by seat, whatever order they came in."""
         state = self._now
-        state.log += sorted(state.block, key=lambda a: (a.player, a.retry))
+        state.log += sorted(state.block, key=lambda a: a.player)  # one player's replies stay in their order
         state.block.clear()
         state.tries.clear()
 
@@ -530,4 +581,4 @@ def _partners(script: Script, me: Character) -> tuple[str, ...]:
 
 def _mentions(text: str, word: str) -> bool:
     """Whether a word is spoken; "ring" is not in "during"."""
-    return bool(spelling(((word, word),)).find(normalise(text)))
+    return bool(spelling(((word, word),)).find(normalise(unicodedata.normalize("NFC", text))))

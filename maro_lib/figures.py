@@ -47,11 +47,12 @@ def plot_win_rates(rates: Mapping[str, Any], title: str, xlabel: str = "games wo
 def plot_agreement(agreement: Mapping[str, Any], title: str) -> Figure:
     """Plot rules by their rank correlation with a reference, best on top, with intervals and a line at 0."""
     ranked = dict(sorted(agreement.items(), key=lambda item: -item[1].mean))
-    fig, ax = _rows(list(ranked))
-    ax.axvline(0, color=GREY, linewidth=1)
-    _dots(ax, list(ranked.values()), scale=1)
-    finding(ax, title, xlabel="rank correlation with the reference (95 % interval)")
-    return fig
+    return _about_zero(ranked, title, scale=1, xlabel="rank correlation with the reference")
+
+
+def plot_differences(differences: Mapping[str, Any], title: str, xlabel: str) -> Figure:
+    """Plot a difference of shares per row, in percentage points, in the order given, with intervals and a line at 0."""
+    return _about_zero(differences, title, scale=100, xlabel=xlabel)
 
 
 def plot_mass(masses: pd.DataFrame, title: str) -> Figure:
@@ -69,6 +70,14 @@ def plot_mass(masses: pd.DataFrame, title: str) -> Figure:
     axes[0][0].set_ylabel("share of the training mass, %")
     fig.legend(*axes[0][0].get_legend_handles_labels(), loc="upper right", ncols=2, frameon=False, fontsize=9)
     fig.suptitle(title, x=0.01, ha="left", **TITLE)
+    return fig
+
+
+def _about_zero(means: Mapping[str, Any], title: str, scale: float, xlabel: str) -> Figure:
+    fig, ax = _rows(list(means))
+    ax.axvline(0, color=GREY, linewidth=1)
+    _dots(ax, list(means.values()), scale)
+    finding(ax, title, xlabel=f"{xlabel} (95 % interval)")
     return fig
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from maro_lib.environment import Rules
-from maro_lib.policies import Reply, Request
+from maro_lib.policies import Policy, Reply, Request
 from maro_lib.rollout import Game, Session, advance, start
 from maro_lib.scripts import Script, Sections
 
@@ -59,14 +59,16 @@ def plant(script: Script) -> Planted:
     return Planted(script.model_copy(update={"characters": tuple(characters), "clues": tuple(clues)}), owners)
 
 
-def find_leaks(script: Script, seeds: Sequence[int] = (0, 1, 2), rules: Rules | None = None) -> list[Leak]:
-    """Play a marked script with repeating players; return every mark that is where it must not be."""
+def find_leaks(
+    script: Script, seeds: Sequence[int] = (0, 1, 2), rules: Rules | None = None, players: Policy | None = None
+) -> list[Leak]:
+    """Play a marked script, with repeating players unless others are given; return each mark that is out of place."""
     planted = plant(script)
-    echo = Echo(planted.owners, tuple(c.trigger for c in script.clues if c.trigger))
+    players = players or Echo(planted.owners, tuple(c.trigger for c in script.clues if c.trigger))
     leaks: set[Leak] = set()
     for seed in seeds:
         rules = rules or Rules(rounds=2 * len(script.stages), max_chars=20_000)
-        session = start(Game("leaks", 0, planted.script, seed, rules), echo)
+        session = start(Game("leaks", 0, planted.script, seed, rules), players)
         while session.env.pending_players():
             advance([session])
             leaks.update(_misplaced(session, planted))

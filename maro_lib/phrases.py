@@ -33,6 +33,8 @@ class Phrasebook:
     answer: str
     rate: str
     vote: str
+    summarise: str
+    resumed: str
     correction: str
     forms: dict[str, str]
     reasons: dict[str, str]
@@ -100,9 +102,12 @@ EN = Phrasebook(
     rate="Rate each of the others from 0 (not at all) to 2 (very much). Reply with one line for each:\n"
     "<name>: suspicion <0-2>, trust <0-2>\nRate: {names}.",
     vote="Who did it? Reply with one line:\nVOTE <name>\nYou can vote for: {names}.",
+    summarise="Your notes are getting long. Sum up, in a few sentences, all that matters: who said what, which clues "
+    "were found, whom you suspect and why. Nobody else will read this; from now on you remember only your summary.",
+    resumed='Your own summary of all that happened before: "{text}"',
     correction="That does not count: {reason} Reply again, only in this form: {form}",
     forms={
-        "intro": "one or more sentences", "answer": "one or more sentences",
+        "intro": "one or more sentences", "answer": "one or more sentences", "summary": "one or more sentences",
         "turn": "ASK <name>: <question>, or SEARCH <place>",
         "rate": "<name>: suspicion <0-2>, trust <0-2>, one line for each of {names}", "vote": "VOTE <name>",
     },
@@ -156,8 +161,10 @@ COMPACT = Phrasebook(
     answer='{asker} asks: "{question}"\nAnswer?',
     rate="Rate? {names}.",
     vote="Vote? {names}.",
+    summarise="Sum up.",
+    resumed='Before: "{text}"',
     correction="No. {reason}{form}",
-    forms=dict.fromkeys(("intro", "answer", "turn", "rate", "vote"), "Try again."),
+    forms=dict.fromkeys(("intro", "answer", "turn", "rate", "vote", "summary"), "Try again."),
     reasons=dict.fromkeys(("empty", "form", "name", "place", "question", "rating"), ""),
     round="Round {k}.",
     stage="Stage {k}. {text}",
@@ -215,9 +222,13 @@ ZH = Phrasebook(
     answer="{asker}问你：“{question}”\n请用几句话回答。",
     rate="请为其他每个人打分，从0（完全没有）到2（非常）。每人一行：\n【姓名】：怀疑<0-2>，信任<0-2>\n需要打分：{names}。",
     vote="谁是凶手？只回复一行：\n投票【姓名】\n可以投给：{names}。",
+    summarise="你的记录太长了。请用几句话总结所有重要的事：谁说了什么，找到了哪些线索，你怀疑谁，为什么。别人看不到这段话；"
+    "从现在起，你只记得自己的总结。",
+    resumed="你自己对之前一切的总结：“{text}”",
     correction="这条回复无效：{reason}请重新回复，只用这个格式：{form}",
     forms={
-        "intro": "一句或几句话", "answer": "一句或几句话", "turn": "询问【姓名】：问题，或者 调查【地点】",
+        "intro": "一句或几句话", "answer": "一句或几句话", "summary": "一句或几句话",
+        "turn": "询问【姓名】：问题，或者 调查【地点】",
         "rate": "【姓名】：怀疑<0-2>，信任<0-2>，每人一行：{names}", "vote": "投票【姓名】",
     },
     reasons={

@@ -14,6 +14,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -35,6 +36,7 @@ class Request(NamedTuple):
     prompt: Prompt
     events: Sequence[Event]
     brief: Brief
+    said: Sequence[Reply] = ()  # this player's replies so far, as its policy gave them
 
     def rng(self, *purpose: object) -> random.Random:
         """Return a generator of this player's own, for one purpose in this game (by default: this one reply)."""
@@ -43,11 +45,17 @@ class Request(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """What a policy says; models add the token ids as sampled and their log-probabilities."""
+    """What a policy says; a model adds the token ids as sampled, and what it read before.
+
+    A player's replies with ids are one growing sequence: seen, sampled, seen, sampled, ... A reply that `opens` begins
+    a new one: the first of a view, and every one of a model whose chat template rewrites what was said.
+    """
 
     text: str
     token_ids: tuple[int, ...] | None = None
-    logps: tuple[float, ...] | None = None
+    logps: tuple[float, ...] | None = None  # of token_ids, as sampled
+    seen_ids: tuple[int, ...] = ()  # read since the last reply; the whole context if it opens a sequence
+    opens: bool = False
 
 
 @runtime_checkable
@@ -57,6 +65,29 @@ class Policy(Protocol):
     name: str
 
     def act(self, requests: Sequence[Request]) -> list[Reply]: ...
+
+
+@runtime_checkable
+class Remote(Protocol):
+    """A policy that answers each request in its own time, so that a slow one keeps no other game waiting."""
+
+    name: str
+
+    def submit(self, request: Request) -> Future[Reply]: ...
+
+
+@runtime_checkable
+class Windowed(Protocol):
+    """A policy that reads no more than so many tokens: what outgrows them is continued from a summary."""
+
+    name: str
+
+    def check_window(self, views: Mapping[str, Sequence[Message]]) -> None: ...  # before a game; raises WindowError
+    def fits(self, request: Request) -> bool: ...
+
+
+class WindowError(ValueError):
+    """A view can't be made to fit a model's context window; the message names both and the way out."""
 
 
 @dataclass(frozen=True)

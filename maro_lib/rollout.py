@@ -8,11 +8,14 @@ Taught in notebook 02.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import sys
 import time
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -22,7 +25,9 @@ import pandas as pd
 from tqdm import tqdm
 
 from maro_lib.environment import Action, Environment, MurderMystery, Rules
-from maro_lib.policies import Policy, Reply, Request
+from maro_lib.journal import Journal, Said
+from maro_lib.policies import Policy, Remote, Reply, Request, Windowed
+from maro_lib.runs import RunError
 from maro_lib.scripts import FACTIONS, Script
 from maro_lib.shards import Rows, Shards, as_table, empty_rows, read_table
 from maro_lib.tables import SCHEMAS
@@ -52,26 +57,39 @@ class Session:
     salts: Mapping[tuple[int, int], str] = field(default_factory=dict)
     taken: list[int] = field(default_factory=list)  # replies given so far, by seat
     replies: list[list[Reply]] = field(default_factory=list)  # by seat
+    asked: set[int] = field(default_factory=set)  # players whose reply is on its way
 
     def __post_init__(self) -> None:
         self.taken = self.taken or [0] * len(self.seats)
         self.replies = self.replies or [[] for _ in self.seats]
 
     def requests(self) -> Iterator[Request]:
-        """What is wanted now, of every pending player."""
-        env = self.env
-        for p in env.pending_players():
-            t = self.taken[p] + 1
-            yield Request(
-                self.game.name, p, t, self.game.seed, self.salts.get((p, t), ""),
-                env.private_view(p), env.prompt(p), env.events(p), env.brief(p),
-            )  # fmt: skip
+        """What is wanted now and was not asked for yet, of every pending player."""
+        for p in self.env.pending_players():
+            if p not in self.asked:
+                yield self._within_window(p)
 
     def take(self, player: int, reply: Reply) -> None:
         """Give a player's reply to the game."""
+        self.asked.discard(player)
         self.taken[player] += 1
         self.replies[player].append(reply)
         self.env.step(reply.text, player)
+
+    def _within_window(self, player: int) -> Request:
+        """What is asked of a player: to sum up first, if its policy can't read on."""
+        request, policy = self._request(player), self.seats[player]
+        if request.prompt.phase != "summary" and isinstance(policy, Windowed) and not policy.fits(request):
+            self.env.summarise(player)
+            request = self._request(player)
+        return request
+
+    def _request(self, p: int) -> Request:
+        env, t = self.env, self.taken[p] + 1
+        return Request(
+            self.game.name, p, t, self.game.seed, self.salts.get((p, t), ""),
+            env.private_view(p), env.prompt(p), env.events(p), env.brief(p), self.replies[p],
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -117,37 +135,90 @@ def seat_policies(policies: Seating, script: Script) -> list[Policy]:
 
 
 def start(game: Game, policies: Seating) -> Session:
-    """Seat the players and begin a game."""
+    """Seat the players and begin a game; who can't read even its own beginning says so now."""
     env = MurderMystery(game.script, game.rules)
     env.reset(len(game.script.characters), game.seed)
-    return Session(game, env, seat_policies(policies, game.script))
+    seats = seat_policies(policies, game.script)
+    for policy in {id(p): p for p in seats if isinstance(p, Windowed)}.values():
+        policy.check_window({f"{game.script.title}, {game.script.names[i]}": env.private_view(i)
+                             for i, p in enumerate(seats) if p is policy})  # fmt: skip
+    return Session(game, env, seats)
+
+
+def replay(session: Session, said: Said) -> Session:
+    """Give a game the replies that were given before, up to where it was left."""
+    left = [deque(replies) for replies in said]
+    while known := [r.player for r in session.requests() if left and left[r.player]]:
+        for player in known:
+            session.take(player, left[player].popleft())
+    return session
+
+
+class Table:
+    """Sessions under way: what waits for a reply goes to its policy, in one batch or one by one as that likes it."""
+
+    def __init__(self) -> None:
+        self._flying: dict[Future[Reply], tuple[Session, int]] = {}
+
+    def advance(self, sessions: Sequence[Session]) -> int:
+        """Ask for whatever is wanted, take what is there (wait for it, if nothing else can be done); count replies."""
+        waiting: dict[int, list[tuple[Session, Request]]] = {}
+        for session in sessions:
+            for request in session.requests():
+                policy = session.seats[request.player]
+                if isinstance(policy, Remote):
+                    session.asked.add(request.player)
+                    self._flying[policy.submit(request)] = session, request.player
+                else:
+                    waiting.setdefault(id(policy), []).append((session, request))
+        n = sum(_answer(asked) for asked in waiting.values())
+        return n + self._land(timeout=0 if n else None)
+
+    def _land(self, timeout: float | None) -> int:
+        """Take the replies that have come."""
+        done = wait(self._flying, timeout, FIRST_COMPLETED).done if self._flying else ()
+        for future in done:
+            session, player = self._flying.pop(future)
+            session.take(player, future.result())
+        return len(done)
+
+    def close(self) -> None:
+        """Give up what is still on its way."""
+        for future in self._flying:
+            future.cancel()
 
 
 def advance(sessions: Sequence[Session]) -> int:
     """Give every pending player of every session one reply; return how many that were."""
-    waiting: dict[int, tuple[Policy, list[Session], list[Request]]] = {}
-    for session in sessions:
-        for request in session.requests():
-            policy = session.seats[request.player]
-            _, whose, requests = waiting.setdefault(id(policy), (policy, [], []))
-            whose.append(session)
-            requests.append(request)
-    for policy, whose, requests in waiting.values():
-        replies = policy.act(requests)
-        if len(replies) != len(requests):
-            raise RuntimeError(f"{policy.name}: {len(replies)} replies to {len(requests)} requests")
-        for session, request, reply in zip(whose, requests, replies, strict=True):
-            session.take(request.player, reply)
-    return sum(len(requests) for _, _, requests in waiting.values())
+    return Table().advance(sessions)
 
 
-def run_sessions(sessions: Iterable[Session], concurrency: int, on_step: Callable[[int], None]) -> Iterator[Session]:
-    """Play sessions, `concurrency` at a time, and yield each as it ends."""
-    queue, live = iter(sessions), []
-    while live := live + list(islice(queue, concurrency - len(live))):
-        on_step(advance(live))
-        yield from (s for s in live if not s.env.pending_players())
-        live = [s for s in live if s.env.pending_players()]
+def _answer(asked: Sequence[tuple[Session, Request]]) -> int:
+    """Have one policy answer all that it is asked."""
+    policy = asked[0][0].seats[asked[0][1].player]
+    replies = policy.act([request for _, request in asked])
+    if len(replies) != len(asked):
+        raise RuntimeError(f"{policy.name}: {len(replies)} replies to {len(asked)} requests")
+    for (session, request), reply in zip(asked, replies, strict=True):
+        session.take(request.player, reply)
+    return len(asked)
+
+
+def run_sessions(
+    sessions: Iterable[Session], concurrency: int, on_step: Callable[[int, Sequence[Session]], None] = lambda *_: None
+) -> Iterator[Session]:
+    """Play sessions, `concurrency` at a time, and yield each as it ends; tell of every step, and who plays on."""
+    if concurrency < 1:
+        raise ValueError(f"concurrency: {concurrency}; at least one game at a time is needed")
+    table, queue, live = Table(), iter(sessions), []
+    try:
+        while live := live + list(islice(queue, concurrency - len(live))):
+            on_step(0, live)
+            on_step(table.advance(live), live)
+            yield from (s for s in live if not s.env.pending_players())
+            live = [s for s in live if s.env.pending_players()]
+    finally:
+        table.close()
 
 
 def play(
@@ -156,6 +227,7 @@ def play(
 ) -> Played:  # fmt: skip
     """Play games to their end; with a folder, save as you go and go on where an earlier call was stopped."""
     began = time.perf_counter()
+    _check_names(games)
     if folder is None:
         rows = empty_rows()
         for session in sorted(_sessions(games, policies, concurrency, progress, 0), key=lambda s: s.game.order):
@@ -167,12 +239,21 @@ def play(
         left = [g for g in games if g.order not in done]
         for note in shards.notes:
             print(f"rollout: {note}", file=sys.stderr)
-        _play_into(shards, _sessions(left, policies, concurrency, progress, len(done)), shard_size, shard_seconds)
+        journal = Journal(shards.folder / "unfinished.json", shard_seconds)
+        sessions = _sessions(left, policies, concurrency, progress, len(done), journal)
+        _play_into(shards, sessions, shard_size, shard_seconds, journal)
         return Played(shards.folder, None, len(games), len(done), time.perf_counter() - began, tuple(shards.notes))
 
 
-def _play_into(shards: Shards, sessions: Iterable[Session], size: int, seconds: float) -> None:
-    """Save finished games as they come; what is finished when something fails is saved too."""
+def _check_names(games: Sequence[Game]) -> None:
+    """Two games of one name or place could not be told apart in the tables."""
+    for what in ("name", "order"):
+        if twice := [v for v, n in Counter(getattr(g, what) for g in games).items() if n > 1]:
+            raise ValueError(f"games: {what} {twice[0]!r} occurs more than once; make one list with one `schedule`")
+
+
+def _play_into(shards: Shards, sessions: Iterable[Session], size: int, seconds: float, journal: Journal) -> None:
+    """Save finished games as they come; when something fails, what is finished is saved and what is not is noted."""
     rows, last = empty_rows(), time.monotonic()
     try:
         for session in sessions:
@@ -180,23 +261,34 @@ def _play_into(shards: Shards, sessions: Iterable[Session], size: int, seconds: 
             if len(rows["games"]) >= size or time.monotonic() - last > seconds:
                 full, rows, last = rows, empty_rows(), time.monotonic()
                 shards.write(full)
-    finally:
+    except BaseException:  # an interrupt too: nothing that was said is lost
         shards.write(rows)
+        with contextlib.suppress(RunError):  # a full disk, say: what went wrong first is what is told
+            journal.write()
+        raise
+    shards.write(rows)
+    journal.close()
 
 
 def _sessions(
-    games: Sequence[Game], policies: Seating, concurrency: int, progress: bool, n_done: int
-) -> Iterator[Session]:
+    games: Sequence[Game], policies: Seating, concurrency: int, progress: bool, n_done: int,
+    journal: Journal | None = None,
+) -> Iterator[Session]:  # fmt: skip
     """Play games and yield them finished, showing how far, how fast, and how much goes wrong per faction."""
+    said, note = journal.read() if journal else ({}, "")
+    print(f"rollout: {note}\n" if note else "", end="", file=sys.stderr)
     n_actions, illegal = 0, dict.fromkeys(FACTIONS, 0)
     total = len(games) + n_done
     with tqdm(total=total, initial=n_done, unit="game", disable=not progress, mininterval=0.5) as bar:
 
-        def count(n: int) -> None:
+        def count(n: int, live: Sequence[Session]) -> None:
             nonlocal n_actions
             n_actions += n
+            if journal and not n:
+                journal.watch({s.game.order: s.replies for s in live})
 
-        for session in run_sessions((start(g, policies) for g in games), concurrency, count):
+        begun = (replay(start(g, policies), said.get(g.order, ())) for g in games)
+        for session in run_sessions(begun, concurrency, count):
             for a in session.env.log:
                 illegal[session.game.script.characters[a.player].faction] += not a.legal
             bar.update()
@@ -245,7 +337,7 @@ def _game_row(session: Session) -> tuple:
         json.dumps(asdict(game.rules)), list(script.names), [c.faction for c in script.characters],
         [p.name for p in session.seats], list(script.culprits), env.votes, env.accused(), env.winner(),
         env.successes(), env.ending(), env.n_rounds, len(env.log), sum(not a.legal for a in env.log),
-        env.n_passes, env.n_cut, len(env.found), len(script.clues),
+        env.n_passes, env.n_cut, len(env.found), env.n_reachable,
     )  # fmt: skip
 
 
@@ -274,6 +366,34 @@ def _by_seat(a: Action, names: Sequence[str]) -> tuple[list[int] | None, list[in
 
 
 def _dialogue_rows(session: Session) -> Iterator[tuple]:
-    for i, name in enumerate(session.game.script.names):
-        messages = [m._asdict() for m in session.env.private_view(i)]
-        yield session.game.name, session.game.order, name, i, 0, messages, False, None, None, None
+    """One row for each sequence that a player read and wrote: mostly a whole view."""
+    for seat, name in enumerate(session.game.script.names):
+        t, number = 0, 0
+        for messages in session.env.views(seat):
+            ends = [k + 1 for k, m in enumerate(messages) if m.role == "assistant"]
+            replies = session.replies[seat][t : t + len(ends)]
+            for first, last in _sequences(replies):
+                shown = [m._asdict() for m in messages[: ends[last - 1]]]
+                tokens = _tokens(replies[first:last], t + first + 1)
+                yield session.game.name, session.game.order, name, seat, number, shown, *tokens
+                number += 1
+            t += len(ends)
+
+
+def _sequences(replies: Sequence[Reply]) -> Iterator[tuple[int, int]]:
+    """Where one growing sequence of tokens begins and ends among the replies to one view."""
+    starts = [k for k, r in enumerate(replies) if r.opens and k]
+    return zip([0, *starts], [*starts, len(replies)], strict=True) if replies else iter(())
+
+
+def _tokens(replies: Sequence[Reply], t: int) -> tuple[bool, list[int] | None, list[float] | None, list | None]:
+    """Join what was read and sampled: is it exact, token ids, log-probs of the sampled ones, where each action lies."""
+    if any(r.token_ids is None or r.logps is None for r in replies) or not replies[0].opens:
+        return False, None, None, None
+    ids, logps, spans = [], [], []
+    for k, r in enumerate(replies):
+        ids += r.seen_ids
+        spans.append({"t": t + k, "start": len(ids), "end": len(ids) + len(r.token_ids)})
+        ids += r.token_ids
+        logps += r.logps
+    return True, ids, logps, spans

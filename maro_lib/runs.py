@@ -27,6 +27,7 @@ class Stage(NamedTuple):
 
 
 STAGES = {
+    "00_embedded_model": Stage(writes=("embedded",)),
     "01_environment": Stage(),
     "02_rollout": Stage(writes=("rollout",)),
     "03_decomposition": Stage(reads=("rollout",), writes=("credit.parquet",)),
@@ -52,6 +53,12 @@ def run_folder(run: str) -> Path:
     if not re.fullmatch(r"\w[\w.-]*", run):
         raise RunError(f"run: {run!r} can't name a folder; use letters, digits, `_`, `-` and `.`, not `.` first")
     return outputs_folder() / run
+
+
+def located(path: str) -> Path:
+    """Return a path as a parameter file means it: as it stands, or seen from the checkout."""
+    at = Path(path).expanduser()
+    return at if at.is_absolute() or at.exists() else ROOT / at
 
 
 def shown(path: Path) -> str:

@@ -14,7 +14,7 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -80,7 +80,7 @@ class Shards:
         path = self.folder / "request.json"
         if not self.folder.exists() or (path.exists() and _read_json(path) == self.request):
             return
-        if any(self.folder.glob("shard-*")):
+        if any(self.folder.glob("shard-*")) or (self.folder / "unfinished.json").exists():
             aside = _free_name(self.folder, "other")
             self.folder.rename(aside)
             self.notes.append(f"{self.folder.name} held the games of another request: kept as {aside.name}")
@@ -143,12 +143,6 @@ def read_scripts(folder: Path) -> dict[str, Script]:
     return load_scripts(Path(folder) / "scripts.yaml")
 
 
-def iterate_table(folder: Path, name: str, columns: Sequence[str] | None = None) -> Iterator[pd.DataFrame]:
-    """Read a table shard by shard, for runs that do not fit in memory."""
-    for shard in shard_folders(folder):
-        yield _read_parquet(shard / f"{name}.parquet", columns).to_pandas()
-
-
 def _write_parquet(table: pa.Table, path: Path) -> None:
     pq.write_table(table, path, compression="zstd", write_page_checksum=True)
     _sync(path)
@@ -165,14 +159,15 @@ def _read_parquet(path: Path, columns: Sequence[str] | None) -> pa.Table:
 
 
 def _check_shard(shard: Path) -> list[int]:
-    """Read a shard wholly, checksums included; return the `order` of its games."""
+    """Read a shard wholly, checksums included; return the `order` of its games, of which every table must tell."""
     tables = {n: pq.read_table(shard / f"{n}.parquet", page_checksum_verification=True) for n in SCHEMAS}
     for name, table in tables.items():
         if table.schema != SCHEMAS[name]:
             raise pa.ArrowInvalid(f"{name}: not the declared columns")
     orders = tables["games"]["order"].to_pylist()
-    if set(tables["actions"]["order"].unique().to_pylist()) != set(orders):
-        raise pa.ArrowInvalid("games and actions do not belong together")
+    for name, table in tables.items():
+        if differing := set(table["order"].unique().to_pylist()) ^ set(orders):
+            raise pa.ArrowInvalid(f"{name} and games differ in {len(differing)} games")
     return orders
 
 

@@ -17,12 +17,6 @@ from maro_lib.scripts import CULPRIT, Fact, Script
 Known = dict[str, dict[str, set[str]]]  # who -> trait -> values
 
 
-def all_facts(script: Script) -> list[Fact]:
-    """Every fact that play can bring to light: given, on clues, and known to a character."""
-    on_clues = [f for clue in script.clues for f in clue.facts]
-    return [*script.given, *on_clues, *(f for c in script.characters for f in c.knows)]
-
-
 def clue_facts(script: Script) -> list[Fact]:
     """The facts that everyone is given and those on the clues: what a fair case must be solvable from."""
     return [*script.given, *(f for clue in script.clues for f in clue.facts)]

@@ -64,7 +64,7 @@ def win_rate(successes) -> Rate:
 def bootstrap_mean(values, seed: int, groups=None, *, n_boot: int = 1000) -> Mean:
     """Return the mean of `values`; the interval resamples whole groups (each value alone when None)."""
     values = _numbers(values, "values")
-    codes = np.arange(values.size) if groups is None else pd.factorize(np.asarray(groups), sort=True)[0]
+    codes = np.arange(values.size) if groups is None else _codes(groups)
     if codes.size != values.size:
         raise ValueError(f"groups: {codes.size} given for {values.size} values")
     if not values.size:
@@ -102,6 +102,17 @@ def _align(a: pd.Series, b: pd.Series) -> tuple[pd.Series, pd.Series]:
     if len(alone) or a.index.has_duplicates or b.index.has_duplicates:
         raise ValueError(f"a and b are paired by their index, but {len(alone)} labels are in one only or some twice")
     return a.sort_index(), b.sort_index()
+
+
+def _codes(groups) -> np.ndarray:
+    """Number the groups; a value without a group can't be resampled."""
+    codes = pd.factorize(pd.Series(groups), sort=True)[0]
+    if n_missing := int((codes < 0).sum()):
+        raise ValueError(
+            f"groups: {n_missing} of {codes.size} are missing (the first at place {np.argmin(codes)}, from 0); "
+            "give every value its group, or drop it first and say how many"
+        )
+    return codes
 
 
 def _numbers(values, name: str) -> np.ndarray:

@@ -66,8 +66,8 @@ ACTIONS = (
     Column("t", pa.int32(), "the agent's own action index, from 1"),
     Column("n_actions", pa.int32(), "T: how many actions this agent took in this game"),
     Column("round", pa.int32(), "0 for introductions, then 1, 2, ...; the last round for votes"),
-    Column("phase", _text, "what was asked of the agent: intro, turn, answer, rate or vote"),
-    Column("kind", _text, "what it did: intro, ask, search, answer, rate, vote or illegal"),
+    Column("phase", _text, "what was asked of the agent: intro, turn, answer, rate or vote; or a summary of its view"),
+    Column("kind", _text, "what it did: intro, ask, search, answer, rate, vote, summary or illegal"),
     Column("target", _text, "whom it asked or voted for"),
     Column("place", _text, "where it searched"),
     Column("clue", _text, "id of the clue it found"),
@@ -85,7 +85,11 @@ DIALOGUES = (
     Column("order", pa.int64(), "the game's place in the run"),
     Column("agent", _text, "whose view this is"),
     Column("seat", pa.int8(), "its seat, from 0"),
-    Column("view", pa.int32(), "0, or 1, 2, ... after the agent's own summary"),
+    Column(
+        "view",
+        pa.int32(),
+        "0, or 1, 2, ...: one more after a summary, or for each action if its template rewrites",
+    ),
     Column("messages", pa.list_(_message), "the view as a chat: system, then user and assistant in turn"),
     Column("exact", pa.bool_(), "token ids are as sampled (else the text must be tokenised again)"),
     Column("token_ids", pa.list_(pa.int32()), "the whole view's token ids, as played"),
@@ -101,3 +105,15 @@ KEYS = {"games": ["order"], "actions": ["order", "step"], "dialogues": ["order",
 def describe(name: str) -> pd.DataFrame:
     """Return a table's columns, types and meanings, to be shown."""
     return pd.DataFrame([(c.name, str(c.type), c.meaning) for c in TABLES[name]], columns=["column", "type", "meaning"])
+
+
+def action_logps(dialogues: pd.DataFrame) -> pd.DataFrame:
+    """Return one row per action whose tokens are known: game, seat, t, how many tokens, and their summed log-prob."""
+    rows = []
+    for d in dialogues[dialogues["exact"]].itertuples():
+        at = 0
+        for span in d.spans:
+            n = span["end"] - span["start"]
+            rows.append((d.game, d.seat, span["t"], n, float(sum(d.logps[at : at + n]))))
+            at += n
+    return pd.DataFrame(rows, columns=["game", "seat", "t", "tokens", "logp"])

@@ -49,7 +49,7 @@ _NARROW = "font-size:10px;line-height:12px;padding:2px 0;overflow-wrap:break-wor
 _ABOVE = f"{_NUMBER};background:#ffffff"
 _FIXED = f"{_TABLE};table-layout:fixed;width:100%"
 _VERBS = {"intro": "says", "ask": "asks", "answer": "answers", "search": "searches", "rate": "rates",
-          "vote": "votes for", "illegal": "replies against the rules"}  # fmt: skip
+          "vote": "votes for", "summary": "sums up for itself", "illegal": "replies against the rules"}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -186,8 +186,11 @@ def _counts(row: pd.Series) -> Html:
 def _rounds(actions: pd.DataFrame, scene: _Scene) -> Iterator[Html]:
     """Yield the game's parts: introductions, each round, the vote."""
     rows = list(actions.sort_values("step").itertuples())
-    for title, part in groupby(rows, key=_part_title):
-        yield _part(title, *_blocks(list(part), scene))
+    titles: list[str] = []
+    for action in reversed(rows):  # a summary belongs to the part in which its writer goes on
+        titles.append(titles[-1] if action.phase == "summary" and titles else _part_title(action))
+    for title, part in groupby(zip(reversed(titles), rows, strict=True), key=lambda pair: pair[0]):
+        yield _part(title, *_blocks([action for _, action in part], scene))
 
 
 def _part_title(action: Any) -> str:
@@ -247,7 +250,7 @@ def _spoken(action: Any, scene: _Scene) -> str:
     """Return what the others heard; without the script, the reply as given."""
     if scene.spelling is None or not action.legal:
         return action.text
-    move = parse(action.phase, action.text, scene.spelling, scene.names, ())
+    move = parse(action.phase, action.text, scene.spelling, scene.names, (), action.agent)
     return move.text if isinstance(move, Move) else action.text
 
 

@@ -121,7 +121,17 @@ def test_a_weight_is_the_size_of_the_credit_and_its_sign_the_label(three_games):
 def test_given_lambdas_are_kept(three_games):
     balanced = balance(three_games, "all", lam_pos=2, lam_neg=0.25)
     assert (balanced.lam_pos, balanced.lam_neg) == (2, 0.25)
-    assert balance(three_games, "all", lam_pos=2).lam_neg == 1.5  # the other one stays automatic
+
+
+def test_a_lambda_given_alone_sets_the_other(three_games):
+    # W_+ = 12, W_- = 6: 3 * 12 = 6 * 6, and 1.5 * 12 = 3 * 6
+    balanced = balance(three_games, "all", lam_pos=3)
+    assert (balanced.lam_pos, balanced.lam_neg) == (3, 6)
+    balanced = balance(three_games, "all", lam_neg=3)
+    assert (balanced.lam_pos, balanced.lam_neg) == (1.5, 3)
+    assert (balance(three_games, "all", lam_pos=0, lam_neg=1).lam_pos) == 0
+    with pytest.raises(ValueError, match="lam_neg: 0 makes the other one 0 as well"):
+        balance(three_games, "all", lam_neg=0)
 
 
 def test_zero_weights_are_dropped_before_sides_are_counted(three_games):

@@ -5,11 +5,15 @@ import random
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
+from itertools import product
 
 import pytest
 from worlds import PLAIN, Says, advance, finish, requests, varied_scripts, world, worlds
 
 from maro_lib.environment import Environment, MurderMystery, Rules
+from maro_lib.local import LocalPolicy, Sampling
+from maro_lib.models import load
 from maro_lib.policies import NAIVE, RANDOM, SKILLED, Fixed, Mixture, Policy, Reply, Scripted
 from maro_lib.scripts import Script
 
@@ -74,11 +78,30 @@ RUBBISH = [
     Says("asks always", lambda r: r.brief.book.ask.format(name=r.brief.names[-1], text="Why?")),
     Says("parrot", lambda r: r.view[-1].content),
 ]  # fmt: skip
+
+
+@cache
+def embedded():
+    return LocalPolicy(load("embedded"), Sampling(max_new_tokens=24))
+
+
+class Model:
+    """The embedded model, loaded only where it plays."""
+
+    name = "embedded"
+
+    def act(self, requests):
+        return embedded().act(requests)
+
+
 SENSIBLE = [RANDOM, NAIVE, SKILLED, Mixture(), Scripted(0.5, 0.5), PLAIN]
 POLICIES = [*SENSIBLE, *RUBBISH, Fixed({(p, t): "x" for p in range(20) for t in range(1, 1000)})]
+MODELS = [Model()]
+COMPACT = [e for e in ENVIRONMENTS if "compact" in e.name]
+PAIRS = [*product(ENVIRONMENTS, POLICIES), *product(COMPACT, MODELS)]  # no model here was made for prose
 
 every_environment = pytest.mark.parametrize("entry", ENVIRONMENTS, ids=lambda e: e.name)
-every_policy = pytest.mark.parametrize("policy", POLICIES, ids=lambda p: p.name)
+every_policy = pytest.mark.parametrize("policy", [*POLICIES, *MODELS], ids=lambda p: p.name)
 
 
 def start(entry, seed=0):
@@ -161,8 +184,7 @@ def test_rewards_and_sides_come_only_at_the_end(entry, policy):
         env.step("more")
 
 
-@every_environment
-@every_policy
+@pytest.mark.parametrize(("entry", "policy"), PAIRS, ids=lambda x: x.name)
 def test_every_game_ends_and_every_view_only_grows(entry, policy):
     env, taken = start(entry), Counter()
     before = views(env, entry)
@@ -255,5 +277,5 @@ def test_a_policy_gives_one_reply_to_each_request_from_the_request_alone(policy)
     replies = policy.act(wanted)
     assert len(replies) == len(wanted)
     assert all(isinstance(r, Reply) and isinstance(r.text, str) for r in replies)
-    assert policy.act(wanted[::-1]) == replies[::-1]
-    assert [policy.act([r])[0] for r in wanted] == replies
+    for again in (policy.act(wanted[::-1])[::-1], [policy.act([r])[0] for r in wanted]):
+        assert [(r.text, r.token_ids) for r in again] == [(r.text, r.token_ids) for r in replies]

@@ -88,3 +88,5 @@ def test_actions_of_other_games_are_refused():
     actions = play(games, Mixture()).table("actions")
     with pytest.raises(ValueError, match="were not recorded in this game"):
         counterfactual(games, actions[actions["step"] != 1], Mixture(), n_samples=1)
+    with pytest.raises(ValueError, match=r"1 of their games \(the first has order 1\) are not among the 1 games given"):
+        counterfactual(games[:1], actions, Mixture(), n_samples=1)

@@ -6,6 +6,7 @@ import random
 import re
 import subprocess
 import sys
+import unicodedata
 from collections import Counter
 from pathlib import Path
 
@@ -31,7 +32,7 @@ from worlds import (
     worlds,
 )
 
-from maro_lib.environment import MurderMystery, Rules
+from maro_lib.environment import MurderMystery, Rules, _mentions
 from maro_lib.leaks import PUBLIC, plant
 from maro_lib.phrases import phrasebook
 from maro_lib.policies import RANDOM, SKILLED, Mixture
@@ -285,6 +286,46 @@ def test_a_private_clue_is_seen_by_its_finder_alone(small_world):
         assert ("cup" in repr(env.events(i))) == (i == DOT)
 
 
+@pytest.mark.parametrize(
+    ("words", "heard"),
+    [("Ben: I confess, I killed him.", "Ben: I confess, I killed him."), ("Ann: I saw nothing.", "I saw nothing.")],
+)
+def test_nobodys_name_but_the_speakers_own_is_left_out_of_its_speech(words, heard):
+    env = begin()
+    env.step(words, ANN)
+    assert f'Ann says: "{heard}"' in last_words(env, BEN)
+
+
+PUBLIC_CLUES = [{"id": f"c{k}", "place": "barn", "text": "Dust."} for k in range(5)]
+
+
+@pytest.mark.parametrize(
+    ("clues", "n_stages", "rounds", "n"),
+    [
+        (PUBLIC_CLUES, 1, 1, 2),  # two players, one turn each
+        (PUBLIC_CLUES, 1, 2, 4),
+        (PUBLIC_CLUES, 1, 9, 5),  # there are no more
+        ([c | {"stage": 2} for c in PUBLIC_CLUES], 2, 2, 2),  # nothing to find in round 1
+        ([c | {"private_to": "Ann"} for c in PUBLIC_CLUES], 1, 2, 2),  # Cal finds nothing
+        ([c | {"private_to": "Ann", "place": "", "trigger": "dust"} for c in PUBLIC_CLUES], 1, 1, 5),  # memories
+        # round 1: c0 (public) for Cal, nothing for Ann; round 2: c1 and c2, private to Ann, of which she finds one
+        ([PUBLIC_CLUES[0], *(c | {"stage": 2, "private_to": "Ann"} for c in PUBLIC_CLUES[1:3])], 2, 2, 2),
+        # Ann takes what only she can, and leaves the public clue to Cal
+        ([PUBLIC_CLUES[0], PUBLIC_CLUES[1] | {"private_to": "Ann"}], 1, 1, 2),
+    ],
+)
+def test_as_many_clues_are_reachable_as_there_are_searches_for_them(clues, n_stages, rounds, n):
+    script = world(("Ann", "Cal"), clues=clues, stages=parts(n_stages))
+    assert MurderMystery(script, Rules(rounds=rounds)).n_reachable == n
+
+
+def test_no_game_finds_more_clues_than_are_reachable():
+    for script in varied_scripts().values():
+        for seed in range(3):
+            env = finish(begin(script, seed=seed), Says("searching", correct_reply))
+            assert 0 < len(env.found) <= env.n_reachable <= len(script.clues)
+
+
 def last_place(request):
     places = request.prompt.places
     return request.brief.book.search.format(place=places[-1]) if places else correct_reply(request)
@@ -316,6 +357,13 @@ def test_a_memory_comes_to_its_owner_alone_when_the_word_is_spoken(phase):
     assert [view.count(line) for view in views] == [0, 1, 0, 0]
     assert [MEMORY["text"] in view for view in views] == [False, True, False, False]
     assert [[e.clue.id for e in env.events(i) if e.kind == "memory"] for i in range(4)] == [[], ["ring"], [], []]
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+@pytest.mark.parametrize("spoken", ["NFC", "NFD"])
+def test_a_word_is_heard_however_its_accents_are_coded(form, spoken):
+    assert _mentions(unicodedata.normalize(spoken, "I was at the Café."), unicodedata.normalize(form, "café"))
+    assert not _mentions("I was at the cafe.", unicodedata.normalize(form, "café"))
 
 
 @pytest.mark.parametrize("words", ["I was here during the storm.", "Nothing.", "earrings"])

@@ -70,6 +70,8 @@ def one_parameter_cell(notebook: dict) -> Iterator[str]:
 
 def short_cells(notebook: dict) -> Iterator[str]:
     for cell in code(notebook):
+        if "parameters" in cell["metadata"].get("tags", []):
+            continue  # a list of names, however many there are
         if (n := len(source(cell).splitlines())) > 30:
             yield f"In [{cell['execution_count']}] has {n} lines (at most 30; more belongs into the library)"
 

@@ -37,11 +37,11 @@ EN_NAMES, ZH_NAMES = names_of(PEOPLE), names_of([(n, ()) for n in ZH_PEOPLE])
 
 
 def en(phase, text, places=PLACES):
-    return parse(phase, text, EN_NAMES, ALLOWED, places)
+    return parse(phase, text, EN_NAMES, ALLOWED, places, "Ann Lee")
 
 
 def zh(phase, text, places=ZH_PLACES):
-    return parse(phase, text, ZH_NAMES, ZH_ALLOWED, places)
+    return parse(phase, text, ZH_NAMES, ZH_ALLOWED, places, "安娜")
 
 
 # --- what must be understood -------------------------------------------------------------------------
@@ -86,6 +86,13 @@ def zh(phase, text, places=ZH_PLACES):
         "I could search the Library first, but no.\n\nASK Ben: Where were you?\n",
         "ASK Ben: Where were you?\nASK Ben: Where were you?",
         "Question: Ben, Where were you?",
+        "**ASK** Ben\n\nWhere were you?",
+        'ASK Ben Ash\n"Where were you?"',
+        "ASK Ben\n\n\n**Where were you?**\nI hope that helps.",
+        "I don't trust Iris, so I ask Ben: Where were you?",
+        "I have nothing for Iris. ASK Ben: Where were you?",
+        "I have no choice but to ask Ben: Where were you?",
+        "I won't SEARCH the Library. I'd rather ask Ben: Where were you?",
     ],
 )
 def test_a_question_is_understood_in_any_form(text):
@@ -119,6 +126,10 @@ def test_a_question_is_understood_in_any_form(text):
         "Library.",
         "**library**",
         "SEARCH\u200b the\u00a0Library",
+        "Nobody has been there yet, so I will search the Library.",
+        "No, I will search the Library",
+        "Why not search the library?",
+        "I do not know what to ask.\nSEARCH the Library",
     ],
 )
 def test_a_search_is_understood_in_any_form(text):
@@ -159,6 +170,14 @@ def test_the_longest_place_that_fits_is_meant(text, place):
         ("I vote for Ben, for what he did to Iris.", BEN),
         ("VOTE Ben\nVOTE Ben", BEN),
         ("VOTE【Ben】", BEN),
+        ("BEN", BEN),
+        ("it was iris", IRIS),
+        ("VOTE Ben. Nobody else had the key.", BEN),
+        ("It was Iris. Nobody else had the key.", IRIS),
+        ("I have no doubt: I vote for Ben.", BEN),
+        ("I do not trust Ben, so I vote for Iris.", IRIS),
+        ("I do not vote for Iris. I vote for Ben.", BEN),
+        ("I have no choice but to accuse Dr. Ash.", BEN),
     ],
 )
 def test_a_vote_is_understood_in_any_form(text, who):
@@ -185,9 +204,29 @@ def test_a_vote_is_understood_in_any_form(text, who):
         "Ben：suspicion ２，trust ０\nIris：1，1\nDot：0，2",
         "Dot: 0, 2\nIris: 1, 1\nBen (the butler): suspicion 2 (very much), trust 0 (not at all)",
         "Here are my ratings:\n\nBen - 2 - 0\nIris - 1 - 1\nDot - 0 - 2\n\nI would not trust Ben.",
+        "Ben: 2 suspicion, 0 trust\nIris: 1 for suspicion and 1 for trust\nDot: 0 (suspicion), 2 (trust)",
+        "Ben: suspicion (0-2): 2, trust (0-2): 0\nIris: suspicion is 1, trust is 1\nDot: 0, 2",
+        "Ben: suspicion 2, trust 0\nIris: 1, 1\nDot: 0, 2\n\nIn short:\nBen: trust 0, suspicion 2",
     ],
 )
 def test_ratings_are_understood_in_any_form(text):
+    assert en("rate", text) == Move("rate", ratings={BEN: (2, 0), IRIS: (1, 1), DOT: (0, 2)})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Ben: I don't trust them: suspicion 2, trust 0\nIris: 1, 1\nDot: 0, 2",
+        "Ben is not to be trusted. Suspicion: 2. Trust: 0.\nIris: 1, 1\nDot: 0, 2",
+        "Ben: I don't trust him: 2 suspicion, 0 trust\nIris: 1, 1\nDot: 0, 2",
+        "| Name | Trust | Suspicion |\n|---|---|---|\n| Ben | 0 | 2 |\n| Iris | 1 | 1 |\n| Dot | 2 | 0 |",
+        "| Name | Trust (0-2) | Why | Suspicion (0-2) |\n| Ben | 0 | lies | 2 |\n| Iris | 1 | | 1 |\n| Dot | 2 | | 0 |",
+        "I suspect nobody, and I trust nobody.\nName: trust, suspicion\nBen: 0, 2\nIris: 1, 1\nDot: 2, 0",
+        "Ben: trust and suspicion: 0 and 2\nIris: trust/suspicion: 1/1\nDot: suspicion/trust: 0/2",
+        "I trust nobody, and suspect everybody.\nBen: 2, 0\nIris: 1, 1\nDot: 0, 2",
+    ],
+)
+def test_a_number_belongs_to_its_label_or_its_column(text):
     assert en("rate", text) == Move("rate", ratings={BEN: (2, 0), IRIS: (1, 1), DOT: (0, 2)})
 
 
@@ -208,6 +247,13 @@ def test_ratings_are_understood_in_any_form(text):
         ("turn", "我想搜查【书房】！", Move("search", place="书房")),
         ("turn", "书房", Move("search", place="书房")),
         ("turn", "「书房」。", Move("search", place="书房")),
+        ("turn", "询问【王明】\n\n你在哪里？", Move("ask", "你在哪里？", target="王明")),
+        ("turn", "我没有问题，调查书房", Move("search", place="书房")),
+        ("turn", "不如调查书房", Move("search", place="书房")),
+        ("vote", "我不相信Rose，所以我投票给王明。", Move("vote", target="王明")),
+        ("vote", "我不得不投王明", Move("vote", target="王明")),
+        ("vote", "没错，凶手是王明", Move("vote", target="王明")),
+        ("vote", "凶手特别明显：王明", Move("vote", target="王明")),
         ("vote", "投票【王明华】", Move("vote", target="王明华")),
         ("vote", "我投票给王明。", Move("vote", target="王明")),
         ("vote", "投票：王明", Move("vote", target="王明")),
@@ -230,6 +276,8 @@ def test_chinese_replies_are_understood(phase, text, move):
         "王明：信任0，怀疑2\n王明华：信任1，怀疑1\nRose：信任2，怀疑0",
         "1、王明：2，0\n2、王明华：1，1\n3、Rose：0，2",
         "王明 2/2 0/2\n王明华 1/2 1/2\nRose 0/2 2/2",
+        "王明：我不信任他：怀疑2，信任0\n王明华：怀疑度为1，信任度为1\nRose：0，2",
+        "| 姓名 | 信任 | 怀疑 |\n| 王明 | 0 | 2 |\n| 王明华 | 1 | 1 |\n| Rose | 2 | 0 |",
     ],
 )
 def test_chinese_ratings_are_understood(text):
@@ -248,6 +296,8 @@ def test_chinese_ratings_are_understood(text):
         ("Note: I saw nothing.", "Note: I saw nothing."),
         ("Ann Lee:", "Ann Lee:"),
         ("“No”, he said, “never”.", "“No”, he said, “never”."),
+        ("Ben: I confess, I killed him.", "Ben: I confess, I killed him."),
+        ("**Iris Strauß**: I confess.", "**Iris Strauß**: I confess."),
     ],
 )
 def test_speech_loses_its_quotation_marks_and_its_speakers_name(text, spoken):
@@ -300,6 +350,26 @@ def test_speech_loses_its_quotation_marks_and_its_speakers_name(text, spoken):
         ("turn", "ASK Ben: Where were you? SEARCH the Library", "form"),
         ("turn", "SEARCH the Library and ask Ben where he was", "form"),
         ("turn", "search the library, then search the hall", "form"),
+        ("turn", "ASK Ben\nI hope that helps.", "question"),
+        ("turn", "I have nothing to ask. Ben has already told us everything.", "form"),
+        ("turn", "Whom shall I ask? Ben has told us everything.", "name"),
+        ("turn", "I don't want to search the Library.", "form"),
+        ("turn", "I will NOT SEARCH the Library", "form"),
+        ("turn", "I refuse to ask Ben: Where were you?", "form"),
+        ("turn", "There is nothing left to search. Library is empty.", "form"),
+        ("turn", "There is one place to search. Library was empty.", "place"),
+        ("vote", "I do not vote for Ben", "name"),
+        ("vote", "I will not, under any circumstances, vote for Ben.", "name"),
+        ("vote", "It was not Ben", "name"),
+        ("vote", "Ben did not do it.", "name"),
+        ("vote", "Ben is innocent.", "name"),
+        ("vote", "Anyone but Ben", "name"),
+        ("vote", "I refuse to accuse Ben", "name"),
+        ("vote", "It is too early to accuse Ben.", "name"),
+        ("vote", "VOTE Ben? No.", "name"),
+        ("vote", "I vote for Ben. I do not vote for Ben.", "name"),
+        ("vote", "I wonder who to vote for. Ben seems honest.", "name"),
+        ("vote", "I can't decide who to vote for. Ben seems honest, and so does Iris.", "name"),
         ("vote", "", "empty"),
         ("vote", "nobody", "name"),
         ("vote", "VOTE Zed", "name"),
@@ -329,6 +399,9 @@ def test_speech_loses_its_quotation_marks_and_its_speakers_name(text, spoken):
         ("rate", "Ben: suspicion 12, trust 0\nIris: 1, 1\nDot: 0, 2", "rating"),
         ("rate", f"Ben: {'9' * 5000}, 1\nIris: 1, 1\nDot: 0, 2", "rating"),
         ("rate", "2, 0\n1, 1\n0, 2", "rating"),
+        ("rate", "Ben: suspicion 2, trust 0\nIris: 1, 1\nDot: 0, 2\nReason: Ben had 2 keys and 2 knives", "rating"),
+        ("rate", "Ben: trust 2, 0\nIris: 1, 1\nDot: 0, 2", "rating"),
+        ("rate", "Ben: trust 0/2\nIris: 1, 1\nDot: 0, 2", "rating"),
     ],
 )
 def test_what_is_not_allowed_is_refused(phase, text, reason):
@@ -349,6 +422,16 @@ def test_what_is_not_allowed_is_refused(phase, text, reason):
         ("turn", "调查【书房】\n询问【王明】：你在哪里？", "form"),
         ("vote", "投票【安娜】", "name"),
         ("vote", "投票【王明】\n投票【Rose】", "name"),
+        ("turn", "我不想调查书房。", "form"),
+        ("turn", "别问王明：你在哪里？", "form"),
+        ("turn", "我没什么可问。王明都说了。", "form"),
+        ("turn", "我还要调查。书房是空的。", "place"),
+        ("vote", "我不投王明", "name"),
+        ("vote", "我没有投票给王明", "name"),
+        ("vote", "别投王明", "name"),
+        ("vote", "除了王明", "name"),
+        ("vote", "凶手不是王明", "name"),
+        ("vote", "王明是无辜的", "name"),
         ("rate", "【王明】：怀疑2，信任0", "rating"),
         ("rate", "【王明】：怀疑３，信任0\n王明华：1，1\nRose：0，2", "rating"),
     ],
@@ -445,6 +528,15 @@ ENDLESS = [
     "vote the Ben ",
     "ASK Ben: ",
     "王明",
+    "not Ben ",
+    "not vote, I vote ",
+    "ben not, ",
+    "vote mr. mr ",
+    "ASK Ben\n\n",
+    "trust",
+    "trust suspicion | ",
+    "Ben trust 1 ",
+    "不投王明",
 ]
 
 
@@ -462,6 +554,41 @@ def test_endless_text_costs_time_in_proportion(text):
 def test_a_part_of_a_name_that_two_people_share_means_nobody():
     names = names_of((("Ann Ash", ()), ("Ben Ash", ()), ("Cal", ("Ben",))))
     assert [m.who for m in names.find("Ash, Ann, Ben, Ben Ash, Cal")] == ["Ann Ash", "Cal", "Ben Ash", "Cal"]
+
+
+ODD_PEOPLE = names_of((("Grace May", ()), ("Security Wei", ("watchman",)), ("Doctor No", ())))
+
+
+@pytest.mark.parametrize(
+    ("text", "who"),
+    [
+        ("It may well be her.", None),
+        ("The security was lax.", None),
+        ("IT MAY WELL BE HER.", None),
+        ("May", "Grace May"),
+        ("may", "Grace May"),
+        ("MAY", "Grace May"),
+        ("it was may", "Grace May"),
+        ("vote may", "Grace May"),
+        ("I may be wrong, but I vote for may.", "Grace May"),
+        ("It may well be Security.", "Security Wei"),
+        ("I think it was the watchman.", "Security Wei"),
+        ("I think it was grace may.", "Grace May"),
+        ("It was Doctor No.", "Doctor No"),
+        ("Doctor No told me to vote for May.", "Grace May"),
+    ],
+)
+def test_an_ordinary_word_is_no_name(text, who):
+    found = parse("vote", text, ODD_PEOPLE, ("Grace May", "Security Wei", "Doctor No"), ())
+    assert found == (Move("vote", target=who) if who else Illegal("name"))
+
+
+def test_an_ordinary_word_takes_no_part_in_a_question_or_a_rating():
+    allowed = ("Grace May", "Security Wei")
+    asked = parse("turn", "ASK Security, may I know where you were?", ODD_PEOPLE, allowed, ())
+    assert asked == Move("ask", "may I know where you were?", target="Security Wei")
+    rated = parse("rate", "Security may be lying: suspicion 2, trust 0\nmay: 1, 1", ODD_PEOPLE, allowed, ())
+    assert rated == Move("rate", ratings={"Grace May": (1, 1), "Security Wei": (2, 0)})
 
 
 def test_titles_initials_and_small_words_are_no_names():

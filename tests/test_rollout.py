@@ -16,7 +16,7 @@ from maro_lib.environment import Rules
 from maro_lib.generator import Knobs, generate_many
 from maro_lib.policies import RANDOM, SKILLED, Mixture, Reply, Scripted
 from maro_lib.rollout import Game, count_replies, play, schedule, seat_policies
-from maro_lib.shards import StorageError, iterate_table, read_scripts, read_table, shard_folders
+from maro_lib.shards import StorageError, read_scripts, read_table, shard_folders
 from maro_lib.tables import SCHEMAS, TABLES
 
 SCRIPTS = generate_many(3, 0, Knobs(characters=4))
@@ -223,6 +223,41 @@ def test_what_was_finished_before_a_failure_is_saved(tmp_path, undisturbed):
     assert_same(tables(played), undisturbed)
 
 
+class Counting(Mixture):
+    """Counts what it is asked, and fails at one of the calls."""
+
+    name = Mixture().name
+    asked, calls, fails_at = 0, 0, 0
+
+    def act(self, requests):
+        type(self).calls += 1
+        if self.calls == self.fails_at:
+            raise ConnectionError("the server went away")
+        type(self).asked += len(requests)
+        return super().act(requests)
+
+
+def test_no_reply_is_asked_for_twice_after_a_failure(tmp_path, undisturbed):
+    Counting.fails_at = 25
+    with pytest.raises(ConnectionError):
+        play(games(), Counting(), folder=tmp_path / "rollout", concurrency=8)
+    assert (tmp_path / "rollout" / "unfinished.json").exists()
+    played = play(games(), Counting(), folder=tmp_path / "rollout", concurrency=8)
+    assert_same(tables(played), undisturbed)
+    assert Counting.asked == len(undisturbed["actions"])
+    assert not (tmp_path / "rollout" / "unfinished.json").exists()
+
+
+def test_a_damaged_journal_is_set_aside_and_its_games_played_from_the_start(tmp_path, undisturbed, capsys):
+    Counting.calls, Counting.fails_at = 0, 10
+    with pytest.raises(ConnectionError):
+        play(games(), Counting(), folder=tmp_path / "rollout", concurrency=8)
+    (tmp_path / "rollout" / "unfinished.json").write_text('{"0": [[["I am')
+    played = play(games(), Mixture(), folder=tmp_path / "rollout")
+    assert "unfinished.json is damaged" in capsys.readouterr().err
+    assert_same(tables(played), undisturbed)
+
+
 def limit_file_size():
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 
@@ -234,7 +269,8 @@ def test_a_full_disk_is_a_clear_error_with_nothing_half_written(tmp_path, undist
     assert process.returncode == 1
     assert "shard-00000: can't be written" in error
     assert "run the same command again" in error
-    assert sorted(p.name for p in folder.iterdir()) == ["request.json", "scripts.yaml"], "nothing half-written may stay"
+    left = {p.name for p in folder.iterdir()} - {"unfinished.json"}
+    assert left == {"request.json", "scripts.yaml"}, "nothing half-written may stay"
     assert_same(tables(play(games(), Mixture(), folder=folder)), undisturbed)
 
 
@@ -324,13 +360,6 @@ def test_a_game_stored_twice_is_an_error(tmp_path):
     subprocess.run(["cp", "-r", str(folder / "shard-00000"), str(folder / "shard-00001")], check=True)
     with pytest.raises(StorageError, match="stored twice"):
         play(games(10), RANDOM, folder=folder)
-
-
-def test_reading_by_shard_gives_the_same_rows(tmp_path):
-    played = play(games(30), RANDOM, folder=tmp_path / "rollout", shard_size=7)
-    parts = pd.concat(iterate_table(tmp_path / "rollout", "actions", ["order", "step", "text"]))
-    whole = played.table("actions", ["order", "step", "text"])
-    pd.testing.assert_frame_equal(parts.sort_values(["order", "step"], ignore_index=True), whole)
 
 
 def test_an_empty_folder_says_so(tmp_path):

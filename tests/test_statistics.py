@@ -76,6 +76,14 @@ def test_groups_must_fit_the_values():
         bootstrap_mean([1, 2], 0, ["a"])
 
 
+@pytest.mark.parametrize(
+    "groups", [["a", None, np.nan], pd.Series(["a", None, None]), np.array([1.0, np.nan, np.nan]), [1, pd.NA, None]]
+)
+def test_a_missing_group_is_named(groups):
+    with pytest.raises(ValueError, match=r"groups: 2 of 3 are missing \(the first at place 1, from 0\)"):
+        bootstrap_mean([1, 2, 3], 0, groups)
+
+
 def test_pairs_cancel_what_they_share():
     # a - b is 1 for every pair, however much the pairs differ among themselves
     assert str(paired_difference([11, 21, 31], [10, 20, 30], 0)) == "1.00 [1.00, 1.00] (n = 3)"

@@ -1,0 +1,185 @@
+"""What playing a model will take, as arithmetic on its configuration: bytes of memory, seconds per reply.
+
+    weights   linear ones in the precision asked for, embeddings and norms in the one that is computed in
+    kept      keys and values of views that were read already (`cache_gb`)
+    batch     keys and values of the views that are answered together, copied in part when rows leave
+    reading   activations while a batch's new tokens pass one layer, and the logits that follow
+    margin    the runtime itself, and what memory management wastes
+
+Nothing here looks at a device, a disk or a network: `maro_lib.doctor` does. Compared with a profiler these are bounds
+from above within a factor, enough to say before a long run whether it will fit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
+
+GB = 2**30
+MARGIN = GB
+COPIED = 1.5  # of a batch: while rows leave it, the rest is copied beside it
+BUFFER = 1.25  # of a kept view: buffers grow by half, so a quarter is empty on average
+NF4 = 1 / 2 + 1 / 64 + 4 / (64 * 256)  # bytes: 4 bits, one 8-bit scale per 64 weights, one float32 per 256 scales
+SLOWEST_STEP = 0.03  # seconds: what launching the kernels of one token takes, however small the batch
+
+
+class Weights(NamedTuple):
+    """How many weights a model has: those of linear layers, which 4 bits can hold, and the others."""
+
+    linear: int
+    other: int  # embeddings, the head, norms, biases
+
+
+class Shape(NamedTuple):
+    """What of a model's configuration decides the memory beside the weights."""
+
+    layers: int
+    hidden: int
+    intermediate: int
+    kv_heads: int
+    head_size: int
+    vocabulary: int
+    window: int
+
+
+class Memory(NamedTuple):
+    """Bytes by what they hold; what is trained later adds its own parts."""
+
+    weights: float
+    kept: float
+    batch: float
+    reading: float
+    margin: float = MARGIN
+
+    @property
+    def total(self) -> float:
+        return sum(self)
+
+
+class Speed(NamedTuple):
+    """What a device does in a second."""
+
+    flops: float
+    bytes: float
+
+
+def count_weights(config: PretrainedConfig) -> Weights:
+    """Count a model's weights without making them."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+    head = model.get_output_embeddings()  # bitsandbytes leaves it as it is
+    linear = sum(m.weight.numel() for m in model.modules() if isinstance(m, torch.nn.Linear) and m is not head)
+    return Weights(linear, sum(p.numel() for p in model.parameters()) - linear)
+
+
+def shape(config: PretrainedConfig) -> Shape:
+    """Read a configuration; what some families leave out has the usual meaning."""
+    text = config.get_text_config()
+    heads, hidden = text.num_attention_heads, text.hidden_size
+    return Shape(
+        layers=text.num_hidden_layers,
+        hidden=hidden,
+        intermediate=getattr(text, "intermediate_size", None) or 4 * hidden,
+        kv_heads=getattr(text, "num_key_value_heads", None) or heads,
+        head_size=getattr(text, "head_dim", None) or hidden // heads,
+        vocabulary=text.vocab_size,
+        window=text.max_position_embeddings,
+    )
+
+
+def weight_bytes(weights: Weights, precision: str, compute: int) -> float:
+    """Bytes of all weights; `compute` is what one number takes when it is computed with (2 or 4)."""
+    return weights.linear * (NF4 if precision == "nf4" else compute) + weights.other * compute
+
+
+def kv_bytes(shape: Shape, compute: int) -> int:
+    """Bytes of one token's keys and values."""
+    return 2 * shape.layers * shape.kv_heads * shape.head_size * compute
+
+
+def view_bytes(shape: Shape, n_tokens: int, compute: int) -> float:
+    """Bytes of one view that is kept between turns."""
+    return n_tokens * kv_bytes(shape, compute) * BUFFER
+
+
+def batch_bytes(shape: Shape, n_tokens: int, compute: int) -> float:
+    """Bytes of a batch's keys and values; `n_tokens` are those of all its rows."""
+    return n_tokens * kv_bytes(shape, compute) * COPIED
+
+
+def reading_bytes(shape: Shape, n_tokens: int, rows: int, compute: int) -> float:
+    """Bytes of activations: one layer's for every new token, then the logits of each row's last token.
+
+    At their most, a layer's activations are three of the inner size (gate, up, their product) and about eight of the
+    outer one (residual, its norm, both in float32 meanwhile, queries, repeated keys and values). Drawing a token keeps
+    logits and log-probs in float32, their exponentials and sums in float64.
+    """
+    layer = n_tokens * (3 * shape.intermediate + 8 * shape.hidden) * compute
+    return layer + rows * shape.vocabulary * (4 + 4 + 8 + 8)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a model would play: its sizes, those of a view in tokens, and how many views there are at a time."""
+
+    weights: Weights
+    shape: Shape
+    precision: str
+    compute: int  # bytes of a number that is computed with
+    window: int
+    first: int  # tokens of a view's beginning
+    typical: int  # of a whole one
+    at_most: int  # of the longest possible one
+    n_views: int  # of all games under way
+    rows: int  # that may be answered together
+    batch_tokens: int  # and how many tokens they may have
+
+    @property
+    def usual(self) -> int:
+        """Tokens of a whole view; one that outgrows the window is continued from a summary."""
+        return min(self.typical, self.window)
+
+    def holds(self, cache_gb: float) -> int:
+        """How many whole views are kept."""
+        return int(cache_gb * GB / view_bytes(self.shape, self.usual, self.compute))
+
+    def memory(self, cache_gb: float) -> Memory:
+        """Estimate the most that playing takes; views that are not kept are read again, whole."""
+        longest = min(self.at_most, self.window)
+        new = self.first if self.holds(cache_gb) >= self.n_views else longest
+        in_batch, read = (min(self.batch_tokens, self.rows * n) for n in (longest, new))
+        return Memory(
+            weights=weight_bytes(self.weights, self.precision, self.compute),
+            kept=min(cache_gb * GB, self.n_views * view_bytes(self.shape, longest, self.compute)),
+            batch=batch_bytes(self.shape, in_batch, self.compute),
+            reading=reading_bytes(self.shape, read, self.rows, self.compute),
+        )
+
+
+def reply_seconds(
+    weights: Weights, precision: str, compute: int, *, n_read: float, n_written: float, rows: float, speed: Speed
+) -> float:
+    """Seconds for one reply: reading what is new, then all weights once per token, shared by the rows of a batch."""
+    reading = 2 * sum(weights) * n_read / speed.flops
+    # 4-bit weights are read, written as numbers that can be computed with, and read again, for every batch
+    passed = weight_bytes(weights, precision, compute) + (2 * compute * weights.linear if precision == "nf4" else 0)
+    return reading + n_written * max(passed / speed.bytes, SLOWEST_STEP if sum(weights) > 10**8 else 0) / rows
+
+
+def duration(seconds: float) -> str:
+    """Say a time roughly: 40 s, 12 min, 3.5 h, 2 days."""
+    for size, unit in ((86_400, "days"), (3_600, "h"), (60, "min")):
+        if seconds >= 1.5 * size:
+            return f"{seconds / size:.{int(seconds < 10 * size)}f} {unit}"
+    return f"{seconds:.0f} s" if seconds >= 1 else "less than a second"
+
+
+def amount(n_bytes: float) -> str:
+    """Say bytes: 5.2 GB (of 2**30), 40 MB."""
+    return f"{n_bytes / GB:.1f} GB" if n_bytes >= GB / 20 else f"{n_bytes / 2**20:.1f} MB"

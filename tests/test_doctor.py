@@ -1,0 +1,381 @@
+"""The doctor: what will not work is a problem before the run, and estimates are those worked out by hand."""
+
+import json
+import shutil
+import socket
+from pathlib import Path
+
+import pytest
+from servers import Server
+
+from maro_lib import estimates
+from maro_lib.__main__ import main
+from maro_lib.doctor import Source, check_context, check_memory, check_model, check_reuse, check_template
+from maro_lib.estimates import GB, Memory, Plan, Shape, Speed, Weights, duration
+from maro_lib.machine import check_bitsandbytes, check_disk, check_packages, check_python
+from maro_lib.models import EMBEDDED
+from maro_lib.players import Player
+from maro_lib.runs import ROOT
+from maro_lib.sample import Sample
+
+QWEN_7B, LLAMA_8B = Weights(6_525_288_448, 1_090_328_064), Weights(6_979_321_856, 1_050_939_392)
+QWEN_SHAPE = Shape(28, 3584, 18_944, 4, 128, 152_064, 32_768)
+LLAMA_SHAPE = Shape(32, 4096, 14_336, 8, 128, 128_256, 131_072)
+CPU = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+SMALL = "n_games: 2\nn_scripts: 2\ncharacters: 4\nplaces: 2\nclues: 3\nred_herrings: 1\nrounds: 1\nconcurrency: 2\n"
+
+
+@pytest.fixture(autouse=True)
+def no_hub(monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+
+
+@pytest.fixture
+def ask(tmp_path, monkeypatch, capsys):
+    """Ask the doctor about parameters; return the exit code and its findings by check."""
+    monkeypatch.setenv("MARO_OUTPUTS", str(tmp_path / "outputs"))
+
+    def asked(text: str) -> tuple[int, dict[str, str]]:
+        path = tmp_path / "x.yaml"
+        path.write_text("run: x\n" + text)
+        code = main(["doctor", str(path)])
+        lines = capsys.readouterr().out.splitlines()[1:]
+        return code, {line.split()[1]: line for line in lines if line.split()[0] in ("ok", "warning", "problem")}
+
+    return asked
+
+
+def qwen_7b():
+    from transformers import Qwen2Config
+
+    return Qwen2Config(
+        hidden_size=3584, num_hidden_layers=28, num_attention_heads=28, num_key_value_heads=4,
+        intermediate_size=18_944, vocab_size=152_064, max_position_embeddings=32_768, tie_word_embeddings=False,
+        architectures=["Qwen2ForCausalLM"],
+    )  # fmt: skip
+
+
+def llama_8b():
+    from transformers import LlamaConfig
+
+    return LlamaConfig(
+        hidden_size=4096, num_hidden_layers=32, num_attention_heads=32, num_key_value_heads=8,
+        intermediate_size=14_336, vocab_size=128_256, max_position_embeddings=131_072, tie_word_embeddings=False,
+    )  # fmt: skip
+
+
+def sample(first=700, longest=2500, at_most=9000):
+    return Sample(6, 57, first, longest, (longest + at_most) // 2, at_most, 10**6, 0.01, "by hand")
+
+
+# --- the arithmetic ----------------------------------------------------------------------------------
+
+
+def test_weights_and_shapes_of_known_models():
+    assert estimates.count_weights(qwen_7b()) == QWEN_7B  # 7,615,616,512 together, as its card says
+    assert estimates.count_weights(llama_8b()) == LLAMA_8B  # 8,030,261,248
+    assert (estimates.shape(qwen_7b()), estimates.shape(llama_8b())) == (QWEN_SHAPE, LLAMA_SHAPE)
+
+
+def test_tied_embeddings_are_counted_once():
+    config = qwen_7b()
+    config.tie_word_embeddings = True
+    assert estimates.count_weights(config) == Weights(6_525_288_448, 1_090_328_064 - 544_997_376)
+
+
+@pytest.mark.parametrize(
+    ("weights", "precision", "compute", "n_bytes"),
+    [
+        (QWEN_7B, "float32", 4, 30_462_466_048),
+        (QWEN_7B, "bfloat16", 2, 15_231_233_024),
+        (QWEN_7B, "nf4", 2, 5_546_851_072),  # 3,366,194,944 in 4 bits, 2,180,656,128 in bfloat16
+        (LLAMA_8B, "bfloat16", 2, 16_060_522_496),
+        (LLAMA_8B, "nf4", 2, 5_702_295_552),
+        (LLAMA_8B, "nf4", 4, 7_804_174_336),  # a processor computes in float32
+    ],
+)
+def test_bytes_of_weights(weights, precision, compute, n_bytes):
+    assert estimates.weight_bytes(weights, precision, compute) == n_bytes
+
+
+def test_four_bits_take_what_bitsandbytes_takes():
+    import torch
+    from bitsandbytes.functional import quantize_4bit
+
+    data, state = quantize_4bit(torch.randn(512, 2048), compress_statistics=True, quant_type="nf4")
+    held = [data, state.absmax, state.state2.absmax]
+    assert sum(t.numel() * t.element_size() for t in held) == 512 * 2048 * estimates.NF4
+
+
+def test_bytes_of_views_batches_and_activations():
+    assert estimates.kv_bytes(QWEN_SHAPE, 2) == 57_344
+    assert estimates.kv_bytes(LLAMA_SHAPE, 2) == 131_072
+    assert estimates.view_bytes(QWEN_SHAPE, 5765, 2) == 413_235_200
+    assert estimates.batch_bytes(LLAMA_SHAPE, 65_536, 2) == 12 * GB
+    assert estimates.reading_bytes(QWEN_SHAPE, 1000, 1, 2) == 171_008_000 + 3_649_536
+
+
+def test_views_that_are_not_kept_are_read_again():
+    plan = Plan(QWEN_7B, QWEN_SHAPE, "nf4", 2, 8192, 716, 5765, 9016, n_views=18, rows=18, batch_tokens=65_536)
+    assert (plan.holds(7.0), plan.holds(6.5)) == (18, 16)
+    assert [round(n / GB, 1) for n in plan.memory(7.0)] == [5.2, 7.0, 5.2, 2.1, 1.0]
+    assert [round(n / GB, 1) for n in plan.memory(6.5)] == [5.2, 6.5, 5.2, 10.5, 1.0]
+    assert check_reuse(plan, 7.0, 6).status == "ok"
+    assert "`concurrency: 1`" in check_reuse(plan, 3.0, 6).advice
+
+
+def test_a_reply_is_read_once_and_its_weights_are_passed_per_token():
+    speed, weights = Speed(flops=1e12, bytes=1e10), Weights(10**9, 0)
+    args = {"n_read": 100, "n_written": 50, "speed": speed}
+    assert estimates.reply_seconds(weights, "bfloat16", 2, rows=1, **args) == pytest.approx(0.2 + 50 * 0.2)
+    assert estimates.reply_seconds(weights, "bfloat16", 2, rows=10, **args) == pytest.approx(0.2 + 5 * 0.2)
+    in_4_bits = estimates.reply_seconds(weights, "nf4", 2, rows=1, **args)
+    assert in_4_bits == pytest.approx(0.2 + 50 * 0.451587, rel=1e-4)  # read 0.5, written 2, read 2 bytes
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(0.2, "less than a second"), (40, "40 s"), (100, "1.7 min"), (720, "12 min"), (12_600, "3.5 h"), (2e6, "23 days")],
+)
+def test_times_are_said_roughly(seconds, said):
+    assert duration(seconds) == said
+
+
+# --- one check at a time -----------------------------------------------------------------------------
+
+
+def test_memory_names_every_part_and_what_to_lower():
+    memory = Memory(weights=5 * GB, kept=9 * GB, batch=5 * GB, reading=3 * GB)
+    fits, tight, too_much = (check_memory(memory, n * GB) for n in (40, 24, 20))
+    assert (fits.status, tight.status, too_much.status) == ("ok", "warning", "problem")
+    assert "weights 5.0 GB, kept 9.0 GB, batch 5.0 GB, reading 3.0 GB, margin 1.0 GB" in too_much.found
+    assert too_much.advice.startswith("a smaller `cache_gb`")
+
+
+@pytest.mark.parametrize(
+    ("room", "status", "says"),
+    [(600, "problem", "begins with 700"), (2000, "warning", "continued from summaries"),
+     (5000, "ok", "9,000 if all replies"), (10_000, "ok", "grows to 2,500")],
+)  # fmt: skip
+def test_a_beginning_must_fit_and_the_rest_can_be_summed_up(room, status, says):
+    finding = check_context(sample(), room + 500, room)
+    assert finding.status == status
+    assert says in finding.found
+
+
+def test_packages_are_compared_with_their_pins():
+    pins, here = "# why\ntorch==2.13.0  # x\nnumpy==2.4.6\n-e .\n", {"torch": "2.13.0+cpu", "numpy": "2.4.6"}
+    assert check_packages(pins, here.get).status == "ok"
+    other = check_packages(pins, (here | {"numpy": "2.5.0"}).get)
+    assert (other.status, other.found, other.expected) == ("warning", "other versions: numpy 2.5.0", "numpy==2.4.6")
+    gone = check_packages(pins, {"torch": "2.13.0"}.get)
+    assert (gone.status, gone.found) == ("problem", "not installed: numpy==2.4.6")
+
+
+def test_an_old_python_is_a_problem():
+    assert check_python((3, 11, 0)).status == "ok"
+    assert check_python((3, 10, 9)).status == "problem"
+
+
+def test_four_bits_work_here():
+    finding = check_bitsandbytes()
+    assert finding.status == "ok", finding
+    assert "gradients" in finding.found
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.skipif("avx512_bf16" not in CPU, reason="only a processor with AVX512-BF16 repacks weights")
+def test_four_bits_that_would_be_repacked_are_seen(monkeypatch):
+    monkeypatch.setattr("maro_lib.models.guard_4bit", lambda layer: None)
+    finding = check_bitsandbytes()
+    assert (finding.status, finding.found) == ("problem", "4-bit layers compute wrong numbers on cpu")
+
+
+def test_pickles_are_not_weights(tmp_path):
+    qwen_7b().save_pretrained(tmp_path)
+    (tmp_path / "pytorch_model.bin").write_bytes(b"")
+    finding = check_model(Source("x", tmp_path, "a folder"), offline=True)
+    assert finding.status == "problem"
+    assert "model.safetensors is missing (pickles are there, but are not read)" in finding.found
+
+
+def test_every_shard_must_be_there(tmp_path):
+    qwen_7b().save_pretrained(tmp_path)
+    shards = {"a": "model-1.safetensors", "b": "model-2.safetensors"}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": shards}))
+    (tmp_path / "model-1.safetensors").write_bytes(b"")
+    source = Source("x", tmp_path, "a folder")
+    assert source.missing() == ["model-2.safetensors"]
+    assert check_model(Source("x", tmp_path, "in the hub's cache"), offline=False).status == "warning"
+    (tmp_path / "model-2.safetensors").write_bytes(b"")
+    assert check_model(source, offline=True).status == "ok"
+
+
+def test_a_template_that_rewrites_must_be_allowed(tmp_path):
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(EMBEDDED / name, tmp_path)
+    template = (EMBEDDED / "chat_template.jinja").read_text()
+    (tmp_path / "chat_template.jinja").write_text(template + "{% if messages|length > 4 %}rewritten{% endif %}")
+    source = Source("x", tmp_path, "a folder")
+    refused, _ = check_template(Player("x"), source, True)
+    allowed, chat = check_template(Player("x", rewriting_template=True), source, True)
+    assert (refused.status, allowed.status) == ("problem", "warning")
+    assert "rewriting_template: true" in refused.advice
+    assert not chat.is_append_only
+
+
+@pytest.mark.parametrize("needed", [10**20, 1])
+def test_a_disk_must_have_room(tmp_path, needed):
+    assert check_disk(tmp_path / "not" / "yet", needed).status == ("problem" if needed > 1 else "ok")
+    assert not list(tmp_path.iterdir()), "the doctor leaves nothing behind"
+
+
+# --- the whole ---------------------------------------------------------------------------------------
+
+
+def test_the_embedded_model_will_play(ask):
+    code, findings = ask(SMALL)
+    assert code == 0, findings
+    assert {line.split()[0] for line in findings.values()} <= {"ok", "warning"}
+    assert "1.2 million parameters" in findings["model"]
+    assert "append-only" in findings["template"]
+    assert "by the model's tokenizer" in findings["scripts"]
+    assert "measured here" in findings["time"]
+    assert {"python", "packages", "device", "memory", "reuse", "context", "disk"} <= findings.keys()
+
+
+def test_scripted_players_need_no_model(ask):
+    code, findings = ask(SMALL + "model: mixture\n")
+    assert code == 0
+    assert "less than a second" in findings["time"]
+    assert "model" not in findings
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [("n_gmaes: 3", "did you mean 'n_games'?"), ("n_games: 0", "n_games: 0, at least 1 is needed"),
+     ("precision: nf5", "did you mean 'nf4'?"), ("server_command: vllm serve x", "without server_url"),
+     ("server_url: http://me:secret@there", "must hold no key")],
+)  # fmt: skip
+def test_a_parameter_that_cant_be_meant_ends_it(ask, line, says):
+    code, findings = ask(line + "\n")
+    assert code == 1
+    assert list(findings) == ["parameters"]
+    assert says in findings["parameters"]
+    assert "secret" not in findings["parameters"]
+
+
+def test_a_file_that_is_not_there_is_said(capsys):
+    assert main(["doctor", "nowhere.yaml"]) == 1
+    assert "there is no such file" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("model", "says"),
+    [("embeded", "did you mean 'embedded'?"), ("nobody/nothing", "set `model` to a folder"),
+     ("./no/folder", "no such folder")],
+)  # fmt: skip
+def test_a_model_that_is_nowhere_is_a_problem(ask, model, says):
+    code, findings = ask(SMALL + f"model: {model}\n")
+    assert code == 1
+    assert findings["model"].startswith("problem")
+    assert says in findings["model"]
+    assert "not estimated" in findings["memory"]
+
+
+def test_a_model_without_weights_is_estimated_all_the_same(ask, tmp_path):
+    qwen_7b().save_pretrained(tmp_path / "qwen")
+    code, findings = ask(SMALL + f"model: {tmp_path / 'qwen'}\nprecision: bfloat16\nregister: prose\n")
+    assert code == 1
+    assert "7.6 billion parameters" in findings["model"]
+    assert "model.safetensors is missing" in findings["model"]
+    assert "weights 14.2 GB" in findings["memory"]
+    assert "characters / 4" in findings["scripts"]
+    assert "very rough" in findings["time"]
+
+
+def test_a_window_that_is_too_small_is_a_problem(ask):
+    code, findings = ask(SMALL + "window: 256\n")
+    assert code == 1
+    assert findings["context"].startswith("problem")
+    assert "a larger `window`" in findings["context"]
+
+
+def test_outputs_that_cant_be_written_are_a_problem(ask, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("MARO_OUTPUTS", str(tmp_path / "file" / "outputs"))
+    code, findings = ask(SMALL + "model: random\n")
+    assert code == 1
+    assert "can't be written" in findings["disk"]
+
+
+def test_a_script_that_is_nowhere_is_a_problem(ask):
+    code, findings = ask("model: random\nscript: nowhere.yaml\n")
+    assert code == 1
+    assert "no script there" in findings["scripts"]
+
+
+def test_a_server_that_answers_is_timed_and_its_lacks_are_said(ask):
+    with Server() as server:
+        code, findings = ask(SMALL + f"server_url: {server.url}\nmodel: m\nwindow: 8192\n")
+    assert code == 0, findings
+    assert "answers as `m`, one token in" in findings["server"]
+    assert "no token ids and no log-probs" in findings["server"]
+    assert findings["context"].startswith("ok")
+
+
+def test_a_server_that_does_not_answer_is_a_problem(ask):
+    code, findings = ask(SMALL + f"server_url: http://127.0.0.1:{free_port()}\nmodel: m\n")
+    assert code == 1
+    assert "does not answer" in findings["server"]
+
+
+def test_no_key_is_printed(ask, monkeypatch):
+    with Server() as server:
+        monkeypatch.setattr("servers.Handler.do_GET", lambda self: self.give(200, {"data": [
+            {"id": f"you said {self.headers['authorization']}", "max_model_len": 900}]}))  # fmt: skip
+        for key in ("good-secret", "broken secret"):
+            monkeypatch.setenv("OPENAI_API_KEY", key)
+            code, findings = ask(SMALL + f"server_url: {server.url}\nmodel: m\n")
+            assert "secret" not in "".join(findings.values()), findings
+            assert code == (key == "broken secret")
+            assert ("you said Bearer [key]" in findings["server"]) == (key == "good-secret")
+
+
+def test_a_servers_own_context_length_counts(ask, monkeypatch):
+    monkeypatch.setattr("servers.Handler.do_GET", lambda self: self.give(200, {"data": [
+        {"id": "m", "max_model_len": 300}]}))  # fmt: skip
+    with Server() as server:
+        code, findings = ask(SMALL + f"server_url: {server.url}\nmodel: m\nwindow: 8192\n")
+    assert code == 1
+    assert findings["context"].startswith("problem")
+    assert "window 300" in findings["context"]
+
+
+def test_a_server_command_needs_its_program_and_a_free_port(ask):
+    url = f"http://127.0.0.1:{free_port()}"
+    text = SMALL + f"server_url: {url}\nmodel: m\nwindow: 8192\nserver_command: "
+    assert "no program `no-such-server`" in ask(text + "A=1 no-such-server x\n")[1]["server"]
+    code, findings = ask(text + "python -V\n")
+    assert code == 0
+    assert "not started now" in findings["server"]
+    with Server() as server:
+        code, findings = ask(text.replace(url, server.url) + "python -V\n")
+    assert code == 1
+    assert "answers at" in findings["server"]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "params").glob("gpu_*.yaml")), ids=lambda path: path.stem)
+def test_shipped_files_for_a_gpu_are_read(path: Path, capsys, tmp_path, monkeypatch):
+    """They may have problems here (no model, no vLLM), but none with parameters, scripts or disk."""
+    monkeypatch.setenv("MARO_OUTPUTS", str(tmp_path))
+    main(["doctor", str(path)])
+    lines = capsys.readouterr().out.splitlines()
+    for check in ("parameters", "scripts", "disk"):
+        assert any(line.split()[:2] == ["ok", check] for line in lines), lines
+
+
+def free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]

@@ -1,0 +1,56 @@
+"""The notebooks reach their end with parameters other than their defaults, run as users run them."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from maro_lib.runs import ROOT
+from maro_lib.scripts import bundled
+
+
+class Run:
+    """A run of the real notebooks, each call in a process of its own, with its outputs in a folder of the test."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def __call__(self, params: Path, *options: str) -> subprocess.CompletedProcess:
+        command = [sys.executable, "-m", "maro_lib", "run", str(params), *options]
+        environment = {**os.environ, "MARO_OUTPUTS": str(self.folder / "outputs")}
+        return subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, timeout=300)
+
+    def summary(self, run: str) -> dict:
+        return json.loads((self.folder / "outputs" / run / "summary.json").read_text())
+
+
+@pytest.fixture
+def run(tmp_path) -> Run:
+    return Run(tmp_path)
+
+
+def test_smallest_run_reaches_the_end(run):
+    done = run(ROOT / "params" / "smoke.yaml")
+    assert done.returncode == 0, done.stderr
+    stages = run.summary("smoke")["stages"]
+    assert {stage["status"] for stage in stages.values()} == {"ran"}
+    assert stages["02_rollout"]["headline"]["games"] == 40
+
+
+def test_unfit_rule_is_refused_before_anything_is_read(tmp_path):
+    notebook = ROOT / "notebooks" / "03_decomposition.ipynb"
+    command = [sys.executable, "-m", "papermill", str(notebook), "out.ipynb", "-p", "rule", "counterfactual"]
+    environment = {**os.environ, "MARO_OUTPUTS": str(tmp_path / "outputs")}  # no rollout lies there
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1
+    assert "rule: 'counterfactual' can't label a whole run; take one of: uniform, terminal" in done.stderr
+
+
+@pytest.mark.parametrize("case", [name for name in bundled() if name != "stroke_before_quarter"])  # it is the default
+def test_every_bundled_case_can_be_the_first_notebooks(case, run, tmp_path):
+    (tmp_path / "case.yaml").write_text(f"run: case\ncase: {case}\n")
+    done = run(tmp_path / "case.yaml", "--only", "01")
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,134 @@
+"""How the embedded model is made: what it reads, what it learns from, and that its card tells the truth."""
+
+import json
+import random
+from dataclasses import fields
+from itertools import islice
+
+import pytest
+import torch
+import yaml
+
+from maro_lib.chat import Chat
+from maro_lib.environment import Message
+from maro_lib.exam import exam_games, examine
+from maro_lib.generator import Knobs, generate_many, vocabulary
+from maro_lib.models import EMBEDDED, load
+from maro_lib.pretraining import (
+    CORRECTION,
+    Recipe,
+    any_game,
+    learn,
+    new_model,
+    same_words,
+    task_example,
+    views,
+    weigh,
+    weighted_loss,
+)
+from maro_lib.runs import ROOT
+from maro_lib.tasks import items
+
+
+@pytest.fixture(scope="module")
+def chat():
+    return Chat(load("embedded").tokenizer)
+
+
+@pytest.fixture(scope="module")
+def card():
+    return json.loads((EMBEDDED / "card.json").read_text())
+
+
+def test_nearly_every_word_of_the_game_is_one_token(chat):
+    split = [w for w in vocabulary() if len(chat.text_ids(f" {w}")) > 1]
+    assert len(split) <= 3, split
+
+
+def test_template_has_the_form_of_qwen2_5(chat):
+    said = [Message("system", "S"), Message("user", "U"), Message("assistant", "A"), Message("user", "V")]
+    text = chat.tokenizer.apply_chat_template([m._asdict() for m in said], tokenize=False, add_generation_prompt=True)
+    assert text == (
+        "<|im_start|>system\nS<|im_end|>\n<|im_start|>user\nU<|im_end|>\n<|im_start|>assistant\nA<|im_end|>\n"
+        "<|im_start|>user\nV<|im_end|>\n<|im_start|>assistant\n"
+    )
+    assert chat.is_append_only
+    assert chat.tokenizer.decode(chat.encode(said)) == text
+
+
+def test_a_lesson_is_what_a_player_will_read(chat):
+    for view in islice(views(random.Random(3), any_game, 0.4), 40):
+        example = weigh(chat, view, 0.1)
+        assert example.ids == chat.encode([*view, Message("user", "")])[: len(example.ids)]
+        assert len(example.ids) == len(example.weights)
+
+
+def test_only_own_words_weigh_and_corrected_ones_do_not(chat):
+    view = [
+        Message("system", "You are Jim."), Message("user", "Vote? Tom Zoe."), Message("assistant", "Vote Jim."),
+        CORRECTION, Message("assistant", "Vote Tom."),
+    ]  # fmt: skip
+    example = weigh(chat, view, 0.1)
+    decoded = {w: chat.tokenizer.decode([i for i, v in zip(*example, strict=True) if v == w]) for w in (0.0, 4.0)}
+    assert decoded == {0.0: "Vote Jim.<|im_end|>", 4.0: "Vote Tom.<|im_end|>"}
+
+
+def test_tasks_are_in_plain_chat_form(chat):
+    item = items("where", 1, 0, held_out=False)[0]
+    text = chat.tokenizer.decode(task_example(chat, item, 0.1).ids)
+    assert text == f"<|im_start|>user\n{item.prompt}<|im_end|>\n<|im_start|>assistant\n{item.answer}<|im_end|>"
+
+
+def test_both_spellings_of_a_word_start_as_one(chat):
+    model, pairs = new_model(chat.tokenizer, Recipe()), same_words(chat.tokenizer)
+    assert len(pairs) > 50
+    for table in (model.model.embed_tokens.weight, model.lm_head.weight):
+        assert all(torch.equal(table[a], table[b]) for a, b in pairs)
+
+
+def test_weighted_loss_by_hand():
+    p = torch.tensor([[[0.5, 0.5], [0.25, 0.75], [1.0, 0.0]]])
+    loss, accuracy = weighted_loss(p.log(), torch.tensor([[1, 0, 1]]), torch.tensor([[1.0, 0.5, 1.0]]))
+    assert loss.item() == pytest.approx((0.5 * 0.693147 + 1.0 * 0.287682) / 1.5, abs=1e-5)
+    assert accuracy.item() == 1.0
+
+
+def test_same_seed_same_model():
+    recipe = Recipe(tokens=20_000, batch_tokens=4096)
+    (one, _, first), (two, _, second) = learn(recipe, n_points=1, n_views=2), learn(recipe, n_points=1, n_views=2)
+    assert first.equals(second)
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
+
+
+def test_no_lesson_shows_an_exam_or_a_run():
+    """Lessons' scripts come from seeds that `generate_many` never uses for a run's seed below 4,000."""
+    exam = {g.script.digest for g in exam_games(25)}
+    run = {s.digest for s in generate_many(25, 0, Knobs())}
+    assert not exam & run
+
+
+def test_weights_are_small_and_safe():
+    files = {f.name for f in EMBEDDED.iterdir()}
+    assert "model.safetensors" in files
+    assert not {f for f in files if f.endswith((".bin", ".pt", ".pkl", ".py"))}
+    assert sum(f.stat().st_size for f in EMBEDDED.iterdir()) < 10e6
+
+
+def test_card_names_the_recipe_of_params_embedded(card):
+    """What `params/embedded.yaml` sets is what the shipped weights were made with."""
+    recipe = {f.name: f.default for f in fields(Recipe)} | {
+        k.removeprefix("lesson_"): v
+        for k, v in yaml.safe_load((ROOT / "params" / "embedded.yaml").read_text()).items()
+        if k.startswith("lesson_") or k in ("hidden", "layers")
+    }
+    assert card["recipe"] == json.loads(json.dumps(recipe))
+    assert 1e6 <= card["parameters"] <= 8e6
+
+
+def test_card_tells_the_truth(card):
+    """The numbers of the card, computed again on the shipped weights, from fewer games and items."""
+    again = examine(load("embedded"), n_games=48, n_items=150)
+    for name, score in again.items():
+        told = card["scores"][name]
+        noise = 2 * ((score.high - score.low) ** 2 + (told["high"] - told["low"]) ** 2) ** 0.5 / 2
+        assert abs(score.mean - told["mean"]) < noise, f"{name}: {score}, the card says {told}"

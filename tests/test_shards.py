@@ -1,0 +1,30 @@
+"""Laws of a shard: its tables tell of the same games, or it is set aside and its games are played again."""
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from maro_lib.environment import Rules
+from maro_lib.generator import Knobs, generate_many
+from maro_lib.policies import RANDOM
+from maro_lib.rollout import play, schedule
+from maro_lib.tables import TABLES
+
+GAMES = schedule(generate_many(1, 0, Knobs(characters=4)), 4, 5, Rules(rounds=1))
+
+
+@pytest.mark.parametrize("table", sorted(TABLES))
+@pytest.mark.parametrize("kept", [0, 3])
+def test_a_table_that_lacks_games_is_noticed(tmp_path, table, kept):
+    folder = tmp_path / "rollout"
+    whole = play(GAMES, RANDOM, folder=folder)
+    before = {name: whole.table(name) for name in TABLES}
+    path = folder / "shard-00000" / f"{table}.parquet"
+    rows = pq.read_table(path)
+    pq.write_table(rows.filter([k < kept for k in rows["order"].to_pylist()]), path, write_page_checksum=True)
+    again = play(GAMES, RANDOM, folder=folder)
+    assert again.n_resumed == 0
+    assert f"shard-00000 is damaged ({'actions' if table == 'games' else table} and games differ in" in again.notes[0]
+    assert (folder / "shard-00000.damaged-1").exists(), "what was damaged is kept"
+    for name, rows in before.items():
+        pd.testing.assert_frame_equal(again.table(name), rows)

@@ -1,0 +1,62 @@
+"""Small tasks: right answers pass, wrong ones don't, and nothing that is scored was ever a lesson."""
+
+import random
+
+import pytest
+
+from maro_lib.tasks import TASKS, Item, draw, is_held_out, is_right, items
+
+
+def test_every_answer_to_learn_from_is_right():
+    rng = random.Random(0)
+    assert all(is_right(i, i.answer) for i in (draw(rng) for _ in range(3000)))
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_lessons_and_scored_items_are_apart(task):
+    scored = {i.prompt for i in items(task, 200, 0, held_out=True)}
+    learned = {i.prompt for i in items(task, 1000, 0, held_out=False)}
+    assert len(scored) == 200
+    assert not scored & learned
+    rng = random.Random(1)
+    assert not any(is_held_out(draw(rng)) for _ in range(2000))
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_same_seed_same_items(task):
+    assert items(task, 20, 3, held_out=True) == items(task, 20, 3, held_out=True)
+    assert items(task, 20, 3, held_out=True) != items(task, 20, 4, held_out=True)
+
+
+@pytest.mark.parametrize(
+    ("check", "right", "wrong"),
+    [
+        ("is 12", ["12", "12.", " 12!"], ["1", "112", "12 13", "", "twelve"]),
+        ("is mill", ["The mill.", "mill", "THE MILL"], ["The pond.", "at the mill", "The mill mill."]),
+        ("words 3", ["At the pond.", "a b c"], ["At pond.", "At the old pond.", ""]),
+        ("ends gold", ["At the pond gold.", "pond GOLD"], ["gold", "gold pond", "At the pond golden."]),
+        ("begins rain", ["Rain at the pond.", "rain pond"], ["rain", "At the rain.", "Rainy pond."]),
+        ("names 2", ["Jim Tom.", "tom, jim"], ["Jim", "Jim Jim", "Jim Bob", "Jim Tom Ann"]),
+    ],
+)
+def test_checks_are_forgiving_about_form_alone(check, right, wrong):
+    item = Item("any", 1, "", "", check)
+    assert all(is_right(item, r) for r in right)
+    assert not any(is_right(item, w) for w in wrong)
+
+
+def test_worked_examples():
+    arithmetic = items("arithmetic", 300, 0, held_out=True)
+    for item in arithmetic:
+        who, numbers = item.prompt.split()[0], [int(w) for w in item.prompt.split() if w.isdigit()]
+        total = numbers[0]
+        for sentence, n in zip(item.prompt.split(". ")[1:], numbers[1:], strict=False):
+            total += -n if sentence.startswith(who) else n
+        assert item.answer == str(total)
+        assert 0 < total <= 20
+    assert {i.level for i in arithmetic} == {1, 2}
+
+
+def test_too_many_items_are_refused():
+    with pytest.raises(ValueError, match="ask for fewer"):
+        items("instructions", 10**5, 0, held_out=True)
