@@ -1,3 +1,7 @@
 """MARO in notebooks: murder mysteries, played, credited, balanced, and learned from."""
 
+import warnings
+
 __version__ = "0.1.0"
+
+warnings.filterwarnings("ignore", "IProgress not found")  # tqdm wants widgets; a fresh clone's notebooks show none

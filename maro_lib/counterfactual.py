@@ -17,7 +17,6 @@ from itertools import groupby
 import numpy as np
 import pandas as pd
 
-from maro_lib.environment import MurderMystery
 from maro_lib.rollout import Game, Seating, Session, run_sessions, seat_policies, start
 
 PHASES = ("intro", "turn", "answer", "vote")  # ratings are private and decide nothing
@@ -77,7 +76,7 @@ def _forks(game: Game, rows: list, policies: Seating, n_samples: int, phases) ->
         if row.phase in phases:
             snapshot = main.env.snapshot()
             for k in range(n_samples):
-                env = MurderMystery(game.script, game.rules)
+                env = game.environment()
                 env.restore(snapshot)
                 salts = {(row.seat, row.t): f"draw{k}"}
                 yield Session(game, env, seat_policies(policies, game.script), salts, main.taken.copy()), row

@@ -122,8 +122,11 @@ def _wrong_settings(player: Player, values: Mapping[str, Any]) -> Iterator[str]:
     for name in ("temperature", "window", "cache_gb"):
         if values[name] < 0:
             yield f"{name}: {values[name]}, it can't be negative"
-    if player.precision not in (known := ("auto", "float32", "bfloat16", "nf4")):
-        yield f"precision: {player.precision!r}{nearest(player.precision, known)}; one of {', '.join(known)} is needed"
+    from maro_lib.models import PRECISIONS
+
+    if player.precision not in PRECISIONS:
+        hint = nearest(player.precision, PRECISIONS)
+        yield f"precision: {player.precision!r}{hint}; one of {', '.join(PRECISIONS)} is needed"
     if player.server_command and not player.server_url:
         yield "server_command without server_url starts nothing; give the address where the server will answer"
     if player.server_url:
@@ -299,7 +302,7 @@ def _plan(player: Player, values: Mapping[str, Any], config: PretrainedConfig, s
 
     on_gpu, size = torch.cuda.is_available(), estimates.shape(config)
     precision = player.precision if player.precision != "auto" else "bfloat16" if on_gpu else "float32"
-    compute = 4 if precision == "float32" or (precision == "nf4" and not on_gpu) else 2
+    compute = {"float64": 8, "float32": 4, "bfloat16": 2, "nf4": 2 if on_gpu else 4}[precision]
     n_views = min(values["concurrency"], values["n_games"]) * sample.n_players
     return Plan(
         estimates.count_weights(config), size, precision, compute, min(player.window or size.window, size.window),

@@ -81,6 +81,20 @@ class Action(NamedTuple):
     ratings: Mapping[str, tuple[int, int]] | None = None
 
 
+class Record(NamedTuple):
+    """How a game ended; what a kind of game does not know stays empty."""
+
+    winner: str
+    n_rounds: int
+    votes: Sequence[str] = ()  # by seat
+    accused: str = ""
+    ending: str = ""
+    n_passes: int = 0  # turns lost after the last allowed correction
+    n_cut: int = 0  # replies shortened to the longest allowed
+    n_found: int = 0  # clues
+    n_reachable: int = 0  # clues
+
+
 @runtime_checkable
 class Environment(Protocol):
     """A game for `n` players; one object plays one game after each `reset`."""
@@ -98,6 +112,12 @@ class Environment(Protocol):
     def summarise(self, player: int) -> None: ...
     def snapshot(self) -> Any: ...
     def restore(self, snapshot: Any) -> None: ...
+
+    # how it went: the tables' rows are made of it
+    @property
+    def log(self) -> Sequence[Action]: ...
+    def successes(self) -> list[int]: ...
+    def record(self) -> Record: ...
 
 
 @dataclass(frozen=True)
@@ -302,6 +322,11 @@ class MurderMystery:
                     del left[taken]
                     n += 1
         return n
+
+    def record(self) -> Record:
+        """Return how the game ended."""
+        return Record(self.winner(), self.n_rounds, self.votes, self.accused(), self.ending(), self.n_passes,
+                      self.n_cut, len(self.found), self.n_reachable)  # fmt: skip
 
     def accused(self) -> str:
         """Who has more votes than anybody else; empty after a tie or without votes."""

@@ -94,7 +94,7 @@ def shape(config: PretrainedConfig) -> Shape:
 
 
 def weight_bytes(weights: Weights, precision: str, compute: int) -> float:
-    """Bytes of all weights; `compute` is what one number takes when it is computed with (2 or 4)."""
+    """Bytes of all weights; `compute` is what one number takes when it is computed with (2, 4 or 8)."""
     return weights.linear * (NF4 if precision == "nf4" else compute) + weights.other * compute
 
 

@@ -66,6 +66,11 @@ class LocalPolicy:
         adapter = f"+{self.loaded.adapter}" if self.loaded.adapter and self.adapter else ""
         return f"{self.loaded.name}{adapter}({self.loaded.precision},T={self.sampling.temperature:g})"
 
+    @property
+    def fingerprint(self) -> str:
+        """All that decides its replies: what was saved under it may be gone on from."""
+        return f"{self.name} {self.loaded.fingerprint} {self.sampling} {self.window}"
+
     def with_adapter(self, on: bool) -> LocalPolicy:
         """The same model with its adapter on or off; what is kept between turns is not shared."""
         return replace(self, adapter=on)

@@ -171,7 +171,7 @@ def measure_speed(compute: int) -> Speed:
 
     on_gpu = torch.cuda.is_available()
     a = torch.ones(4096 if on_gpu else 768, 4096 if on_gpu else 768, device="cuda" if on_gpu else "cpu",
-                   dtype=torch.float32 if compute == 4 else torch.bfloat16)  # fmt: skip
+                   dtype={8: torch.float64, 4: torch.float32, 2: torch.bfloat16}[compute])  # fmt: skip
     b = torch.ones(2**28 if on_gpu else 2**24, dtype=torch.uint8, device=a.device)
     return Speed(2 * len(a) ** 3 / _seconds(lambda: a @ a), 2 * len(b) / _seconds(b.clone))
 

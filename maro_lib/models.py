@@ -8,9 +8,11 @@ drawn, so the same seed gives the same games on every machine. Used from noteboo
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,6 +46,15 @@ class Loaded:
     @property
     def device(self) -> torch.device:
         return self.model.device
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A digest of some numbers of every tensor as loaded, which tells retrained weights of one name apart."""
+        total = hashlib.blake2b(digest_size=8)
+        for name, tensor in self.model.state_dict().items():
+            some = tensor.detach().flatten()[:: max(1, tensor.numel() // 64)]
+            total.update(f"{name} {tuple(tensor.shape)} {some.double().tolist()}".encode())
+        return total.hexdigest()
 
     @contextlib.contextmanager
     def base(self) -> Iterator[PreTrainedModel]:

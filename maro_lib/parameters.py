@@ -21,7 +21,7 @@ from typing import Any
 
 import yaml
 
-from maro_lib.scripts import _Loader, nearest
+from maro_lib.scripts import StrictLoader, nearest
 
 SCALARS = {"bool": bool, "int": int, "float": (int, float), "str": str}
 KINDS = (*SCALARS, *(f"list[{k}]" for k in SCALARS), *(f"dict[str, {k}]" for k in SCALARS))
@@ -86,7 +86,7 @@ def read_parameters(path: Path) -> dict[str, Parameter]:
 
 def load_params(path: str | Path, known: dict[str, Parameter]) -> dict[str, Any]:
     """Read a parameter file; every name must be declared and every value of its type."""
-    loader = _Loader(_read(Path(path)))
+    loader = StrictLoader(_read(Path(path)))
     try:
         node = loader.get_single_node()
         if not isinstance(node, yaml.MappingNode) or not node.value:

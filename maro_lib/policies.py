@@ -60,7 +60,10 @@ class Reply(NamedTuple):
 
 @runtime_checkable
 class Policy(Protocol):
-    """A player of any number of seats; `name` identifies it in the tables, settings included."""
+    """A player of any number of seats; `name` identifies it in the tables, settings included.
+
+    If a name does not tell all (weights can be trained again under it), a policy has a `fingerprint` too.
+    """
 
     name: str
 

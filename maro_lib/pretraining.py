@@ -62,11 +62,12 @@ class Recipe:
     window: int = 2048
     init_std: float = 0.06
     lr: float = 1.5e-3
-    lr_matrices: float = 0.02
+    lr_matrices: float = 0.01
     warmup: float = 0.03  # share of the tokens
     batch_tokens: int = 4096
     observed: float = 0.1  # weight of tokens that are not the model's own
-    share_tasks: float = 0.8  # of the sequences, which are short
+    share_tasks: float = 0.45  # of the sequences, which are short
+    share_drills: float = 0.25  # of the sequences
     shares: tuple[float, float] = (0.25, 0.4)  # of the tokens come first from short games, then from longer ones
     share_good: float = 0.4  # of the scripted players in the last lessons, which decide how the model plays
     half: bool = True  # compute in bfloat16 where the processor can
@@ -170,14 +171,34 @@ def views(rng: random.Random, maker: Maker, share_good: float, n_games: int = 64
                 yield list(session.env.private_view(seat))
 
 
+def drill(rng: random.Random) -> list[Message]:
+    """A view of nothing but prompts, answered at random: copying names is learned from few tokens."""
+    me, *others = rng.sample(tasks.NAMES, rng.randint(3, 8))
+    sites = rng.sample(tasks.PLACES, rng.randint(1, 5))
+    names, places = " ".join(others), " ".join(sites)
+    rate = [BOOK.rating.format(name=n, s=rng.randrange(3), b=rng.randrange(3)) for n in others]
+    asked = [
+        (f"{BOOK.turn}\n{BOOK.places}", BOOK.search.format(place=rng.choice(sites))),
+        (f"{BOOK.turn}\n{BOOK.places}", BOOK.ask.format(name=rng.choice(others), text=BOOK.question)),
+        (BOOK.rate, BOOK.rating_joint.join(rate)),
+        (BOOK.vote, BOOK.voted.format(name=rng.choice(others))),
+    ]
+    view = [Message("system", BOOK.you_are.format(name=me, others=names))]
+    for prompt, reply in rng.sample(asked, len(asked)):
+        view += [Message("user", prompt.format(names=names, places=places)), Message("assistant", reply)]
+    return view
+
+
 def examples(rng: random.Random, chat: Chat, recipe: Recipe, maker: Maker, share_good: float) -> Iterator[Example]:
-    """Yield games' views and small tasks, tokenised and weighted."""
+    """Yield games' views, small tasks and drills, tokenised and weighted."""
     played = views(rng, maker, share_good)
     while True:
-        if rng.random() < recipe.share_tasks:
+        kind = rng.random()
+        if kind < recipe.share_tasks:
             yield task_example(chat, tasks.draw(rng), recipe.observed)
         else:
-            yield weigh(chat, next(played), recipe.observed)
+            is_drill = kind < recipe.share_tasks + recipe.share_drills
+            yield weigh(chat, drill(rng) if is_drill else next(played), recipe.observed)
 
 
 def weigh(chat: Chat, view: Sequence[Message], observed: float) -> Example:
@@ -261,9 +282,7 @@ def new_model(tokenizer: PreTrainedTokenizerBase, recipe: Recipe) -> Qwen2ForCau
     with torch.no_grad():
         for bare, spaced in same_words(tokenizer):
             table[spaced] = table[bare]
-        model.lm_head.weight.copy_(
-            table
-        )  # untied, but a rare word can be copied as soon as a frequent one
+        model.lm_head.weight.copy_(table)  # untied, but a rare word can be copied as soon as a frequent one
     return model
 
 

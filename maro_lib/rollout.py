@@ -8,6 +8,7 @@ Taught in notebook 02.
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import hashlib
 import json
@@ -17,6 +18,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from itertools import islice
 from pathlib import Path
 
@@ -29,7 +31,7 @@ from maro_lib.journal import Journal, Said
 from maro_lib.policies import Policy, Remote, Reply, Request, Windowed
 from maro_lib.runs import RunError
 from maro_lib.scripts import FACTIONS, Script
-from maro_lib.shards import Rows, Shards, as_table, empty_rows, read_table
+from maro_lib.shards import Rows, Shards, Wanted, as_table, empty_rows, read_table
 from maro_lib.tables import SCHEMAS
 
 DECIDING = ("phrases", "replies", "environment", "solver", "policies")  # games of other code are other games
@@ -45,6 +47,11 @@ class Game:
     script: Script
     seed: int
     rules: Rules = field(default_factory=Rules)
+    kind: Callable[[Script, Rules], Environment] = MurderMystery
+
+    def environment(self) -> Environment:
+        """Make the environment that it is played in, not begun yet."""
+        return self.kind(self.script, self.rules)
 
 
 @dataclass
@@ -136,7 +143,7 @@ def seat_policies(policies: Seating, script: Script) -> list[Policy]:
 
 def start(game: Game, policies: Seating) -> Session:
     """Seat the players and begin a game; who can't read even its own beginning says so now."""
-    env = MurderMystery(game.script, game.rules)
+    env = game.environment()
     env.reset(len(game.script.characters), game.seed)
     seats = seat_policies(policies, game.script)
     for policy in {id(p): p for p in seats if isinstance(p, Windowed)}.values():
@@ -246,10 +253,13 @@ def play(
 
 
 def _check_names(games: Sequence[Game]) -> None:
-    """Two games of one name or place could not be told apart in the tables."""
+    """Two games of one name or place, or scripts of one title, could not be told apart in the tables."""
     for what in ("name", "order"):
         if twice := [v for v, n in Counter(getattr(g, what) for g in games).items() if n > 1]:
             raise ValueError(f"games: {what} {twice[0]!r} occurs more than once; make one list with one `schedule`")
+    titles = Counter(title for title, _ in {(g.script.title, g.script.digest) for g in games})
+    if twice := [title for title, n in titles.items() if n > 1]:
+        raise ValueError(f"scripts: {twice[0]!r} is the title of two different ones; give each a title of its own")
 
 
 def _play_into(shards: Shards, sessions: Iterable[Session], size: int, seconds: float, journal: Journal) -> None:
@@ -297,17 +307,26 @@ def _sessions(
             yield session
 
 
-def _request(games: Sequence[Game], policies: Seating) -> dict[str, object]:
-    """Say what is to be played, so that a folder can tell whether its games are these."""
-    digest = hashlib.sha256()
+def _request(games: Sequence[Game], policies: Seating) -> Wanted:
+    """Say what is to be played, so that a folder can tell whether its games are among these."""
+    wanted = {}
     for g in games:
-        names = [p.name for p in seat_policies(policies, g.script)]
-        digest.update(json.dumps([g.name, g.order, g.script.digest, g.seed, asdict(g.rules), names]).encode())
+        players = [getattr(p, "fingerprint", p.name) for p in seat_policies(policies, g.script)]
+        told = [g.name, g.kind.__name__, g.script.digest, g.seed, asdict(g.rules), players]
+        wanted[g.order] = _digest(json.dumps(told))
+    return Wanted(_code(), wanted)
+
+
+@cache
+def _code() -> str:
+    """A digest of all code that decides a game's course, and of the tables' columns; comments decide nothing."""
+    modules = [Path(__file__).with_name(f"{module}.py") for module in DECIDING]
     columns = {name: [str(f) for f in schema] for name, schema in SCHEMAS.items()}
-    digest.update(json.dumps(columns).encode())
-    for module in DECIDING:
-        digest.update(Path(__file__).with_name(f"{module}.py").read_bytes())
-    return {"n_games": len(games), "digest": digest.hexdigest()}
+    return _digest(json.dumps([columns, *(ast.dump(ast.parse(m.read_text(encoding="utf-8"))) for m in modules)]))
+
+
+def _digest(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
 
 
 def count_replies(actions: pd.DataFrame) -> pd.DataFrame:
@@ -332,12 +351,13 @@ def _add_rows(rows: Rows, session: Session) -> None:
 
 def _game_row(session: Session) -> tuple:
     game, env, script = session.game, session.env, session.game.script
+    end = env.record()
     return (
         game.name, game.order, script.title, script.digest, script.cell, script.language, script.register_, game.seed,
         json.dumps(asdict(game.rules)), list(script.names), [c.faction for c in script.characters],
-        [p.name for p in session.seats], list(script.culprits), env.votes, env.accused(), env.winner(),
-        env.successes(), env.ending(), env.n_rounds, len(env.log), sum(not a.legal for a in env.log),
-        env.n_passes, env.n_cut, len(env.found), env.n_reachable,
+        [p.name for p in session.seats], list(script.culprits), end.votes, end.accused, end.winner,
+        env.successes(), end.ending, end.n_rounds, len(env.log), sum(not a.legal for a in env.log),
+        end.n_passes, end.n_cut, end.n_found, end.n_reachable,
     )  # fmt: skip
 
 

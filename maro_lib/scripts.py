@@ -221,7 +221,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
 # --- reading and writing ---------------------------------------------------------------------------
 
 
-class _Loader(yaml.CSafeLoader):
+class StrictLoader(yaml.CSafeLoader):
     """YAML that refuses a key given twice, which plain YAML would silently overwrite."""
 
     def construct_mapping(self, node, deep=False):
@@ -268,7 +268,7 @@ def dump_scripts(scripts: Iterable[Script]) -> str:
 
 def _read_yaml(path: Path) -> list[Any]:
     try:
-        return list(yaml.load_all(path.read_text(encoding="utf-8"), Loader=_Loader))  # a SafeLoader: plain data only
+        return list(yaml.load_all(path.read_text(encoding="utf-8"), Loader=StrictLoader))  # a SafeLoader: plain data only
     except OSError as error:
         raise ScriptError(f"{path}: can't be read ({error.strerror})") from None
     except UnicodeDecodeError as error:

@@ -1,6 +1,6 @@
 """Played games on disk: shards of Parquet that are there wholly or not at all.
 
-A folder belongs to one request (these games, these players). Each shard is a folder with one file per table,
+A folder belongs to one request (these games, these players); asking for more games later goes on with it. Each shard is a folder with one file per table,
 written under another name, then renamed. Pages carry checksums, so a damaged shard is found, named and set
 aside, and its games are played again. Nothing is ever deleted but half-written leftovers.
 
@@ -14,8 +14,9 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 import pyarrow as pa
@@ -43,11 +44,25 @@ def as_table(name: str, rows: Sequence[tuple]) -> pa.Table:
     return pa.Table.from_arrays([pa.array(c, f.type) for c, f in zip(columns, schema, strict=True)], schema=schema)
 
 
+class Wanted(NamedTuple):
+    """What is to be played: a digest of the code that decides games, and one of each game by its `order`."""
+
+    code: str
+    games: dict[int, str]
+
+    def goes_on_from(self, earlier: object) -> bool:
+        """Whether all that was wanted earlier (as read from JSON) is among what is wanted now."""
+        if not isinstance(earlier, dict) or earlier.get("code") != self.code:
+            return False
+        games = earlier.get("games")
+        return isinstance(games, dict) and games.items() <= {str(k): v for k, v in self.games.items()}.items()
+
+
 class Shards:
     """The shards of one request in one folder; used with `with`, which keeps others out meanwhile."""
 
-    def __init__(self, folder: Path, request: Mapping[str, object], scripts: Iterable[Script] = ()):
-        self.folder, self.request, self.scripts, self.notes = Path(folder), dict(request), scripts, []
+    def __init__(self, folder: Path, wanted: Wanted, scripts: Iterable[Script] = ()):
+        self.folder, self.wanted, self.scripts, self.notes = Path(folder), wanted, scripts, []
 
     def __enter__(self) -> Shards:
         try:
@@ -71,14 +86,14 @@ class Shards:
         self.folder.mkdir(exist_ok=True)
         for leftover in self.folder.glob(".tmp-*"):
             shutil.rmtree(leftover)
-        if not (self.folder / "scripts.yaml").exists():
-            write_atomic(self.folder / "scripts.yaml", dump_scripts(self.scripts))
-        if not (self.folder / "request.json").exists():
-            write_atomic(self.folder / "request.json", json.dumps(self.request, indent=1, ensure_ascii=False))
+        request = json.dumps(self.wanted._asdict(), indent=1)
+        if not (path := self.folder / "request.json").exists() or path.read_text(encoding="utf-8") != request:
+            write_atomic(self.folder / "scripts.yaml", dump_scripts(self.scripts))  # first: a request has its scripts
+            write_atomic(path, request)
 
     def _set_aside_other_request(self) -> None:
         path = self.folder / "request.json"
-        if not self.folder.exists() or (path.exists() and _read_json(path) == self.request):
+        if not self.folder.exists() or self.wanted.goes_on_from(_read_json(path)):
             return
         if any(self.folder.glob("shard-*")) or (self.folder / "unfinished.json").exists():
             aside = _free_name(self.folder, "other")

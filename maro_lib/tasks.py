@@ -18,7 +18,7 @@ from maro_lib.generator import COMPACT
 NAMES, PLACES = COMPACT.names, COMPACT.places[0]
 THINGS = ("coin", "ring", "bell", "candle", "hat", "belt", "mask", "rope")
 WORDS = ("gold", "rain", "sun", "night", "fish", "wine", "bird", "home", "love", "war", "smoke", "soap")
-MAX_NUMBER = 20
+MAX_NUMBER = 9  # one token, so that an answer is one choice
 SHARE_HELD_OUT = 0.1
 
 
@@ -83,11 +83,11 @@ def _different(task: str, n: int, rng: random.Random, held_out: bool) -> Iterato
 def _arithmetic(rng: random.Random) -> Item:
     """Somebody has some things; once or twice some come or go; how many are there?"""
     level, thing = rng.choice((1, 2)), rng.choice(THINGS)
-    (who, *others), have = rng.sample(NAMES, 3), rng.randint(2, 12)
+    (who, *others), have = rng.sample(NAMES, 3), rng.randint(1, MAX_NUMBER)
     told, total = [f"{who} has {have} {thing}s."], have
     for other in others[:level]:
-        more = total < 3 or (rng.random() < 0.5 and total < MAX_NUMBER)
-        k = rng.randint(1, min(9, MAX_NUMBER - total if more else total - 1))
+        more = total < 2 or (rng.random() < 0.5 and total < MAX_NUMBER)
+        k = rng.randint(1, MAX_NUMBER - total if more else total - 1)
         told.append(f"{other} gives {who} {k} {thing}s." if more else f"{who} gives {other} {k} {thing}s.")
         total += k if more else -k
     prompt = f"{' '.join(told)} How many {thing}s has {who}?"

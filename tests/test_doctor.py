@@ -22,7 +22,7 @@ QWEN_7B, LLAMA_8B = Weights(6_525_288_448, 1_090_328_064), Weights(6_979_321_856
 QWEN_SHAPE = Shape(28, 3584, 18_944, 4, 128, 152_064, 32_768)
 LLAMA_SHAPE = Shape(32, 4096, 14_336, 8, 128, 128_256, 131_072)
 CPU = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
-SMALL = "n_games: 2\nn_scripts: 2\ncharacters: 4\nplaces: 2\nclues: 3\nred_herrings: 1\nrounds: 1\nconcurrency: 2\nmodel: embedded\n"
+SMALL = "n_games: 2\nn_scripts: 2\ncharacters: 4\nplaces: 2\nclues: 3\nred_herrings: 1\nrounds: 1\nconcurrency: 2\n"
 
 
 @pytest.fixture(autouse=True)
@@ -245,7 +245,7 @@ def test_the_embedded_model_will_play(ask):
 
 
 def test_scripted_players_need_no_model(ask):
-    code, findings = ask(SMALL.replace("embedded", "mixture"))
+    code, findings = ask(SMALL + "model: mixture\n")
     assert code == 0
     assert "less than a second" in findings["time"]
     assert "model" not in findings
@@ -336,7 +336,7 @@ def test_no_key_is_printed(ask, monkeypatch):
             {"id": f"you said {self.headers['authorization']}", "max_model_len": 900}]}))  # fmt: skip
         for key in ("good-secret", "broken secret"):
             monkeypatch.setenv("OPENAI_API_KEY", key)
-            code, findings = ask(SMALL + f"server_url: {server.url}\nmodel: m\n")
+            code, findings = ask(SMALL + f"server_url: {server.url}\nmodel: m\nserver_key_env: OPENAI_API_KEY\n")
             assert "secret" not in "".join(findings.values()), findings
             assert code == (key == "broken secret")
             assert ("you said Bearer [key]" in findings["server"]) == (key == "good-secret")

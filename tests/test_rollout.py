@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -14,7 +15,7 @@ import pytest
 
 from maro_lib.environment import Rules
 from maro_lib.generator import Knobs, generate_many
-from maro_lib.policies import RANDOM, SKILLED, Mixture, Reply, Scripted
+from maro_lib.policies import RANDOM, SKILLED, Mixture, Random, Reply, Scripted
 from maro_lib.rollout import Game, count_replies, play, schedule, seat_policies
 from maro_lib.shards import StorageError, read_scripts, read_table, shard_folders
 from maro_lib.tables import SCHEMAS, TABLES
@@ -329,8 +330,8 @@ def test_a_rollout_keeps_the_scripts_it_was_played_with(tmp_path):
 
 @pytest.mark.parametrize(
     ("other_games", "other_policies"),
-    [(games(10, seed=6), RANDOM), (games(11), RANDOM), (games(10), SKILLED)],
-    ids=["seed", "number", "players"],
+    [(games(10, seed=6), RANDOM), (games(9), RANDOM), (games(10), SKILLED)],
+    ids=["seed", "fewer", "players"],
 )
 def test_games_of_another_request_are_kept_apart(tmp_path, other_games, other_policies):
     folder = tmp_path / "rollout"
@@ -340,6 +341,32 @@ def test_games_of_another_request_are_kept_apart(tmp_path, other_games, other_po
     assert "kept as rollout.other-1" in second.notes[0]
     assert_same({n: read_table(tmp_path / "rollout.other-1", n) for n in TABLES}, first)
     assert len(second.table("games")) == len(other_games)
+
+
+def test_more_games_go_on_with_those_that_are_there(tmp_path):
+    folder = tmp_path / "rollout"
+    play(games(10), RANDOM, folder=folder)
+    more = play(games(25), RANDOM, folder=folder)
+    assert (more.n_resumed, len(more.table("games")), more.notes) == (10, 25, ())
+    assert_same(tables(more), tables(play(games(25), RANDOM)))
+    assert set(more.table("games")["digest"]) <= read_scripts(folder).keys()
+
+
+def test_a_policy_whose_name_tells_not_all_has_a_fingerprint(tmp_path):
+    @dataclass(frozen=True)
+    class Trained(Random):
+        fingerprint: str = "first weights"
+
+    play(games(3), Trained(), folder=tmp_path / "rollout")
+    assert play(games(3), Trained(), folder=tmp_path / "rollout").n_resumed == 3
+    again = play(games(3), Trained(fingerprint="second weights"), folder=tmp_path / "rollout")
+    assert again.n_resumed == 0
+
+
+def test_two_scripts_of_one_title_are_refused():
+    one, other = SCRIPTS[0], SCRIPTS[1].model_copy(update={"title": SCRIPTS[0].title})
+    with pytest.raises(ValueError, match="is the title of two different ones"):
+        play(schedule([one, other], 2, 0), RANDOM)
 
 
 def test_two_processes_do_not_play_into_one_folder(tmp_path):

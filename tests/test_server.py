@@ -587,7 +587,7 @@ def test_the_key_is_sent_and_shown_nowhere(monkeypatch, caplog):
             shown.append(everything_shown(error.value))
         server.adapters = None
         with pytest.raises(ServerError) as error:
-            load_adapter(server.url, "a", "/tmp/a", key_env="MY_KEY")
+            load_adapter(server.url, "a", "adapters/a", key_env="MY_KEY")
         shown.append(everything_shown(error.value))
     assert "[key]" in shown[5]
     assert KEY not in "".join(shown)
