@@ -18,7 +18,7 @@ import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import count, islice
 from math import ceil
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -66,9 +66,9 @@ class Recipe:
     warmup: float = 0.03  # share of the tokens
     batch_tokens: int = 4096
     observed: float = 0.1  # weight of tokens that are not the model's own
-    share_tasks: float = 0.45  # of the sequences, which are short
-    share_drills: float = 0.25  # of the sequences
-    shares: tuple[float, float] = (0.25, 0.4)  # of the tokens come first from short games, then from longer ones
+    share_tasks: float = 0.5  # of the sequences, which are short
+    share_drills: float = 0.2  # of the sequences
+    shares: tuple[float, float, float] = (0.1, 0.2, 0.35)  # of the tokens: drills, then short games, then longer ones
     share_good: float = 0.4  # of the scripted players in the last lessons, which decide how the model plays
     half: bool = True  # compute in bfloat16 where the processor can
 
@@ -89,6 +89,7 @@ class Example(NamedTuple):
 # --- what it reads -----------------------------------------------------------------------------------
 
 
+RECITED = 64  # tokens
 SHARE_SHOWN = 0.9  # of good players, while the model learns to reason
 HOME = Knobs(characters=5, red_herrings=2)
 
@@ -196,9 +197,10 @@ def examples(rng: random.Random, chat: Chat, recipe: Recipe, maker: Maker, share
         kind = rng.random()
         if kind < recipe.share_tasks:
             yield task_example(chat, tasks.draw(rng), recipe.observed)
+        elif kind < recipe.share_tasks + recipe.share_drills:
+            yield drill_example(chat, rng)
         else:
-            is_drill = kind < recipe.share_tasks + recipe.share_drills
-            yield weigh(chat, drill(rng) if is_drill else next(played), recipe.observed)
+            yield weigh(chat, next(played), recipe.observed)
 
 
 def weigh(chat: Chat, view: Sequence[Message], observed: float) -> Example:
@@ -223,6 +225,16 @@ def weigh(chat: Chat, view: Sequence[Message], observed: float) -> Example:
 def _last_prompt(content: str) -> str:
     """The word that says what is asked: the last line's that ends it with a question mark."""
     return next((line.partition("?")[0] for line in reversed(content.split("\n")) if re.match(r"\w+\?", line)), "")
+
+
+def drill_example(chat: Chat, rng: random.Random) -> Example:
+    """Tokenise a drill, or words that are said again and again in one order; all that can be foreseen weighs."""
+    if rng.random() < 0.5:
+        return weigh(chat, drill(rng), 1.0)
+    words = rng.sample((*tasks.NAMES, *tasks.PLACES), rng.randint(3, 12))
+    once = chat.text_ids("".join(f" {word}" for word in words))
+    ids = (once * RECITED)[:RECITED]
+    return Example(ids, [0.0] * len(once) + [1.0] * (RECITED - len(once)))
 
 
 def task_example(chat: Chat, item: tasks.Item, observed: float) -> Example:
@@ -268,7 +280,11 @@ def tokenizer_texts(n_games: int = 300) -> list[str]:
 
 
 def new_model(tokenizer: PreTrainedTokenizerBase, recipe: Recipe) -> Qwen2ForCausalLM:
-    """Make an untrained Qwen2: what is read and what is written starts as one vector, in both spellings of a word."""
+    """Make an untrained Qwen2 that leans towards copying.
+
+    What is read and what is written starts as one vector, in both spellings of a word, and a head writes back a part
+    of what it reads (its output matrix starts as the transpose of its values').
+    """
     torch.manual_seed(recipe.seed)
     config = Qwen2Config(
         vocab_size=len(tokenizer), hidden_size=recipe.hidden, intermediate_size=4 * recipe.hidden,
@@ -283,6 +299,11 @@ def new_model(tokenizer: PreTrainedTokenizerBase, recipe: Recipe) -> Qwen2ForCau
         for bare, spaced in same_words(tokenizer):
             table[spaced] = table[bare]
         model.lm_head.weight.copy_(table)  # untied, but a rare word can be copied as soon as a frequent one
+        for attention in (layer.self_attn for layer in model.model.layers):
+            torch.nn.init.orthogonal_(attention.v_proj.weight)
+            values = attention.v_proj.weight.unflatten(0, (config.num_key_value_heads, -1))
+            shared = values.repeat_interleave(attention.num_key_value_groups, dim=0)  # (heads, head_dim, hidden)
+            attention.o_proj.weight.copy_(shared.flatten(0, 1).T)
     return model
 
 
@@ -369,12 +390,17 @@ def new_optimisers(model: Qwen2ForCausalLM, recipe: Recipe) -> list[torch.optim.
 
 
 def lessons(chat: Chat, recipe: Recipe) -> Iterator[list[Example]]:
-    """Short games first, then longer ones, both by good players, who show how to reason; then all, by good and bad."""
+    """Drills; then short games and longer ones, by good players, who show how to reason; then all, by good and bad."""
     rng = random.Random(f"lessons/{recipe.seed}")
-    plan = ((short_game, SHARE_SHOWN), (longer_game, SHARE_SHOWN), (any_game, recipe.share_good))
-    for (maker, share_good), share in zip(plan, (*recipe.shares, 1.0), strict=True):
+    plan = (
+        (drill_example(chat, rng) for _ in count()),
+        examples(rng, chat, recipe, short_game, SHARE_SHOWN),
+        examples(rng, chat, recipe, longer_game, SHARE_SHOWN),
+        examples(rng, chat, recipe, any_game, recipe.share_good),
+    )
+    for stream, share in zip(plan, (*recipe.shares, 1.0), strict=True):
         left = share * recipe.tokens
-        for batch in batches(examples(rng, chat, recipe, maker, share_good), recipe.batch_tokens):
+        for batch in batches(stream, recipe.batch_tokens):
             yield batch
             left -= sum(len(e.ids) for e in batch)
             if left <= 0:

@@ -268,7 +268,9 @@ def dump_scripts(scripts: Iterable[Script]) -> str:
 
 def _read_yaml(path: Path) -> list[Any]:
     try:
-        return list(yaml.load_all(path.read_text(encoding="utf-8"), Loader=StrictLoader))  # a SafeLoader: plain data only
+        return list(
+            yaml.load_all(path.read_text(encoding="utf-8"), Loader=StrictLoader)
+        )  # a SafeLoader: plain data only
     except OSError as error:
         raise ScriptError(f"{path}: can't be read ({error.strerror})") from None
     except UnicodeDecodeError as error:

@@ -1,8 +1,8 @@
 """Played games on disk: shards of Parquet that are there wholly or not at all.
 
-A folder belongs to one request (these games, these players); asking for more games later goes on with it. Each shard is a folder with one file per table,
-written under another name, then renamed. Pages carry checksums, so a damaged shard is found, named and set
-aside, and its games are played again. Nothing is ever deleted but half-written leftovers.
+A folder belongs to one request (these games, these players); asking for more games later goes on with it. Each shard
+is a folder with one file per table, written under another name, then renamed. Pages carry checksums, so a damaged shard
+is found, named and set aside, and its games are played again. Nothing is ever deleted but half-written leftovers.
 
 Taught in notebook 02.
 """

@@ -128,7 +128,7 @@ def tells_a_side(info):
 
 @every_environment
 def test_it_keeps_the_protocol(entry):
-    assert isinstance(entry.make(), Environment)
+    assert isinstance(start(entry), Environment)
 
 
 @every_environment

@@ -75,7 +75,9 @@ def test_no_mass_at_all_is_drawn_as_nothing():
 def test_a_dollar_in_a_label_is_no_formula():
     rates = {"$_{$": RATES["random"]}
     for fig in (plot_win_rates(rates, "a $_{$ b"), plot_agreement(rates, "$_{$"), plot_mass(MASSES, "$_{$")):
-        fig.canvas.draw()
+        fig.canvas.draw()  # raises where text is read as a formula
+        drawn = {text.get_text() for text in fig.findobj(plt.Text)}
+        assert any("$_{$" in text for text in drawn)
 
 
 def test_a_picture_stays_small():
