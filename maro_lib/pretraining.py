@@ -13,6 +13,7 @@ mixture of good and bad ones, which the model is to imitate, comes last. Taught 
 
 from __future__ import annotations
 
+import json
 import random
 import re
 import time
@@ -25,10 +26,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import pandas as pd
 import torch
-from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers import pre_tokenizers, trainers
 from torch.nn import functional as F
 from tqdm import tqdm
-from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+from transformers import Qwen2Config, Qwen2ForCausalLM, Qwen2Tokenizer
 
 from maro_lib import tasks
 from maro_lib.chat import Chat
@@ -47,8 +48,6 @@ TEMPLATE = (
     "{{- '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>' + '\\n' }}"
     "{%- endfor %}{%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}{%- endif %}"
 )
-# Qwen2's pattern, but a digit may take the space before it along: a rating is then three tokens, not five
-PIECES = r"[^\r\n\p{L}\p{N}]?\p{L}+| ?\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 
 
 @dataclass(frozen=True)
@@ -247,23 +246,20 @@ def task_example(chat: Chat, item: tasks.Item, observed: float) -> Example:
 # --- tokenizer and model -----------------------------------------------------------------------------
 
 
-def train_tokenizer(texts: Iterable[str], vocab_size: int = 832) -> PreTrainedTokenizerFast:
-    """Learn byte-level pairs from the texts, and add the turn markers and a chat template of Qwen2.5's form."""
-    backend = Tokenizer(models.BPE())
-    backend.normalizer = normalizers.NFC()
-    backend.pre_tokenizer = pre_tokenizers.Sequence([
-        pre_tokenizers.Split(Regex(PIECES), "isolated"),
-        pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-    ])  # fmt: skip
-    backend.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
+def train_tokenizer(texts: Iterable[str], vocab_size: int = 896) -> Qwen2Tokenizer:
+    """Learn byte-level pairs from the texts, and add the turn markers and a chat template of Qwen2.5's form.
+
+    It is Qwen2's class, which cuts texts as Qwen2 does: `AutoTokenizer` makes that of whatever lies beside a Qwen2.
+    """
+    backend = Qwen2Tokenizer().backend_tokenizer
+    backend.train_from_iterator(texts, trainers.BpeTrainer(
         vocab_size=vocab_size, special_tokens=[PAD, START, END], show_progress=False,
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
-    )  # fmt: skip
-    backend.train_from_iterator(texts, trainer)
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=backend, eos_token=END, pad_token=PAD, extra_special_tokens=[START],
-        clean_up_tokenization_spaces=False,
+    ))  # fmt: skip
+    learned = json.loads(backend.to_str())["model"]
+    tokenizer = Qwen2Tokenizer(
+        vocab=learned["vocab"], merges=[tuple(pair) for pair in learned["merges"]], eos_token=END, pad_token=PAD,
+        extra_special_tokens=[START], clean_up_tokenization_spaces=False,
     )  # fmt: skip
     tokenizer.chat_template = TEMPLATE
     return tokenizer
