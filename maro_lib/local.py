@@ -27,6 +27,7 @@ from maro_lib.models import Loaded
 from maro_lib.policies import Reply, Request, WindowError
 
 Key = tuple[str, int, str]  # game, player, salt
+STRIP = 32  # columns that are read at a time, where rows differ in length
 SUMMARY_PROMPT = 100  # tokens kept free for being asked to sum up
 
 
@@ -276,7 +277,7 @@ class Batch:
         self.model, self.n_kept = model, [n for *_, n in rows]
         self.new = [ids[n:] for ids, _, n in rows]
         self._rows = [(kept, n) for _, kept, n in rows]
-        self._alive = list(range(len(rows)))  # which row is at which place of the batch
+        self._alive = sorted(range(len(rows)), key=lambda k: -len(self.new[k]))  # which row is at which place
         self._done: dict[int, torch.Tensor] = {}  # what was computed for rows that have left the batch
         self._said = [Said() for _ in rows]
         self._width = max(self.n_kept), max(map(len, self.new))  # columns of the first two parts
@@ -325,25 +326,30 @@ class Batch:
         shape = (config.num_hidden_layers, 2, len(self.new), config.num_key_value_heads, before + new + n_more, size)
         self._buffer = torch.zeros(shape, dtype=self.model.dtype, device=self.model.device)
         self._mask = torch.ones(len(self.new), shape[4], dtype=torch.bool)
-        for place, (kept, n) in enumerate(self._rows):
+        for place, row in enumerate(self._alive):
+            kept, n = self._rows[row]
             if kept:
                 self._buffer[:, :, place, :, before - n : before] = kept.buffer[..., :n, :]
             self._mask[place, : before - n] = False
-            self._mask[place, before : before + new - len(self.new[place])] = False
-        self._cache = self._cache_over(before)
+            self._mask[place, before : before + new - len(self.new[row])] = False
 
-    def _cache_over(self, n: int) -> Cache:
-        return Cache(layers=[Growing(layer[0], layer[1], n) for layer in self._buffer])
+    def _cache_over(self, n: int, rows: int) -> Cache:
+        """What is known of the first rows, up to a column."""
+        return Cache(layers=[Growing(layer[0, :rows], layer[1, :rows], n) for layer in self._buffer])
 
     def _read_new(self) -> torch.Tensor:
-        """Read what is new, filled up on the left."""
-        width = self._width[1]
-        ids = torch.zeros(len(self.new), width, dtype=torch.long)
+        """Read what is new, filled up on the left: strip by strip, each for the rows alone that have tokens there."""
+        (before, width), sizes = self._width, [len(self.new[k]) for k in self._alive]
+        ids = torch.zeros(len(sizes), width, dtype=torch.long)
         positions = torch.zeros_like(ids)
-        for place, (new, n) in enumerate(zip(self.new, self.n_kept, strict=True)):
+        for place, row in enumerate(self._alive):
+            n, new = self.n_kept[row], self.new[row]
             ids[place, width - len(new) :] = torch.tensor(new)
             positions[place, width - len(new) :] = torch.arange(n, n + len(new))
-        return self._forward(ids, positions)
+        for rows, begin, end in strips(sizes):
+            self._cache = self._cache_over(before + begin, rows)
+            logits = self._forward(ids[:rows, begin:end], positions[:rows, begin:end])
+        return logits
 
     def _lengths(self) -> torch.Tensor:
         """The position of each row's last sampled token."""
@@ -354,7 +360,7 @@ class Batch:
         n, device = self._cache.get_seq_length() + ids.shape[1], self.model.device
         return self.model(
             input_ids=ids.to(device), position_ids=positions.to(device), past_key_values=self._cache, use_cache=True,
-            attention_mask=self._mask[:, :n].to(device), logits_to_keep=1,
+            attention_mask=self._mask[: len(ids), :n].to(device), logits_to_keep=1,
         ).logits[:, -1]  # fmt: skip
 
     def _leave(self, stay: list[int]) -> None:
@@ -365,7 +371,19 @@ class Batch:
         n = self._cache.get_seq_length()
         self._alive = [self._alive[p] for p in stay]
         self._buffer, self._mask = self._buffer[:, :, stay], self._mask[stay]
-        self._cache = self._cache_over(n)
+        self._cache = self._cache_over(n, len(stay))
+
+
+def strips(sizes: Sequence[int]) -> Iterator[tuple[int, int, int]]:
+    """Cut columns into strips (rows, begin, end), given the rows' sizes, largest first, all aligned on the right."""
+    width = sizes[0]
+    cuts = [*range(width % STRIP, width, STRIP), width]
+    rows = [sum(size > width - cut for size in sizes) for cut in cuts]
+    begin = 0
+    for k, (n, cut) in enumerate(zip(rows, cuts, strict=True)):
+        if k + 1 == len(cuts) or (cut and rows[k + 1] > n):
+            yield n, begin, cut
+            begin = cut
 
 
 def draw(logits: torch.Tensor, u: Sequence[float], temperature: float) -> tuple[list[int], list[float]]:

@@ -5,10 +5,11 @@ tasks in plain chat form (`tasks`). What it learns: almost only its own tokens,
 
     L = sum_i w_i * -log p(x_i | x_<i) / sum_i w_i,     w_i = 1 on replies, `observed` elsewhere.
 
-Hard is copying (choosing among this game's names), then reading evidence. Copying begins early with a wide
-initialisation, untied embeddings, both spellings of a word (with and without a space before it) starting as one, Muon,
-and short games first. Evidence is learned only where most players follow it: so good players come first, and the
-mixture of good and bad ones, which the model is to imitate, comes last. Taught in notebook 00.
+Hard is copying (choosing among this game's names, and going through them in order), then reading evidence. Copying
+begins early with a wide initialisation, heads that write back what they read, both spellings of a word starting as one,
+Muon, and drills: prompts answered at random, lists said again and again. Evidence is learned only where most players
+follow it: so good players come first, and the mixture of good and bad ones, which the model is to imitate, comes last.
+Taught in notebook 00.
 """
 
 from __future__ import annotations

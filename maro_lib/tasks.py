@@ -20,6 +20,7 @@ THINGS = ("coin", "ring", "bell", "candle", "hat", "belt", "mask", "rope")
 WORDS = ("gold", "rain", "sun", "night", "fish", "wine", "bird", "home", "love", "war", "smoke", "soap")
 MAX_NUMBER = 9  # one token, so that an answer is one choice
 SHARE_HELD_OUT = 0.1
+PATIENCE = 10_000  # draws without a new item, after which there are none
 
 
 @dataclass(frozen=True)
@@ -67,14 +68,15 @@ def is_right(item: Item, reply: str) -> bool:
 
 def _different(task: str, n: int, rng: random.Random, held_out: bool) -> Iterator[Item]:
     seen: set[str] = set()
-    for _ in range(1000 * n):
+    in_vain = 0
+    while len(seen) < n:
         item = MAKERS[task](rng)
         if is_held_out(item) == held_out and item.prompt not in seen:
             seen.add(item.prompt)
+            in_vain = 0
             yield item
-            if len(seen) == n:
-                return
-    raise ValueError(f"{task}: there are not {n} different items; ask for fewer")
+        elif (in_vain := in_vain + 1) == PATIENCE:
+            raise ValueError(f"{task}: there are hardly {n} different items; ask for fewer")
 
 
 # --- one item of each kind ---------------------------------------------------------------------------

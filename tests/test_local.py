@@ -6,13 +6,15 @@ from dataclasses import replace
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from worlds import world
 
 from maro_lib.chat import Chat
 from maro_lib.environment import Message, Rules
 from maro_lib.generator import Knobs, generate_many
 from maro_lib.leaks import find_leaks
-from maro_lib.local import LocalPolicy, Sampling, draw
+from maro_lib.local import STRIP, LocalPolicy, Sampling, draw, strips
 from maro_lib.models import ModelError, load, token_logps
 from maro_lib.policies import RANDOM, Fixed, WindowError
 from maro_lib.rollout import play, schedule
@@ -228,3 +230,15 @@ def test_prose_and_chinese_play_too(loaded):
     policy = LocalPolicy(loaded, window=2048, sampling=Sampling(max_new_tokens=16))
     played = play(schedule([world()], 1, 0, Rules(rounds=1)), policy)
     assert played.table("dialogues")["exact"].all()
+
+
+@given(st.lists(st.integers(1, 200), min_size=1, max_size=20))
+def test_strips_cover_every_token_and_little_else(sizes):
+    sizes = sorted(sizes, reverse=True)
+    cut = list(strips(sizes))
+    assert [begin for _, begin, _ in cut] == [0, *(end for *_, end in cut[:-1])]
+    assert (cut[-1][0], cut[-1][2]) == (len(sizes), sizes[0])
+    for rows, _, end in cut:
+        assert all(sizes[0] - size >= end for size in sizes[rows:]), "a row has tokens where it is not read"
+    computed = sum(rows * (end - begin) for rows, begin, end in cut)
+    assert computed - sum(sizes) <= STRIP * len(sizes)

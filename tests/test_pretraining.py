@@ -2,12 +2,14 @@
 
 import json
 import random
+import re
 from dataclasses import fields
 from itertools import islice
 
 import pytest
 import torch
 import yaml
+from transformers import AutoTokenizer
 
 from maro_lib.chat import Chat
 from maro_lib.environment import Message
@@ -18,10 +20,13 @@ from maro_lib.pretraining import (
     CORRECTION,
     Recipe,
     any_game,
+    drill,
     learn,
     new_model,
     same_words,
     task_example,
+    tokenizer_texts,
+    train_tokenizer,
     views,
     weigh,
     weighted_loss,
@@ -43,6 +48,31 @@ def card():
 def test_nearly_every_word_of_the_game_is_one_token(chat):
     split = [w for w in vocabulary() if len(chat.text_ids(f" {w}")) > 1]
     assert len(split) <= 3, split
+
+
+def test_a_tokenizer_is_loaded_as_it_was_trained(tmp_path):
+    """AutoTokenizer has a mind of its own about what lies beside a Qwen2."""
+    texts = tokenizer_texts(n_games=3)
+    trained = train_tokenizer(texts)
+    new_model(trained, Recipe()).save_pretrained(tmp_path)
+    trained.save_pretrained(tmp_path)
+    loaded = AutoTokenizer.from_pretrained(tmp_path)
+    for text in (*texts[100:400], *texts[-6000:-5000], "Ünïcödé 谋杀 it's 123 \n\n  x"):
+        assert loaded(text).input_ids == trained(text).input_ids
+
+
+def test_a_drill_is_answered_within_what_it_offers():
+    for k in range(50):
+        view = drill(random.Random(k))
+        names = view[0].content.partition("People: ")[2].strip(".").split()
+        for asked, said in zip(view[1::2], view[2::2], strict=True):
+            offered = set(re.findall(r"\w+", asked.content))
+            if said.content.startswith("Search"):
+                assert said.content.removeprefix("Search ").strip(".") in offered
+            elif asked.content.startswith("Rate"):
+                assert re.findall("[A-Z][a-z]+", said.content) == names
+            else:
+                assert set(re.findall("[A-Z][a-z]+", said.content)[1:]) <= {*names, "What"}
 
 
 def test_template_has_the_form_of_qwen2_5(chat):
