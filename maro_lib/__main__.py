@@ -76,7 +76,7 @@ def audit(arguments: argparse.Namespace) -> int:
 
 def add_bench(commands) -> None:
     command = commands.add_parser("bench", help="measure how fast scripted players, or a model, play")
-    command.add_argument("--games", type=int, default=0, help="how many (10,000 scripted, 128 by a model)")
+    command.add_argument("--games", type=int, default=0, help="how many (10,000 scripted, 96 by a model)")
     command.add_argument("--model", default="", help="a model's folder or name, or embedded; empty: scripted players")
     command.set_defaults(command=bench)
 
@@ -87,7 +87,7 @@ def bench(arguments: argparse.Namespace) -> int:
     from maro_lib.runs import outputs_folder
 
     if arguments.model:
-        paces = bench_model(arguments.model, arguments.games or 128)
+        paces = bench_model(arguments.model, arguments.games or 96)
         print("\n".join(show_paces(paces, outputs_folder() / "bench" / "playing.png")))
     else:
         print("\n".join(bench(arguments.games or 10_000)))
