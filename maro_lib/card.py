@@ -55,6 +55,7 @@ def make_card(
         "parameters": sum(p.numel() for p in model.parameters()), "steps": int(last["step"]),
         "tokens_seen": int(last["tokens"]), "seconds": round(seconds), "machine": platform.machine(),
         "date": datetime.date.today().isoformat(), "commit": git.get("commit", "unknown"), "recipe": asdict(recipe),
+        "curve": curve[["tokens", "loss", "legal", "right"]].round(4).to_dict("list"),
         "scores": {name: asdict(score) for name, score in scores.items()},
         "shown": {name: str(score) for name, score in scores.items()},
     }  # fmt: skip

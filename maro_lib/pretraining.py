@@ -34,10 +34,10 @@ from transformers import Qwen2Config, Qwen2ForCausalLM, Qwen2Tokenizer
 
 from maro_lib import tasks
 from maro_lib.chat import Chat
-from maro_lib.environment import Message, Rules
+from maro_lib.environment import Message, Rules, system_message
 from maro_lib.generator import Knobs, generate, vocabulary
 from maro_lib.phrases import phrasebook
-from maro_lib.policies import Mixture, Reply, Request
+from maro_lib.policies import Mixture, Policy, Reply, Request
 from maro_lib.rollout import Game, run_sessions, start
 
 if TYPE_CHECKING:
@@ -68,7 +68,8 @@ class Recipe:
     observed: float = 0.1  # weight of tokens that are not the model's own
     share_tasks: float = 0.5  # of the sequences, which are short
     share_drills: float = 0.2  # of the sequences
-    shares: tuple[float, float, float] = (0.1, 0.2, 0.35)  # of the tokens: drills, then short games, then longer ones
+    shares: tuple[float, float, float] = (0.1, 0.2, 0.3)  # of the tokens: drills, then short games, then longer ones
+    share_reserved: float = 0.4  # of the games, in which nobody says whom they suspect
     share_good: float = 0.4  # of the scripted players in the last lessons, which decide how the model plays
     half: bool = True  # compute in bfloat16 where the processor can
 
@@ -162,11 +163,33 @@ class Slips:
         return Reply(rng.choice(wrong[request.prompt.phase])) if request.prompt.phase in wrong else None
 
 
-def views(rng: random.Random, maker: Maker, share_good: float, n_games: int = 64) -> Iterator[list[Message]]:
+@dataclass(frozen=True)
+class Reserved:
+    """Players who tell what they know but never whom they suspect: who listens must read the evidence."""
+
+    players: Policy
+    name: str = "reserved"
+
+    def act(self, requests: Sequence[Request]) -> list[Reply]:
+        told = self.players.act(requests)
+        return [self._without_suspicion(r, reply.text) for r, reply in zip(requests, told, strict=True)]
+
+    def _without_suspicion(self, request: Request, text: str) -> Reply:
+        book = request.brief.book
+        for name in request.brief.names:
+            text = text.replace(book.suspect.format(name=name), "").replace("  ", " ")
+        return Reply(text.strip() or book.no_idea)
+
+
+def views(
+    rng: random.Random, maker: Maker, share_good: float, share_reserved: float = 0.0, n_games: int = 64
+) -> Iterator[list[Message]]:
     """Play games by scripted players without end, and yield every player's view."""
     players = Slips(Mixture(share_good))
+    reserved = Reserved(players)
     while True:
-        started = (start(g, players) for g in games(rng, maker, n_games))
+        played = games(rng, maker, n_games)
+        started = (start(g, reserved if rng.random() < share_reserved else players) for g in played)
         for session in run_sessions(started, n_games):
             for seat in range(len(session.seats)):
                 yield list(session.env.private_view(seat))
@@ -190,15 +213,29 @@ def drill(rng: random.Random) -> list[Message]:
     return view
 
 
+def evidence(rng: random.Random) -> list[Message]:
+    """A view that holds all the clues and nothing else, and the vote that they prove."""
+    script = generate(rng.randrange(2**32, 2**48), longer_game(rng)[0])
+    seat = rng.choice([i for i, c in enumerate(script.characters) if c.faction == "civilian"])
+    others = [name for name in script.names if name != script.names[seat]]
+    clues = rng.sample(script.clues, len(script.clues))
+    found = [BOOK.found.format(name=rng.choice(others), place=c.place, text=c.text) for c in clues]
+    asked = "\n".join((*found, BOOK.vote.format(names=BOOK.comma.join(others))))
+    return [
+        Message("system", system_message(script, seat, Rules())), Message("user", asked),
+        Message("assistant", BOOK.voted.format(name=rng.choice(script.culprits))),
+    ]  # fmt: skip
+
+
 def examples(rng: random.Random, chat: Chat, recipe: Recipe, maker: Maker, share_good: float) -> Iterator[Example]:
     """Yield games' views, small tasks and drills, tokenised and weighted."""
-    played = views(rng, maker, share_good)
+    played = views(rng, maker, share_good, recipe.share_reserved)
     while True:
         kind = rng.random()
         if kind < recipe.share_tasks:
             yield task_example(chat, tasks.draw(rng), recipe.observed)
         elif kind < recipe.share_tasks + recipe.share_drills:
-            yield drill_example(chat, rng)
+            yield drill_example(chat, rng, recipe.observed)
         else:
             yield weigh(chat, next(played), recipe.observed)
 
@@ -227,9 +264,12 @@ def _last_prompt(content: str) -> str:
     return next((line.partition("?")[0] for line in reversed(content.split("\n")) if re.match(r"\w+\?", line)), "")
 
 
-def drill_example(chat: Chat, rng: random.Random) -> Example:
-    """Tokenise a drill, or words that are said again and again in one order; all that can be foreseen weighs."""
-    if rng.random() < 0.5:
+def drill_example(chat: Chat, rng: random.Random, observed: float) -> Example:
+    """Tokenise a drill, a recital, or evidence; whatever can be foreseen has full weight."""
+    kind = rng.randrange(3)
+    if kind == 0:
+        return weigh(chat, evidence(rng), observed)
+    if kind == 1:
         return weigh(chat, drill(rng), 1.0)
     words = rng.sample((*tasks.NAMES, *tasks.PLACES), rng.randint(3, 12))
     once = chat.text_ids("".join(f" {word}" for word in words))
@@ -390,7 +430,7 @@ def lessons(chat: Chat, recipe: Recipe) -> Iterator[list[Example]]:
     """Drills; then short games and longer ones, by good players, who show how to reason; then all, by good and bad."""
     rng = random.Random(f"lessons/{recipe.seed}")
     plan = (
-        (drill_example(chat, rng) for _ in count()),
+        (drill_example(chat, rng, recipe.observed) for _ in count()),
         examples(rng, chat, recipe, short_game, SHARE_SHOWN),
         examples(rng, chat, recipe, longer_game, SHARE_SHOWN),
         examples(rng, chat, recipe, any_game, recipe.share_good),

@@ -116,13 +116,14 @@ def _instruction(rng: random.Random) -> Item:
     """Say something about somebody, in a form that is asked for."""
     who, place = rng.choice(NAMES), rng.choice(PLACES)
     fact, word = f"{who} was at the {place}.", rng.choice(WORDS)
-    n, kind = rng.randint(1, 5), rng.choice(("words", "ends", "begins", "names"))
+    n, kind = rng.randint(1, 5), rng.choice(("words", "ends", "begins", "names", "names", "names"))
     about = f"Where was {who}?"
     if kind == "words":
         answer = ("It", "The PLACE", "At the PLACE", "WHO was PLACE now", "WHO was at the PLACE")[n - 1]
         answer = place.capitalize() if n == 1 else answer.replace("PLACE", place).replace("WHO", who)
         return Item("instructions", 1 + (n > 3), f"{fact} {about} Say exactly {n} words.", f"{answer}.", f"words {n}")
     if kind == "names":
+        n += 2
         answer = " ".join(rng.sample(NAMES, n))
         return Item("instructions", 1 + (n > 3), f"{fact} Say exactly {n} names.", f"{answer}.", f"names {n}")
     if kind == "ends":

@@ -14,14 +14,16 @@ from transformers import AutoTokenizer
 from maro_lib.chat import Chat
 from maro_lib.environment import Message
 from maro_lib.exam import exam_games, examine
-from maro_lib.generator import Knobs, generate_many, vocabulary
+from maro_lib.generator import Knobs, generate, generate_many, vocabulary
 from maro_lib.models import EMBEDDED, load
 from maro_lib.pretraining import (
     CORRECTION,
     Recipe,
     any_game,
     drill,
+    evidence,
     learn,
+    longer_game,
     new_model,
     same_words,
     task_example,
@@ -32,6 +34,7 @@ from maro_lib.pretraining import (
     weighted_loss,
 )
 from maro_lib.runs import ROOT
+from maro_lib.solver import is_solvable
 from maro_lib.tasks import items
 
 
@@ -73,6 +76,23 @@ def test_a_drill_is_answered_within_what_it_offers():
                 assert re.findall("[A-Z][a-z]+", said.content) == names
             else:
                 assert set(re.findall("[A-Z][a-z]+", said.content)[1:]) <= {*names, "What"}
+
+
+def test_evidence_proves_the_vote_that_it_is_answered_with():
+    for k in range(30):
+        system, asked, said = evidence(random.Random(k))
+        rng = random.Random(k)
+        script = generate(rng.randrange(2**32, 2**48), longer_game(rng)[0])
+        assert is_solvable(script)
+        assert all(clue.text in asked.content for clue in script.clues)
+        assert said.content in {f"Vote {name}." for name in script.culprits}
+        assert "You did not do it." in system.content
+
+
+def test_who_is_reserved_tells_facts_but_no_suspicion():
+    told = [m.content for v in islice(views(random.Random(5), any_game, 0.9, share_reserved=1.0), 60) for m in v]
+    assert not any("suspect" in text for text in told)
+    assert any(" wore the " in text for text in told)
 
 
 def test_template_has_the_form_of_qwen2_5(chat):

@@ -7,13 +7,13 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from maro_lib.environment import Rules
+from maro_lib.environment import MurderMystery, Rules
 from maro_lib.generator import Knobs, generate_many
 from maro_lib.policies import RANDOM, SKILLED, Mixture, Random, Reply, Scripted
 from maro_lib.rollout import Game, count_replies, play, schedule, seat_policies
@@ -160,7 +160,7 @@ def test_a_policy_that_miscounts_is_named():
 
 CHILD = """
 import sys
-from maro_lib.environment import Rules
+from maro_lib.environment import MurderMystery, Rules
 from maro_lib.generator import Knobs, generate_many
 from maro_lib.policies import Mixture
 from maro_lib.rollout import play, schedule
@@ -361,6 +361,17 @@ def test_a_policy_whose_name_tells_not_all_has_a_fingerprint(tmp_path):
     assert play(games(3), Trained(), folder=tmp_path / "rollout").n_resumed == 3
     again = play(games(3), Trained(fingerprint="second weights"), folder=tmp_path / "rollout")
     assert again.n_resumed == 0
+
+
+def test_a_game_of_another_kind_is_played_saved_and_kept_apart(tmp_path):
+    class Upside(MurderMystery):
+        def winner(self):
+            return "culprit" if super().winner() == "civilian" else "civilian"
+
+    usual = play(games(5), RANDOM, folder=tmp_path / "rollout").table("games")["winner"]
+    other = play([replace(g, kind=Upside) for g in games(5)], RANDOM, folder=tmp_path / "rollout")
+    assert other.n_resumed == 0
+    assert (usual != other.table("games")["winner"]).all()
 
 
 def test_two_scripts_of_one_title_are_refused():
