@@ -374,6 +374,12 @@ def test_a_game_of_another_kind_is_played_saved_and_kept_apart(tmp_path):
     assert (usual != other.table("games")["winner"]).all()
 
 
+def test_games_of_other_code_are_kept_apart(tmp_path, monkeypatch):
+    play(games(3), RANDOM, folder=tmp_path / "rollout")
+    monkeypatch.setattr("maro_lib.rollout._code", lambda: "of another day")
+    assert play(games(3), RANDOM, folder=tmp_path / "rollout").n_resumed == 0
+
+
 def test_two_scripts_of_one_title_are_refused():
     one, other = SCRIPTS[0], SCRIPTS[1].model_copy(update={"title": SCRIPTS[0].title})
     with pytest.raises(ValueError, match="is the title of two different ones"):
