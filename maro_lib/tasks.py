@@ -2,7 +2,8 @@
 
 Arithmetic word problems in one and two steps, instructions about form, and who-was-where deductions, in the words of
 the compact register. The embedded model is taught on most of them and scored on the rest: a task's text decides
-which (`is_held_out`), so no item is ever in both. Taught in notebook 00; notebook 07 measures transfer with them.
+which (`is_held_out`), so no item is ever in both. Two demands at once are never taught, only scored. Taught in
+notebook 00; notebook 07 measures transfer with them.
 """
 
 from __future__ import annotations
@@ -31,11 +32,11 @@ class Item:
     level: int
     prompt: str
     answer: str
-    check: str  # `is <text>`, `words <n>`, `ends <word>`, `begins <word>`, `names <n>`
+    check: str  # `is <text>`, `words <n>`, `ends <word>`, `begins <word>`, `names <n>`; two joined by "; "
 
 
 def items(task: str, n: int, seed: int, *, held_out: bool) -> list[Item]:
-    """Draw `n` different items of one task from the half to learn from, or from the half to be scored on."""
+    """Draw `n` different items of one task from the part to learn from, or from the part to be scored on."""
     return list(_different(task, n, random.Random(f"{task}/{seed}"), held_out))
 
 
@@ -55,7 +56,11 @@ def is_held_out(item: Item) -> bool:
 def is_right(item: Item, reply: str) -> bool:
     """Check a reply, forgiving about case and punctuation."""
     said = re.findall(r"[a-z]+|\d+", reply.casefold())
-    what, _, wanted = item.check.partition(" ")
+    return all(_holds(check, said) for check in item.check.split("; "))
+
+
+def _holds(check: str, said: list[str]) -> bool:
+    what, _, wanted = check.partition(" ")
     checks: dict[str, Callable[[], bool]] = {
         "is": lambda: said == wanted.split() or said == ["the", *wanted.split()],
         "words": lambda: len(said) == int(wanted),
@@ -67,10 +72,11 @@ def is_right(item: Item, reply: str) -> bool:
 
 
 def _different(task: str, n: int, rng: random.Random, held_out: bool) -> Iterator[Item]:
+    makers = (MAKERS[task], *NEVER_TAUGHT.get(task, ())) if held_out else (MAKERS[task],)
     seen: set[str] = set()
     in_vain = 0
     while len(seen) < n:
-        item = MAKERS[task](rng)
+        item = makers[len(seen) % len(makers)](rng)
         if is_held_out(item) == held_out and item.prompt not in seen:
             seen.add(item.prompt)
             in_vain = 0
@@ -132,6 +138,26 @@ def _instruction(rng: random.Random) -> Item:
     prompt, answer = f"{fact} {about} Begin with the word {word}.", f"{word.capitalize()} at the {place}."
     return Item("instructions", 2, prompt, answer, f"begins {word}")
 
+
+def _two_demands(rng: random.Random) -> Item:
+    """Two demands at once: what the single ones teach, put together."""
+    who, place, (first, last) = rng.choice(NAMES), rng.choice(PLACES), rng.sample(WORDS, 2)
+    n = rng.randint(3, 5)
+    demands = {
+        f"begins {first}": f"Begin with the word {first}.", f"ends {last}": f"End with the word {last}.",
+        f"words {n}": f"Say exactly {n} words.",
+    }  # fmt: skip
+    left_out = rng.choice(list(demands))
+    checks = [check for check in demands if check != left_out]
+    told = [f"the {place}", f"at the {place}", f"{who} at the {place}"]  # 2, 3, 4 words beside the first or last
+    middle = told[1] if left_out == f"words {n}" else told[n - 3]
+    answer = " ".join([first] * (checks[0] != f"ends {last}") + [middle] + [last] * (f"ends {last}" in checks))
+    answer = answer[0].upper() + answer[1:]
+    prompt = f"{who} was at the {place}. Where was {who}? {' '.join(demands[check] for check in checks)}"
+    return Item("instructions", 3, prompt, f"{answer}.", "; ".join(checks))
+
+
+NEVER_TAUGHT: dict[str, tuple[Callable[[random.Random], Item], ...]] = {"instructions": (_two_demands,)}
 
 MAKERS: dict[str, Callable[[random.Random], Item]] = {
     "arithmetic": _arithmetic,

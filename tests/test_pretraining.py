@@ -182,3 +182,12 @@ def test_card_tells_the_truth(card):
         told = card["scores"][name]
         noise = 2 * ((score.high - score.low) ** 2 + (told["high"] - told["low"]) ** 2) ** 0.5 / 2
         assert abs(score.mean - told["mean"]) < noise, f"{name}: {score}, the card says {told}"
+
+
+def test_shipped_model_is_legal_and_middling(card):
+    scores = card["scores"]
+    assert scores["legal first replies"]["mean"] >= 0.97
+    assert scores["civilians win"]["low"] > 0.15
+    assert scores["civilians win"]["high"] < 0.9
+    for task in ("arithmetic", "instructions", "where"):
+        assert 0.2 < scores[task]["mean"] < 0.9, task

@@ -13,6 +13,17 @@ def test_every_answer_to_learn_from_is_right():
 
 
 @pytest.mark.parametrize("task", TASKS)
+def test_every_answer_to_a_scored_item_is_right(task):
+    assert all(is_right(i, i.answer) for i in items(task, 500, 1, held_out=True))
+
+
+def test_two_demands_at_once_are_scored_but_never_taught():
+    rng = random.Random(2)
+    assert {i.level for i in items("instructions", 300, 0, held_out=True)} == {1, 2, 3}
+    assert not any(i.level == 3 for i in (draw(rng) for _ in range(2000)))
+
+
+@pytest.mark.parametrize("task", TASKS)
 def test_lessons_and_scored_items_are_apart(task):
     scored = {i.prompt for i in items(task, 200, 0, held_out=True)}
     learned = {i.prompt for i in items(task, 1000, 0, held_out=False)}
@@ -36,6 +47,8 @@ def test_same_seed_same_items(task):
         ("words 3", ["At the pond.", "a b c"], ["At pond.", "At the old pond.", ""]),
         ("ends gold", ["At the pond gold.", "pond GOLD"], ["gold", "gold pond", "At the pond golden."]),
         ("begins rain", ["Rain at the pond.", "rain pond"], ["rain", "At the rain.", "Rainy pond."]),
+        ("begins rain; ends sun", ["Rain at the pond sun."], ["Rain at the pond.", "At the pond sun.", "rain"]),
+        ("ends sun; words 3", ["The pond sun."], ["At the pond sun.", "At the pond."]),
         ("names 2", ["Jim Tom.", "tom, jim"], ["Jim", "Jim Jim", "Jim Bob", "Jim Tom Ann"]),
     ],
 )
