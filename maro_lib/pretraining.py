@@ -331,6 +331,7 @@ def new_model(tokenizer: PreTrainedTokenizerBase, recipe: Recipe) -> Qwen2ForCau
         eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id, dtype="float32",
     )  # fmt: skip
     model = Qwen2ForCausalLM(config)
+    model.generation_config.do_sample = True  # or servers that obey this file ignore a request's temperature
     table = model.model.embed_tokens.weight
     with torch.no_grad():
         for bare, spaced in same_words(tokenizer):
