@@ -28,8 +28,8 @@ A Qwen2 of {parameters:,} weights that plays the compact register of the murder 
 from nothing by `notebooks/00_embedded_model.ipynb`; `make run PARAMS=params/embedded.yaml ONLY=00` makes it again.
 
 **Data.** {tokens_seen:,} tokens in {steps:,} steps: views of generated games between scripted players, each good or bad
-for a whole game; drills in copying and in reading evidence; arithmetic, instruction and who-was-where tasks. All of it is
-generated from the seed; no text in it is anybody's.
+for a whole game; drills in copying and in reading evidence; arithmetic, instruction and who-was-where tasks. All of it
+is generated from the seed; no text in it is anybody's.
 
 **Made** on {date}, {machine}, in {seconds:,} s, at commit {commit}.
 
