@@ -17,7 +17,7 @@ import pandas as pd
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from maro_lib.models import quiet
-from maro_lib.pretraining import Recipe
+from maro_lib.recipe import Recipe
 from maro_lib.runs import make_folder, write_atomic
 from maro_lib.statistics import Mean
 from maro_lib.summary import git_state

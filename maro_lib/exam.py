@@ -9,9 +9,9 @@ from __future__ import annotations
 from maro_lib import tasks
 from maro_lib.environment import Rules
 from maro_lib.generator import generate_many
+from maro_lib.lessons import HOME
 from maro_lib.local import LocalPolicy, answers
 from maro_lib.models import Loaded
-from maro_lib.pretraining import HOME
 from maro_lib.rollout import Game, Played, play, schedule
 from maro_lib.statistics import Mean, bootstrap_mean, win_rate
 

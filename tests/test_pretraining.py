@@ -15,24 +15,10 @@ from maro_lib.chat import Chat
 from maro_lib.environment import Message
 from maro_lib.exam import exam_games, examine
 from maro_lib.generator import Knobs, generate, generate_many, vocabulary
+from maro_lib.lessons import CORRECTION, any_game, drill, evidence, longer_game, task_example, views, weigh
 from maro_lib.models import EMBEDDED, load
-from maro_lib.pretraining import (
-    CORRECTION,
-    Recipe,
-    any_game,
-    drill,
-    evidence,
-    learn,
-    longer_game,
-    new_model,
-    same_words,
-    task_example,
-    tokenizer_texts,
-    train_tokenizer,
-    views,
-    weigh,
-    weighted_loss,
-)
+from maro_lib.pretraining import learn, new_model, same_words, tokenizer_texts, train_tokenizer, weighted_loss
+from maro_lib.recipe import Recipe
 from maro_lib.runs import ROOT
 from maro_lib.solver import is_solvable
 from maro_lib.tasks import items

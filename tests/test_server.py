@@ -677,8 +677,9 @@ def test_a_server_stops_after_a_failure_even_if_it_would_not(place, error):
 
 
 PARENT = """
-import sys, time
+import signal, sys, time
 from maro_lib.server_process import serving
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a test run in the background would hand on "ignore"
 with serving(sys.argv[1], sys.argv[2], log=sys.argv[3], wait=20, grace=0.2):
     print("up", flush=True)
     time.sleep(60)
