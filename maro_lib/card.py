@@ -43,7 +43,8 @@ is generated from the seed; no text in it is anybody's.
 
 **Limits.** It knows a few hundred words and nothing of the world; outside its games and tasks it writes nonsense. It is
 a mixture of good and bad players by design, so that there is something to learn. It was never taught to sum up a view,
-nor to obey two instructions at once: half of the scored instructions ask for that.
+nor to obey two instructions at once: half of the scored instructions ask for that. Recipes were compared on these very
+games and items, which flatters the scores; the intervals of wins resample games, not the 25 mysteries.
 """
 
 
