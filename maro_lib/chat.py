@@ -106,6 +106,11 @@ class Chat:
             rest = rest_after
         return [*ids, *self._template_ids(rest)]
 
+    @property
+    def stop_id(self) -> int:
+        """The token with which a reply ends when it is written down from its text."""
+        return self._turn[0] if self._turn and self._turn[0] in self.stop_ids else self.tokenizer.eos_token_id
+
     def _stop_ids(self) -> frozenset[int]:
         """The tokens that end a reply: the tokenizer's own, and the special one with which the template ends it."""
         special = set(self.tokenizer.all_special_ids) | set(self.tokenizer.added_tokens_decoder)

@@ -96,7 +96,7 @@ class Shards:
         if not self.folder.exists() or self.wanted.goes_on_from(_read_json(path)):
             return
         if any(self.folder.glob("shard-*")) or (self.folder / "unfinished.json").exists():
-            aside = _free_name(self.folder, "other")
+            aside = free_name(self.folder, "other")
             self.folder.rename(aside)
             self.notes.append(f"{self.folder.name} held the games of another request: kept as {aside.name}")
         else:
@@ -109,7 +109,7 @@ class Shards:
             try:
                 orders += _check_shard(shard)
             except (OSError, pa.ArrowException) as error:
-                aside = _free_name(shard, "damaged")
+                aside = free_name(shard, "damaged")
                 shard.rename(aside)
                 self.notes.append(f"{shard.name} is damaged ({_first_line(error)}): kept as {aside.name}, played again")
         if len(orders) != len(set(orders)):
@@ -194,7 +194,7 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _free_name(path: Path, word: str) -> Path:
+def free_name(path: Path, word: str) -> Path:
     numbered = (path.with_name(f"{path.name}.{word}-{k}") for k in range(1, 1_000_000))
     return next(p for p in numbered if not p.exists())
 
