@@ -1,7 +1,9 @@
 """MARO in notebooks: murder mysteries, played, credited, balanced, and learned from."""
 
+import logging
 import warnings
 
 __version__ = "0.1.0"
 
 warnings.filterwarnings("ignore", "IProgress not found")  # tqdm wants widgets; a fresh clone's notebooks show none
+logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # on import it misses a kernel that nobody needs

@@ -27,8 +27,10 @@ def parser() -> argparse.ArgumentParser:
 def add_run(commands) -> None:
     command = commands.add_parser("run", help="run the notebooks with a parameter file")
     command.add_argument("params", metavar="PARAMS", help="a YAML file, such as params/cpu.yaml")
-    command.add_argument("--only", default="", metavar="02,03", help="only these notebooks")
-    command.add_argument("--from", default="", dest="start", metavar="03", help="this notebook and those after it")
+    command.add_argument("--only", default="", metavar="02,03", help="only these notebooks; a number alone is that of "
+                         "round 1, a later round is named as in round_2/05")  # fmt: skip
+    command.add_argument("--from", default="", dest="start", metavar="03", help="this notebook and those after it, "
+                         "all later rounds included; or round_2/03")  # fmt: skip
     command.add_argument("--fresh", action="store_true", help="run also what has not changed, from nothing")
     command.add_argument("--notebooks", default="", metavar="FOLDER", help="another series than notebooks/")
     command.set_defaults(command=run)

@@ -6,7 +6,8 @@
     ips  keep all; a character's weights are divided by the share of its faction x outcome among all characters
 
 C_win and C_lose hold the characters of a game that have an action to hand over (weight not 0, and legal if
-asked). On top come camp weights w_f; lam_pos and lam_neg, where not both are given, make both classes weigh the same.
+asked), whoever played them; only the learner's are then kept. On top come camp weights w_f; lam_pos and lam_neg, where
+not both are given, make both classes weigh the same: overall, or (`classes` per_faction, before them) in each faction.
 
 Taught in notebook 04. The paper has `min` only, and does not say how its lambdas are set.
 """
@@ -24,8 +25,8 @@ import pandas as pd
 from maro_lib.decomposition import encode, require, trajectories
 from maro_lib.scripts import FACTIONS, nearest
 
-REASONS = ("kept", "illegal", "zero weight", "one-sided game", "not drawn", "camp weight 0")
-KEPT, ILLEGAL, ZERO, ONE_SIDED, NOT_DRAWN, CAMP = range(len(REASONS))
+REASONS = ("kept", "illegal", "zero weight", "one-sided game", "not drawn", "camp weight 0", "an opponent's")
+KEPT, ILLEGAL, ZERO, ONE_SIDED, NOT_DRAWN, CAMP, OPPONENT = range(len(REASONS))
 NEEDS = ("game", "agent", "faction", "success", "weight")
 
 
@@ -54,21 +55,31 @@ def balance(
     lam_pos: float | None = None,
     lam_neg: float | None = None,
     illegal: str = "keep",
+    learner: str | None = None,
+    classes: str = "overall",
 ) -> Balanced:
     """Balance an actions table whose column `weight` holds a credit rule's signed weights.
 
-    A lambda that is given is kept. One given alone sets the other: lam_neg = lam_pos W_+ / W_-, and the reverse.
+    A lambda that is given is kept. One given alone sets the other: lam_neg = lam_pos W_+ / W_-, and the reverse. With
+    `classes` "per_faction" the weights themselves make both classes weigh the same within each faction. With a
+    `learner` only the actions of that `policy` are kept.
     """
     _check_name("mode", mode, MODES)
     _check_name("illegal", illegal, ("keep", "drop"))
-    require(actions, NEEDS + (("legal",) if illegal == "drop" else ()), "balance (weight = decompose(...))")
+    _check_name("classes", classes, ("overall", "per_faction"))
+    more = (("legal",) if illegal == "drop" else ()) + (("policy",) if learner is not None else ())
+    require(actions, NEEDS + more, "balance (weight = decompose(...))")
     credit = _credit(actions)
     camp = _camp(actions, camp_weights or {})
     fate, factor = _draw(actions, _unusable(actions, credit, illegal), mode, seed)
     fate[(fate == KEPT) & (camp == 0)] = CAMP
+    if learner is not None:
+        fate[(fate == KEPT) & (actions["policy"] != learner).to_numpy()] = OPPONENT
     kept, weight = fate == KEPT, np.abs(credit) * factor * camp
     _check_both_classes(actions, fate, credit)
     chosen = actions[kept].assign(desirable=credit[kept] > 0, weight=weight[kept])
+    if classes == "per_faction":
+        chosen["weight"] *= _evening(chosen)
     lam_pos, lam_neg = _lambdas(chosen, lam_pos, lam_neg)
     report, reasons = _report(actions, fate, credit, weight), _reasons(actions["faction"], fate)
     return Balanced(chosen, lam_pos, lam_neg, report, reasons, _state(actions, fate, mode))
@@ -160,6 +171,17 @@ def _camp(actions: pd.DataFrame, camp_weights: dict[str, float]) -> np.ndarray:
     return actions["faction"].map(camp_weights).astype(float).fillna(1.0).to_numpy()
 
 
+def _evening(chosen: pd.DataFrame) -> np.ndarray:
+    """Return factors that make both classes of a faction weigh the same, and the faction as much as before.
+
+    A faction with one class only stays as it is: there is nothing to weigh it against.
+    """
+    faction, cell = encode(chosen, ["faction"]), encode(chosen, ["faction", "desirable"])
+    of_faction, of_cell = np.bincount(faction, chosen["weight"]), np.bincount(cell, chosen["weight"])
+    n_classes = chosen.groupby("faction")["desirable"].nunique().to_numpy()
+    return of_faction[faction] / (n_classes[faction] * of_cell[cell])
+
+
 def _lambdas(chosen: pd.DataFrame, lam_pos: float | None, lam_neg: float | None) -> tuple[float, float]:
     """Fill in what is not given so that lambda_+ W_+ = lambda_- W_-; when neither is, both are (W_+ + W_-) / 2."""
     w_pos, w_neg = (chosen["weight"][chosen["desirable"] == side].sum() for side in (True, False))
@@ -218,7 +240,7 @@ def _state(actions: pd.DataFrame, fate: np.ndarray, mode: str) -> str:
         gone = fate[actions["faction"] != factions[0]]
         why = f"of the others, {_listed(gone)}" if gone.size else "the table holds no other faction"
         lines.append(f"Only {factions[0]} actions are left ({why}): only that side is trained.")
-    if n_games := _n_one_sided(actions[kept | (fate == CAMP)]):
+    if n_games := _n_one_sided(actions[kept | (fate == CAMP) | (fate == OPPONENT)]):
         lines.append(f"Games kept with winners only or losers only: {n_games:,}; nobody balances them.")
     return "\n".join(lines)
 
@@ -241,6 +263,7 @@ WAYS_OUT = {
     ONE_SIDED: "Play more games: in each of these only one side is left; or use mode 'all' or 'ips'.",
     NOT_DRAWN: "Use mode 'max', 'all' or 'ips', which draw nobody out.",
     CAMP: "Give that faction a camp weight above 0.",
+    OPPONENT: "Play more games, or with `opponents: self`: what is missing was said by opponents.",
 }
 
 

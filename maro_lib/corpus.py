@@ -9,10 +9,13 @@ Taught in notebook 05.
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -20,6 +23,7 @@ import pandas as pd
 
 from maro_lib.chat import Chat
 from maro_lib.environment import Message
+from maro_lib.runs import make_folder, write_atomic
 
 ACTION = ("game", "seat", "t")  # what an action is known by
 TAKEN = [*ACTION, "faction", "success", "desirable", "weight"]  # what training knows of an action
@@ -117,8 +121,8 @@ def make_corpus(
     return Corpus(ids, kept, dropped, int(kept["end"].sum()))
 
 
-def steps(corpus: Corpus, batch: int, epochs: int, seed: int) -> list[np.ndarray]:
-    """Plan the optimiser's steps: about `batch` sequences each, in each as many of every faction and outcome.
+def steps(corpus: Corpus, batch: int, epochs: float, seed: int) -> list[np.ndarray]:
+    """Plan the optimiser's steps: about `batch` sequences each, with every faction and outcome's share in each.
 
     Within a faction and outcome the order is drawn; its k-th of n sequences then gets the place (k + u) / n in the
     epoch, u drawn from 0..1, so that every stretch of the epoch holds the same mixture.
@@ -127,13 +131,13 @@ def steps(corpus: Corpus, batch: int, epochs: int, seed: int) -> list[np.ndarray
     strata = [np.asarray(rows) for _, rows in sorted(first.groupby(["faction", "desirable"]).groups.items())]
     n_steps = max(1, round(len(corpus) / batch))
     plan = []
-    for epoch in range(epochs):
+    for epoch in range(math.ceil(epochs)):
         rng = np.random.default_rng([seed, epoch])
         place = np.empty(len(corpus))
         for rows in strata:
             place[rng.permutation(rows)] = (np.arange(len(rows)) + rng.random()) / len(rows)
         plan += np.array_split(np.argsort(place, kind="stable"), n_steps)
-    return plan
+    return plan[: max(1, round(epochs * n_steps))]
 
 
 def crossed(corpus: Corpus, seed: int) -> Corpus:
@@ -155,23 +159,29 @@ def crossed(corpus: Corpus, seed: int) -> Corpus:
 
 
 def _sequences(dialogues: pd.DataFrame, chat: Chat | None) -> Iterator[View]:
-    said: dict[tuple[str, int], int] = {}  # replies in the views before this one
+    before: dict[tuple[str, int], tuple[list[Message], int]] = {}  # a player's sequence before: its view, its last t
     for d in dialogues.sort_values(["order", "seat", "view"]).itertuples():
-        before = said.get((d.game, d.seat), 0)
-        n = sum(m["role"] == "assistant" for m in d.messages)
+        view = [Message(m["role"], m["content"]) for m in d.messages]
+        earlier, t = before.get((d.game, d.seat), ([], 0))
+        n_old = _n_replies(earlier) if view[: len(earlier)] == earlier else 0  # where one view has several sequences
         if d.exact:
             yield View(d.game, d.seat, d.token_ids, [(s["t"], s["start"], s["end"]) for s in d.spans])
-            said[d.game, d.seat] = max(s["t"] for s in d.spans)
-            continue
-        if chat is None:
+        elif chat is None:
             raise ValueError("some dialogues are known as text only; give the `chat` of the model that is trained")
-        view = [Message(m["role"], m["content"]) for m in d.messages]
-        yield from _encoded(d.game, d.seat, view, before, chat)
-        said[d.game, d.seat] = before + n
+        else:
+            yield from _encoded(d.game, d.seat, view, t - n_old, n_old, chat)
+        before[d.game, d.seat] = view, t - n_old + _n_replies(view)
 
 
-def _encoded(game: str, seat: int, view: list[Message], before: int, chat: Chat) -> Iterator[View]:
-    """Encode a view that is known as text: as one sequence where its template allows it, else a row per action."""
+def _n_replies(view: Sequence[Message]) -> int:
+    return sum(m.role == "assistant" for m in view)
+
+
+def _encoded(game: str, seat: int, view: list[Message], before: int, n_old: int, chat: Chat) -> Iterator[View]:
+    """Encode a view that is known as text: as one sequence where its template allows it, else a row per action.
+
+    There are `before` replies in the views before; the first `n_old` of this one stand in an earlier sequence.
+    """
     stop, ids, spans = [chat.stop_id], [], []
     for k, message in enumerate(view):
         if message.role != "assistant":
@@ -181,7 +191,25 @@ def _encoded(game: str, seat: int, view: list[Message], before: int, chat: Chat)
         reply = [*chat.text_ids(message.content), *stop]
         spans.append((before + len(spans) + 1, len(ids), len(ids) + len(reply)))
         ids = ids + reply
-        if not chat.is_append_only:
+        if not chat.is_append_only and len(spans) > n_old:
             yield View(game, seat, ids, spans[-1:])
-    if spans and chat.is_append_only:
-        yield View(game, seat, ids, spans)
+    if chat.is_append_only and len(spans) > n_old:
+        yield View(game, seat, ids, spans[n_old:])
+
+
+# --- on disk -------------------------------------------------------------------------------------------
+
+
+def save(corpus: Corpus, folder: Path) -> None:
+    """Write a corpus into a folder; `load` reads back an equal one."""
+    make_folder(folder)
+    pd.DataFrame({"ids": corpus.ids}).to_parquet(folder / "ids.parquet")
+    corpus.actions.to_parquet(folder / "actions.parquet")
+    corpus.dropped.to_parquet(folder / "dropped.parquet")
+    write_atomic(folder / "corpus.json", json.dumps({"n_separate": corpus.n_separate}))
+
+
+def load(folder: Path) -> Corpus:
+    """Read a corpus that `save` wrote."""
+    ids, actions, dropped = (pd.read_parquet(folder / f"{name}.parquet") for name in ("ids", "actions", "dropped"))
+    return Corpus(list(ids["ids"]), actions, dropped, json.loads((folder / "corpus.json").read_text())["n_separate"])

@@ -17,7 +17,7 @@ from itertools import groupby
 import numpy as np
 import pandas as pd
 
-from maro_lib.rollout import Game, Seating, Session, run_sessions, seat_policies, start
+from maro_lib.rollout import Game, Seating, Session, run_sessions, seats_of, start
 
 PHASES = ("intro", "turn", "answer", "vote")  # ratings are private and decide nothing
 
@@ -79,7 +79,7 @@ def _forks(game: Game, rows: list, policies: Seating, n_samples: int, phases) ->
                 env = game.environment()
                 env.restore(snapshot)
                 salts = {(row.seat, row.t): f"draw{k}"}
-                yield Session(game, env, seat_policies(policies, game.script), salts, main.taken.copy()), row
+                yield Session(game, env, seats_of(game, policies), salts, main.taken.copy()), row
         main.taken[row.seat] += 1
         main.env.step(row.text, row.seat)
 

@@ -38,10 +38,10 @@ from maro_lib.parameters import ParameterError, declared, effective, load_params
 from maro_lib.players import SCRIPTED, Player
 from maro_lib.policies import WindowError
 from maro_lib.rollout import advance, schedule, start
-from maro_lib.runs import ROOT, RunError, located, outputs_folder, run_folder
+from maro_lib.runs import ROOT, RunError, located, outputs_folder
 from maro_lib.sample import Sample, play_one, scripts_of
 from maro_lib.scripts import nearest
-from maro_lib.series import find_notebooks
+from maro_lib.series import check_rounds, find_notebooks
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
@@ -74,7 +74,7 @@ def read(path: Path, notebooks: Path) -> dict[str, Any]:
     """Read a parameter file as the series runner does; names it does not set have their defaults."""
     known = declared(find_notebooks(notebooks))
     values = effective(load_params(path, known), known)
-    run_folder(values["run"])  # refuses a name that can't be a folder's
+    check_rounds(values, known)
     return values
 
 
@@ -104,7 +104,8 @@ def examine(values: Mapping[str, Any]) -> Iterator[Finding]:
             yield from _examine_server(player, values, sample)
         else:
             yield from _examine_local(player, values, source, sample)
-    yield check_disk(outputs_folder(), sample.bytes * values["n_games"] if sample else 0)
+    n_games = values["n_games"] * values.get("maro_iterations", 1)
+    yield check_disk(outputs_folder(), sample.bytes * n_games if sample else 0)
 
 
 def check_settings(player: Player, values: Mapping[str, Any]) -> Finding:
@@ -462,7 +463,8 @@ def _some(models: Mapping[str, int]) -> str:
 
 
 def _time(seconds: float, values: Mapping[str, Any], how: str = "by scripted players, from one game") -> Finding:
-    return Finding(OK, "time", f"roughly {duration(seconds)} for {values['n_games']:,} games ({how})")
+    each = f" of each of {n} rounds" if (n := values.get("maro_iterations", 1)) > 1 else ""
+    return Finding(OK, "time", f"roughly {duration(seconds)} for the {values['n_games']:,} games{each} ({how})")
 
 
 def _time_local(

@@ -6,7 +6,8 @@ is also a word or a place. Used from notebook 02 on.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -16,6 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#6e7781"
+LINES = (BLUE, ORANGE, GREY)
 SIDES = {"won": BLUE, "lost": ORANGE}
 STYLE = {
     "figure.dpi": 100, "figure.constrained_layout.use": True, "figure.facecolor": "white", "axes.facecolor": "white",
@@ -71,6 +73,86 @@ def plot_mass(masses: pd.DataFrame, title: str) -> Figure:
     fig.legend(*axes[0][0].get_legend_handles_labels(), loc="upper right", ncols=2, frameon=False, fontsize=9)
     fig.suptitle(title, x=0.01, ha="left", **TITLE)
     return fig
+
+
+def plot_rounds(rates: Mapping[str, Sequence[Any]], title: str, ylabel: str) -> Figure:
+    """Plot shares by round, 1, 2, ...: a line for each label, of a `Mean` per round, with intervals and n."""
+    with plt.rc_context(STYLE):
+        _, ax = plt.subplots(figsize=(7.2, 3.2))
+    for k, (label, means) in enumerate(rates.items()):
+        mean, low, high = (100 * np.array([getattr(m, f) for m in means], float) for f in ("mean", "low", "high"))
+        at = np.arange(1, len(means) + 1) + 0.06 * (k - (len(rates) - 1) / 2)  # side by side: intervals stay readable
+        style = {"color": LINES[k % len(LINES)], "marker": "os^"[k // len(LINES) % 3]}
+        n = " to ".join(f"{n:,}" for n in sorted({min(m.n for m in means), max(m.n for m in means)}))
+        ax.vlines(at, low, high, color=style["color"], linewidth=2.5, alpha=0.45)
+        ax.plot(at, mean, markersize=6, label=f"{label} (n = {n})", **style)
+    ax.set_xticks(range(1, 1 + max(map(len, rates.values()), default=1)))
+    ax.set_ylim(-2, 102)
+    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize=9)
+    return finding(ax, title, xlabel="round (bars: 95 % intervals)", ylabel=ylabel).figure
+
+
+# what a training curve shows: title, columns by label, per faction
+PANELS = (
+    ("Loss", {"": "objective"}, False),
+    ("Mean r, and z0", {"desirable": "r_pos", "undesirable": "r_neg", "z0": "z0"}, False),
+    ("Margin: desirable minus undesirable", {"": "margin"}, True),
+    ("KL to the base, per action", {"": "kl"}, True),
+    ("Saturated sigmoids, share", {"": "saturated"}, True),
+    ("Gradient norm", {"": "grad_norm"}, False),
+)
+GAMES = (
+    "Quick games, share",
+    {"legal moves": "legal", "civilians win": "civilians win", "culprits win": "culprits win"},
+)
+
+
+def plot_curves(curve: pd.DataFrame, title: str) -> Figure:
+    """Plot a training curve: a panel per quantity, by faction where the factions may differ; quick games if played."""
+    panels = [*PANELS, *([(*GAMES, False)] if "legal" in curve else [])]
+    with plt.rc_context(STYLE):
+        fig, axes = plt.subplots(-(-len(panels) // 3), 3, figsize=(9.4, 2.3 * -(-len(panels) // 3)), squeeze=False)
+    factions = sorted(c.partition("/")[2] for c in curve if c.startswith("margin/"))
+    for ax, (name, columns, by_faction) in zip(axes.flat, panels, strict=False):
+        shown = {f: f"{column}/{f}" for f in factions for column in columns.values()} if by_faction else columns
+        for k, (label, column) in enumerate(shown.items()):
+            known = (
+                curve[["step", column]].dropna() if column in curve else curve[["step"]].iloc[:0].assign(**{column: 0})
+            )
+            ax.plot(known["step"], known[column], color=LINES[k % 3], linewidth=1.4, label=label, marker=_mark(known))
+        ax.set_title(name, fontsize=9)
+        ax.tick_params(labelsize=8)
+        if any(shown):
+            ax.legend(fontsize=7, frameon=False)
+    for ax in axes.flat[len(panels) :]:
+        ax.set_axis_off()
+    fig.supxlabel("optimiser step", fontsize=9)
+    fig.suptitle(title, x=0.01, ha="left", **TITLE)
+    return fig
+
+
+def _mark(known: pd.DataFrame) -> str:
+    return "o" if len(known) < 10 else ""
+
+
+def live_curves(seconds: float = 5.0) -> Callable[[pd.DataFrame], None]:
+    """Return what draws a training curve anew in the notebook, at most every few seconds."""
+    from IPython.display import display
+
+    drawn = {"at": 0.0, "handle": None}
+
+    def draw(curve: pd.DataFrame) -> None:
+        if time.monotonic() - drawn["at"] < seconds or "objective" not in curve:
+            return
+        fig = plot_curves(curve, title=f"Training, step {int(curve['step'].max())}")
+        if drawn["handle"]:
+            drawn["handle"].update(fig)
+        else:
+            drawn["handle"] = display(fig, display_id=True)
+        plt.close(fig)
+        drawn["at"] = time.monotonic()
+
+    return draw
 
 
 def _about_zero(means: Mapping[str, Any], title: str, scale: float, xlabel: str) -> Figure:

@@ -22,6 +22,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from maro_lib.runs import located
+
 PACKAGE = Path(__file__).resolve().parent
 PACKAGES = ("numpy", "pandas", "pyarrow", "scipy", "pydantic", "PyYAML", "papermill", "nbclient", "ipykernel",
             "torch", "transformers")  # fmt: skip
@@ -44,11 +46,13 @@ class Fingerprint(BaseModel):
 def take(notebook: Path, parameters: dict[str, Any], inputs: Iterable[Path], package: Path = PACKAGE) -> Fingerprint:
     """Take the fingerprint of a stage as it stands on disk."""
     sources = code_cells(notebook)
-    files = [*inputs, *_named_files(parameters.values(), notebook.parent)]
+    files: dict[str, str] = {}  # several of one name (the adapters of several rounds) are one input
+    for path in dict.fromkeys([*inputs, *_named_files(parameters.values(), notebook.parent)]):
+        files[path.name] = files.get(path.name, "") + digest(files_of(path), path.parent)
     return Fingerprint(
         library=digest(library_files(sources, package), package),
         parameters=parameters,
-        inputs={path.name: digest(files_of(path), path.parent) for path in files},
+        inputs=files,
         versions=versions(),
         cells=_hash(sources),
     )
@@ -136,8 +140,8 @@ def _named_files(values: Iterable[Any], folder: Path) -> Iterator[Path]:
     for value in values:
         if isinstance(value, list):
             yield from _named_files(value, folder)
-        elif isinstance(value, str) and "/" in value and value.strip("./") and os.path.exists(folder / value):
-            yield folder / value
+        elif isinstance(value, str) and "/" in value and value.strip("./"):
+            yield from (at for at in [located(value, folder)] if os.path.exists(at))
 
 
 def _hash(parts: list[str]) -> str:

@@ -112,7 +112,7 @@ class LocalPolicy:
 
     @contextlib.contextmanager
     def _model(self) -> Iterator[torch.nn.Module]:
-        with contextlib.nullcontext(self.loaded.model) if self.adapter else self.loaded.base() as model:
+        with contextlib.nullcontext(self.loaded.active()) if self.adapter else self.loaded.base() as model:
             yield model
 
     def _row(self, request: Request) -> Row:

@@ -30,6 +30,8 @@ def maro_loss(
     beta: float, z0: float | Tensor, lam_pos: float = 1.0, lam_neg: float = 1.0,
 ) -> tuple[Tensor, Parts]:  # fmt: skip
     """Return the mean loss of some actions, and its parts; z0 is one number, or one for each action."""
+    if not (beta > 0 and lam_pos >= 0 and lam_neg >= 0):
+        raise ValueError(f"beta {beta}, lam_pos {lam_pos}, lam_neg {lam_neg}: beta > 0 and lambdas >= 0 are needed")
     desirable = desirable.bool()
     z0 = torch.as_tensor(z0, dtype=logp.dtype, device=logp.device).detach()
     _check(logp, logp_ref, desirable, weight, z0)

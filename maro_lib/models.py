@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import logging
+import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 EMBEDDED = Path(__file__).with_name("embedded")
 PRECISIONS = ("auto", "float64", "float32", "bfloat16", "nf4")
+ORIGIN = "base.json"  # in an adapter's folder: the weights that it was trained on
 
 
 class ModelError(RuntimeError):
@@ -42,6 +43,8 @@ class Loaded:
     name: str
     precision: str
     adapter: str = ""
+    sharded: bool = False  # in main memory for now; FSDP cuts it, and moves the shards
+    slot: str = "default"  # what PEFT calls this adapter, among all that the model carries
 
     @property
     def device(self) -> torch.device:
@@ -52,9 +55,28 @@ class Loaded:
         """A digest of some numbers of every tensor as loaded, which tells retrained weights of one name apart."""
         total = hashlib.blake2b(digest_size=8)
         for name, tensor in self.model.state_dict().items():
+            if "lora_" in name and self.slot not in name.split("."):
+                continue  # of another adapter
+            name = name.replace(f".{self.slot}", ".default")
             some = tensor.detach().flatten()[:: max(1, tensor.numel() // 64)]
             total.update(f"{name} {tuple(tensor.shape)} {some.double().tolist()}".encode())
         return total.hexdigest()
+
+    @property
+    def origin(self) -> dict[str, str]:
+        """The weights that an adapter is trained on; `dtype` tells 4 bits made on a GPU from a processor's."""
+        return {"model": self.name, "precision": self.precision, "dtype": str(self.model.dtype).partition(".")[2]}
+
+    def active(self) -> PreTrainedModel:
+        """The model with this adapter, whichever others it carries; only for playing, since it is frozen then."""
+        if self.adapter and self.model.active_adapter != self.slot:
+            self.model.set_adapter(self.slot, inference_mode=True)
+        return self.model
+
+    def beside(self, adapter: str) -> Loaded:
+        """The same model with another adapter than this one, attached beside it: no second copy is needed."""
+        slot = f"beside_{len(self.model.peft_config)}"
+        return replace(self, model=_attach(self.model, adapter, slot), adapter=adapter, slot=slot)
 
     @contextlib.contextmanager
     def base(self) -> Iterator[PreTrainedModel]:
@@ -63,8 +85,10 @@ class Loaded:
             yield self.model
 
 
-def load(name: str, *, precision: str = "auto", adapter: str = "", device: str = "auto") -> Loaded:
-    """Load a model (`embedded`, a folder, or a hub name) for playing or scoring."""
+def load(
+    name: str, *, precision: str = "auto", adapter: str = "", device: str = "auto", sharded: bool = False
+) -> Loaded:
+    """Load a model (`embedded`, a folder, or a hub name); `sharded` where FSDP is to spread it over several GPUs."""
     device = best_device() if device == "auto" else device
     precision = _choose(precision, device)
     source = str(EMBEDDED) if name == "embedded" else str(located(name)) if located(name).is_dir() else name
@@ -75,8 +99,8 @@ def load(name: str, *, precision: str = "auto", adapter: str = "", device: str =
                 source,
                 trust_remote_code=False,
                 use_safetensors=True,
-                device_map={"": device},
-                **_how(precision, device),
+                device_map={"": "cpu" if sharded else device},
+                **_how(precision, device, sharded),
             )
         except (OSError, ValueError) as error:
             raise ModelError(
@@ -88,7 +112,7 @@ def load(name: str, *, precision: str = "auto", adapter: str = "", device: str =
     if adapter:
         model = _attach(model, adapter)
     model.eval()
-    return Loaded(model, tokenizer, name, precision, adapter)
+    return Loaded(model, tokenizer, name, precision, adapter, sharded)
 
 
 def token_logps(
@@ -129,26 +153,35 @@ def _choose(precision: str, device: str) -> str:
     return ("float32" if device == "cpu" else "bfloat16") if precision == "auto" else precision
 
 
-def _how(precision: str, device: str) -> dict[str, object]:
+def _how(precision: str, device: str, sharded: bool) -> dict[str, object]:
     if precision != "nf4":
         return {"dtype": getattr(torch, precision)}
     compute = torch.float32 if device == "cpu" else torch.bfloat16
     return {
         "dtype": compute,
         "quantization_config": BitsAndBytesConfig(
-            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=compute
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=compute,
+            bnb_4bit_quant_storage=compute if sharded else torch.uint8,  # FSDP cuts floats only, all of one type
         ),
     }
 
 
-def _attach(model: PreTrainedModel, adapter: str) -> PreTrainedModel:
+def _attach(model: PreTrainedModel, adapter: str, slot: str = "default") -> PreTrainedModel:
     from peft import PeftModel  # imports bitsandbytes: only when there is an adapter
 
     folder = located(adapter)
     if folder.is_dir() and not (folder / "adapter_model.safetensors").exists():
         raise ModelError(f"adapter {adapter!r}: there is no adapter_model.safetensors in it (pickles are not read)")
     try:
-        return PeftModel.from_pretrained(model, str(folder) if folder.is_dir() else adapter)
+        source = str(folder) if folder.is_dir() else adapter
+        with quiet():
+            if not isinstance(model, PeftModel):
+                return PeftModel.from_pretrained(model, source, adapter_name=slot)
+            model.load_adapter(source, adapter_name=slot, torch_device=str(model.device))
+            return model
     except (OSError, ValueError, RuntimeError) as error:
         raise ModelError(f"adapter {adapter!r} can't be attached: {_first_line(error)}") from error
 
@@ -161,13 +194,13 @@ def _first_line(error: Exception) -> str:
 def quiet() -> Iterator[None]:
     """No bars or hints while loading: they would differ in every notebook's stored output."""
     verbosity, shown = hf_logging.get_verbosity(), hf_logging.is_progress_bar_enabled()
-    level = logging.getLogger("bitsandbytes").level
     hf_logging.set_verbosity_error()
     hf_logging.disable_progress_bar()
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # of what one of these libraries asks of another
+            yield
     finally:
         hf_logging.set_verbosity(verbosity)
-        logging.getLogger("bitsandbytes").setLevel(level)
         if shown:
             hf_logging.enable_progress_bar()

@@ -35,7 +35,8 @@ from maro_lib.shards import Rows, Shards, Wanted, as_table, empty_rows, read_tab
 from maro_lib.tables import SCHEMAS
 
 DECIDING = ("phrases", "replies", "environment", "solver", "policies")  # games of other code are other games
-Seating = Policy | Mapping[str, Policy]  # one for all, or by character name or faction
+Seats = Policy | Mapping[str, Policy]  # one for all seats, or by character name or faction
+Seating = Seats | Callable[["Game"], Seats]  # the same in every game, or by game: always the same for one game
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,12 @@ def schedule(scripts: Sequence[Script], n_games: int, seed: int, rules: Rules | 
     return [Game(f"g{k:06d}", k, scripts[k % len(scripts)], int(s), rules) for k, s in enumerate(seeds)]
 
 
-def seat_policies(policies: Seating, script: Script) -> list[Policy]:
+def seats_of(game: Game, policies: Seating) -> list[Policy]:
+    """Say who plays each seat of a game."""
+    return seat_policies(policies(game) if callable(policies) else policies, game.script)
+
+
+def seat_policies(policies: Seats, script: Script) -> list[Policy]:
     """Say who plays each seat: by character name, else by faction, else the one policy for all."""
     if not isinstance(policies, Mapping):
         return [policies] * len(script.characters)
@@ -145,7 +151,7 @@ def start(game: Game, policies: Seating) -> Session:
     """Seat the players and begin a game; who can't read even its own beginning says so now."""
     env = game.environment()
     env.reset(len(game.script.characters), game.seed)
-    seats = seat_policies(policies, game.script)
+    seats = seats_of(game, policies)
     for policy in {id(p): p for p in seats if isinstance(p, Windowed)}.values():
         policy.check_window({f"{game.script.title}, {game.script.names[i]}": env.private_view(i)
                              for i, p in enumerate(seats) if p is policy})  # fmt: skip
@@ -311,7 +317,7 @@ def _request(games: Sequence[Game], policies: Seating) -> Wanted:
     """Say what is to be played, so that a folder can tell whether its games are among these."""
     wanted = {}
     for g in games:
-        players = [getattr(p, "fingerprint", p.name) for p in seat_policies(policies, g.script)]
+        players = [getattr(p, "fingerprint", p.name) for p in seats_of(g, policies)]
         told = [g.name, g.kind.__name__, g.script.digest, g.seed, asdict(g.rules), players]
         wanted[g.order] = _digest(json.dumps(told))
     return Wanted(_code(), wanted)

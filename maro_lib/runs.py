@@ -1,5 +1,8 @@
 """A run's folder: where a notebook puts what it makes, and finds what the notebook before it made.
 
+A run of several rounds has a folder in it for each later round, outputs/<run>/round_<k> (k = 2, 3, ...). That is a run
+of its own, called `<run>/round_<k>`; round 1 is the run itself.
+
 `STAGES` says, here and nowhere else, which notebook reads and writes what. Every artefact lies at
 outputs/<run>/<name>, whatever folder the notebook was started in, so JupyterLab, papermill and nbval
 (each starts elsewhere) meet the same files. `finish` leaves outputs/<run>/<notebook>.json behind: the one
@@ -29,10 +32,17 @@ class Stage(NamedTuple):
 STAGES = {
     "00_embedded_model": Stage(writes=("embedded",)),
     "01_environment": Stage(),
-    "02_rollout": Stage(writes=("rollout",)),
+    "02_rollout": Stage(writes=("rollout", "gamebook.json")),
     "03_decomposition": Stage(reads=("rollout",), writes=("credit.parquet",)),
     "04_balancing": Stage(reads=("rollout", "credit.parquet"), writes=("training.parquet", "training.json")),
+    "05_maro_training": Stage(
+        reads=("rollout", "gamebook.json", "training.parquet", "training.json"), writes=("learning", "matches")
+    ),
+    "08_evidence": Stage(writes=("evidence",)),
+    "09_benchmarks": Stage(),
 }
+ROUND = ("02_rollout", "03_decomposition", "04_balancing", "05_maro_training")  # what every round runs
+OPPONENTS = ("self", "base", "earlier")
 
 
 class RunError(RuntimeError):
@@ -50,15 +60,33 @@ def outputs_folder() -> Path:
 
 def run_folder(run: str) -> Path:
     """Return the absolute folder of a run; it need not exist yet."""
-    if not re.fullmatch(r"\w[\w.-]*", run):
+    if not re.fullmatch(r"\w[\w.-]*(/round_([2-9]|[1-9][0-9]+))?", run):
         raise RunError(f"run: {run!r} can't name a folder; use letters, digits, `_`, `-` and `.`, not `.` first")
     return outputs_folder() / run
 
 
-def located(path: str) -> Path:
-    """Return a path as a parameter file means it: as it stands, or seen from the checkout."""
-    at = Path(path).expanduser()
-    return at if at.is_absolute() or at.exists() else ROOT / at
+def round_of(run: str) -> tuple[str, int]:
+    """Return the run that a name means, and the number of its round."""
+    run_folder(run)  # refuses what names no run
+    name, _, number = run.partition("/round_")
+    return name, int(number or 1)
+
+
+def round_name(run: str, k: int) -> str:
+    """Return what a round of a run is called."""
+    return run if k == 1 else f"{run}/round_{k}"
+
+
+def in_round(k: int, name: str) -> str:
+    """Return where something of a round lies below the folder of its run."""
+    return name if k == 1 else f"round_{k}/{name}"
+
+
+def located(path: str, here: Path = Path()) -> Path:
+    """Return a path as a parameter file means it: outputs/... as `shown`, else as it stands, or from the checkout."""
+    at, outputs = Path(os.path.expanduser(path)), outputs_folder()
+    places = (outputs.parent, here) if at.parts[:1] == (outputs.name,) else (here,)
+    return next((place / at for place in places if os.path.exists(place / at)), ROOT / at)
 
 
 def shown(path: Path) -> str:
@@ -94,6 +122,26 @@ def maker(name: str) -> str:
     raise RunError(f"no notebook writes {name!r}; STAGES in maro_lib/runs.py has: {known}")
 
 
+def learned_adapter(run: str, k: int) -> Path:
+    """Return the adapter that a round made; what the last round made is what the whole run has learned."""
+    return needs(round_name(run, k), "learning") / "adapter"
+
+
+def opposing(run: str, opponents: str, adapter: str) -> tuple[str, ...]:
+    """Return the adapters (empty: none, the base) of those that the learner plays against; with none it plays itself.
+
+    base     the model without its adapter
+    earlier  whoever played in an earlier round: the base in round 1, what round j learned in round j + 1
+    """
+    if opponents not in OPPONENTS:
+        raise RunError(f"opponents: {opponents!r} is unknown; one of {', '.join(OPPONENTS)} is needed")
+    if opponents == "self" or not adapter:  # without an adapter the learner is the base
+        return ()
+    name, k = round_of(run)
+    before = range(1, k - 1) if opponents == "earlier" else ()
+    return ("", *(shown(learned_adapter(name, j)) for j in before))
+
+
 def finish(run: str, notebook: str, headline: dict[str, Any]) -> None:
     """Record that a notebook reached its last cell, with its headline numbers (NaN is written as null)."""
     if notebook not in STAGES:
@@ -110,6 +158,12 @@ def finish(run: str, notebook: str, headline: dict[str, Any]) -> None:
 def finish_file(run: str, notebook: str) -> Path:
     """Return the file that only the last cell of a notebook writes."""
     return run_folder(run) / f"{notebook}.json"
+
+
+def read_headline(run: str, notebook: str) -> dict[str, Any]:
+    """Return the headline numbers that a notebook's last cell wrote; nothing when it was not reached."""
+    path = finish_file(run, notebook)
+    return json.loads(path.read_text(encoding="utf-8"))["headline"] if path.exists() else {}
 
 
 def make_folder(folder: Path) -> None:
@@ -143,9 +197,10 @@ def _unwritable(path: Path, error: OSError) -> RunError:
 
 def _command(run: str, notebook: str) -> str:
     """Say how to make what is missing."""
-    if run == "notebook":  # the notebooks' own default: somebody works through them in JupyterLab
-        return f"run notebooks/{notebook}.ipynb first"
-    return f"make run ONLY={notebook[:2]} PARAMS=params/{run}.yaml (the file that says `run: {run}`)"
+    name, k = round_of(run)
+    if name == "notebook":  # the notebooks' own default: somebody works through them in JupyterLab
+        return f"run notebooks/{notebook}.ipynb first" + (f", with run = {run!r}" if k > 1 else "")
+    return f"make run ONLY={in_round(k, notebook[:2])} PARAMS=params/{name}.yaml (the file that says `run: {name}`)"
 
 
 def _plain(key: str, value: Any) -> str | int | float | bool | None:

@@ -4,6 +4,11 @@ This only arranges: what is computed stands in the notebooks, and `papermill NOT
 by hand makes the same artefacts. A stage that nothing has changed for is skipped, the first failing stage
 stops the series, and outputs/<run>/summary.json says after every stage what was run, on what, with what result.
 
+With `maro_iterations` above 1 the notebooks of `ROUND` come again, each later round in a folder of its own, on other
+games and with what the round before it learned; the notebooks after them come once, for what the last round learned:
+
+    00 01 | 02 03 04 05 | round_2: 02 03 04 05 | round_3: 02 03 04 05 | 06 07
+
 `make run` calls this; `make test` runs the same notebooks with nbval.
 """
 
@@ -11,24 +16,45 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import os
 import shutil
 import signal
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from maro_lib import fingerprints
 from maro_lib.fingerprints import Fingerprint
 from maro_lib.parameters import Parameter, ParameterError, declared, effective, load_params
-from maro_lib.runs import ROOT, STAGES, RunError, artefact, finish_file, make_folder, needs, run_folder, shown
+from maro_lib.runs import (
+    OPPONENTS,
+    ROOT,
+    ROUND,
+    STAGES,
+    RunError,
+    artefact,
+    finish_file,
+    in_round,
+    learned_adapter,
+    located,
+    make_folder,
+    maker,
+    needs,
+    opposing,
+    read_headline,
+    round_name,
+    round_of,
+    run_folder,
+    shown,
+)
 from maro_lib.summary import Record, Summary, read_summary, save, surroundings
 
 BEFORE = "before"  # where a stage's old artefacts go when it starts anew
+ROUNDS = "maro_iterations"  # how many rounds: decides which stages there are, never what one of them does
+SEED_STEP = 1000  # between the seeds of two rounds
 
 
 @dataclass(frozen=True)
@@ -44,26 +70,66 @@ class Failure:
         return (f"cell In [{self.cell}]:{source}\n  " if self.cell else "") + self.error
 
 
+class Step(NamedTuple):
+    """A notebook, in one of the rounds."""
+
+    notebook: Path
+    round: int = 1
+
+    @property
+    def name(self) -> str:
+        return in_round(self.round, self.notebook.stem)
+
+    @property
+    def number(self) -> str:
+        """What ONLY and FROM call it: 02, or round_2/02."""
+        return in_round(self.round, self.notebook.stem[:2])
+
+
 @dataclass(frozen=True)
 class Series:
-    """The notebooks of one run and what they are run with."""
+    """The steps of one run and what they are run with."""
 
     run: str
-    notebooks: tuple[Path, ...]  # those chosen, in order
+    steps: tuple[Step, ...]  # those chosen, in order
     known: dict[str, Parameter]
     params: dict[str, Any]  # as the parameter file gives them
     params_file: Path
 
+    @property
+    def values(self) -> dict[str, Any]:
+        return effective(self.params, self.known)
+
+    def in_round(self, k: int) -> Series:
+        """Return the series as a round runs it: in its own folder, on other games, with what the last one learned."""
+        if k == 1:
+            return self
+        adapter = run_folder(round_name(self.run, k - 1)) / "learning" / "adapter"  # need not be there yet
+        own = {"run": round_name(self.run, k), "seed": self.values["seed"] + SEED_STEP * (k - 1)}
+        return replace(self, run=own["run"], params=self.params | own | {"adapter": shown(adapter)})
+
     def given(self, notebook: Path) -> dict[str, Any]:
-        """Return what the parameter file sets of the names that this notebook declares."""
+        """Return what is set of the names that this notebook declares."""
         return {name: value for name, value in self.params.items() if notebook.stem in self.known[name].notebooks}
 
     def fingerprint(self, notebook: Path) -> Fingerprint:
         """Take a stage's fingerprint; a missing input is an error that says what makes it."""
-        everything = effective(self.params, self.known)
-        values = {k: v for k, v in everything.items() if notebook.stem in self.known[k].notebooks}
-        inputs = [needs(self.run, name) for name in STAGES[notebook.stem].reads]
-        return fingerprints.take(notebook, values, inputs)
+        declared_here = (k for k in self.known if notebook.stem in self.known[k].notebooks and k != ROUNDS)
+        values = {k: self.values[k] for k in declared_here}
+        inputs = [self._input(notebook, name) for name in STAGES[notebook.stem].reads]
+        return fingerprints.take(notebook, values, [*inputs, *self._adapters(values)])
+
+    def _input(self, notebook: Path, name: str) -> Path:
+        """Find what a stage reads; the stages after the rounds read what the last round made."""
+        is_after = notebook.stem not in ROUND and maker(name) in ROUND
+        return needs(round_name(self.run, self.values.get(ROUNDS, 1)) if is_after else self.run, name)
+
+    def _adapters(self, values: dict[str, Any]) -> list[Path]:
+        """Find the adapters that a stage plays with or goes on from."""
+        name, k = round_of(self.run)
+        own = [learned_adapter(name, k - 1)] if k > 1 and "adapter" in values else []
+        others = opposing(self.run, values["opponents"], values.get("adapter", "")) if "opponents" in values else ()
+        return [*own, *(located(adapter) for adapter in others if adapter)]
 
 
 def run_series(params: str, only: str = "", start: str = "", fresh: bool = False, notebooks: str = "") -> int:
@@ -91,11 +157,29 @@ def plan(params: Path, only: str, start: str, folder: Path) -> Series:
     notebooks = find_notebooks(folder.absolute())
     known = declared(notebooks)
     values = load_params(params, known)
-    chosen = choose(notebooks, only, start)
-    for path in chosen:
+    everything = effective(values, known)
+    check_rounds(everything, known)
+    chosen = choose(notebooks, only, start, everything.get(ROUNDS, 1))
+    for path in (step.notebook for step in chosen):
         if "run" not in known or path.stem not in known["run"].notebooks:
             raise RunError(f"{path}: its parameter cell does not declare `run`, the name of the run's folder")
-    return Series(effective(values, known)["run"], tuple(chosen), known, values, params)
+    return Series(everything["run"], tuple(chosen), known, values, params)
+
+
+def check_rounds(values: dict[str, Any], known: dict[str, Parameter]) -> None:
+    """Refuse what would go wrong in a later round only, hours from now."""
+    name, k = round_of(values["run"]) if "run" in values else ("", 1)
+    if k > 1:
+        raise RunError(f"run: {values['run']!r} is round {k} of the run {name!r}, which plays its rounds itself: write "
+                       f"`run: {name}` and `{ROUNDS}: {k}` or more")  # fmt: skip
+    if (n := values.get(ROUNDS, 1)) < 1:
+        raise RunError(f"{ROUNDS}: {n}; at least 1 round is needed")
+    if (opponents := values.get("opponents", "self")) not in OPPONENTS:
+        raise RunError(f"opponents: {opponents!r} is unknown; one of {', '.join(OPPONENTS)} is needed")
+    for name, notebook in (("seed", ROUND[0]), ("adapter", ROUND[0]), ("adapter", ROUND[-1])):
+        if n > 1 and (name not in known or notebook not in known[name].notebooks):
+            raise RunError(f"{ROUNDS}: {n}; for more than one round notebook {notebook} must be there, and declare "
+                           f"`{name}`")  # fmt: skip
 
 
 def find_notebooks(folder: Path) -> list[Path]:
@@ -109,19 +193,39 @@ def find_notebooks(folder: Path) -> list[Path]:
     return found
 
 
-def choose(notebooks: list[Path], only: str, start: str) -> list[Path]:
-    """Return the notebooks that ONLY=02,03 and FROM=03 leave."""
-    by_number = {path.name[:2]: path for path in notebooks}
-    wanted = [n.strip().zfill(2) for n in only.split(",") if n.strip()]
-    first = start.strip().zfill(2) if start.strip() else ""
-    for number in [*wanted, *filter(None, [first])]:
-        if number not in by_number:
-            names = ", ".join(path.stem for path in notebooks)
-            raise RunError(f"there is no notebook {number!r} to run; there are: {names}")
-    chosen = [path for n, path in by_number.items() if (not wanted or n in wanted) and n >= first]
+def in_order(notebooks: list[Path], n_rounds: int) -> list[Step]:
+    """List what there is to run: all notebooks, those of later rounds right after those of the first."""
+    again = [path for path in notebooks if path.stem in ROUND]
+    later = [Step(path, k) for k in range(2, n_rounds + 1) for path in again]
+    end = 1 + max((notebooks.index(path) for path in again), default=-1)
+    return [*map(Step, notebooks[:end]), *later, *map(Step, notebooks[end:])]
+
+
+def choose(notebooks: list[Path], only: str, start: str, n_rounds: int = 1) -> list[Step]:
+    """Return the steps that ONLY=02,03 and FROM=03 leave.
+
+    A number alone means round 1: ONLY=05 trains in that round only, FROM=05 goes on with all later rounds. A later
+    round is named as it is shown: ONLY=round_2/05, FROM=round_2/02.
+    """
+    steps = {step.number: step for step in in_order(notebooks, n_rounds)}
+    numbers = list(steps)
+    wanted = [_number(n) for n in only.split(",") if n.strip()]
+    first = _number(start) if start.strip() else numbers[0]
+    for number in (*wanted, first):
+        if number not in steps:
+            names = ", ".join(step.name for step in steps.values())
+            hint = f" ({ROUNDS} is {n_rounds})" if "/" in number else ""
+            raise RunError(f"there is no notebook {number!r} to run{hint}; there are: {names}")
+    chosen = [steps[n] for n in numbers[numbers.index(first) :] if not wanted or n in wanted]
     if not chosen:
         raise RunError(f"ONLY={only} and FROM={start} leave nothing to run")
     return chosen
+
+
+def _number(text: str) -> str:
+    """Return a number as a step has it: 2 is 02, round_2/2 is round_2/02."""
+    where, slash, number = text.strip().rpartition("/")
+    return where + slash + number.zfill(2)
 
 
 @contextlib.contextmanager
@@ -144,33 +248,41 @@ def held(run: str) -> Iterator[None]:
 
 def run_stages(series: Series, fresh: bool) -> None:
     """Run or skip each stage in turn, until one fails."""
-    summary = open_summary(series)
-    for i, notebook in enumerate(series.notebooks, 1):
-        label = f"[{i}/{len(series.notebooks)}] {notebook.stem}"
-        fingerprint = series.fingerprint(notebook)
-        old = summary.stages.get(notebook.stem)
-        if not fresh and old and not (why := reasons(series.run, old, fingerprint)):
-            say(f"{label}: skipped, nothing has changed since it ran")
-            summary.stages[notebook.stem] = old.model_copy(update={"status": "skipped"})
-            save(summary)
-            continue
-        say(f"{label}: running" + (f" ({'; '.join(why)})" if old and not fresh else ""))
-        prepare(series.run, notebook.stem, keep=bool(old and not fresh and old.fingerprint.is_same_work(fingerprint)))
-        if failure := run_stage(series, notebook, summary, fingerprint):
-            where = shown(run_folder(series.run) / notebook.name)
-            raise RunError(f"{notebook.stem} failed in {where}: {failure}\n"
-                           "Open that notebook to see everything it printed.")  # fmt: skip
-        say(f"{label}: done in {summary.stages[notebook.stem].seconds:.1f} s")
-    say(report(series, summary))
+    summaries: dict[int, Summary] = {}
+    for i, step in enumerate(series.steps, 1):
+        part = series.in_round(step.round)
+        if step.round not in summaries:
+            summaries[step.round] = open_summary(part)
+        run_or_skip(part, step, f"[{i}/{len(series.steps)}] {step.name}", summaries[step.round], fresh)
+    say(report(series, summaries))
+
+
+def run_or_skip(series: Series, step: Step, label: str, summary: Summary, fresh: bool) -> None:
+    """Run a stage if anything has changed for it; a failure ends the series."""
+    notebook = step.notebook
+    fingerprint = series.fingerprint(notebook)
+    old = summary.stages.get(notebook.stem)
+    if not fresh and old and not (why := reasons(series.run, old, fingerprint)):
+        say(f"{label}: skipped, nothing has changed since it ran")
+        summary.stages[notebook.stem] = old.model_copy(update={"status": "skipped"})
+        save(summary)
+        return
+    say(f"{label}: running" + (f" ({'; '.join(why)})" if old and not fresh else ""))
+    prepare(series.run, notebook.stem, keep=bool(old and not fresh and old.fingerprint.is_same_work(fingerprint)))
+    if failure := run_stage(series, notebook, summary, fingerprint):
+        where = shown(run_folder(series.run) / notebook.name)
+        raise RunError(f"{step.name} failed in {where}: {failure}\n"
+                       "Open that notebook to see everything it printed.")  # fmt: skip
+    say(f"{label}: done in {summary.stages[notebook.stem].seconds:.1f} s")
 
 
 def open_summary(series: Series) -> Summary:
     """Return the run's summary, with what this run is run with."""
+    make_folder(run_folder(series.run))
     summary, aside = read_summary(series.run)
     if aside:
         say(f"outputs/{series.run}/summary.json is damaged; kept as {shown(aside)}, and the stages run again")
-    everything = effective(series.params, series.known)
-    changed = {"params_file": series.params_file.name, "parameters": everything, **surroundings()}
+    changed = {"params_file": series.params_file.name, "parameters": series.values, **surroundings()}
     return summary.model_copy(update=changed)
 
 
@@ -252,11 +364,6 @@ def _blame_last_started(target: Path, error: str) -> Failure:
     return Failure(error, started[-1] + 1, cells[started[-1]].source) if started else Failure(error)
 
 
-def read_headline(run: str, stage: str) -> dict[str, Any]:
-    """Return the headline numbers that a stage's last cell wrote."""
-    return json.loads(finish_file(run, stage).read_text(encoding="utf-8"))["headline"]
-
-
 def output_digest(run: str, name: str) -> str:
     """Hash what a run's file or folder holds; empty when it is not there."""
     path = run_folder(run) / name
@@ -267,19 +374,21 @@ def say(text: str) -> None:
     print(text, flush=True)  # at once, also into a log file
 
 
-def report(series: Series, summary: Summary) -> str:
-    """Return the headline numbers as a table, and where everything lies."""
+def report(series: Series, summaries: dict[int, Summary]) -> str:
+    """Return the headline numbers of all rounds as a table, and where everything lies."""
     rows = [("stage", "seconds", "headline", "")]
     made = []
-    for stage in (path.stem for path in series.notebooks):
-        record = summary.stages[stage]
+    for step in series.steps:
+        stage = step.notebook.stem
+        record = summaries[step.round].stages[stage]
         numbers = [(key, _short(value)) for key, value in record.headline.items()] or [("", "")]
         seconds = f"{record.seconds:.1f}" + (" (earlier)" if record.status == "skipped" else "")
-        rows += [(stage, seconds, *numbers[0]), *(("", "", *n) for n in numbers[1:])]
-        made += [shown(run_folder(series.run) / name) for name in (record.notebook, *STAGES[stage].writes)]
+        rows += [(step.name, seconds, *numbers[0]), *(("", "", *n) for n in numbers[1:])]
+        names = (record.notebook, *STAGES[stage].writes)
+        made += [shown(run_folder(series.run) / in_round(step.round, name)) for name in names]
     widths = [max(len(row[i]) for row in rows) for i in range(4)]
     lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
-    made.append(shown(run_folder(series.run) / "summary.json"))
+    made += [shown(run_folder(series.run) / in_round(k, "summary.json")) for k in summaries]
     return "\n".join(["", *lines, "", "Made:", *(f"  {path}" for path in made)])
 
 

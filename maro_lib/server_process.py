@@ -154,7 +154,7 @@ def watch(grace: float, command: Sequence[str]) -> int:
         code = server.poll() or 0
         return 128 - code if code < 0 else code  # ended by a signal: as a shell says it
     finally:
-        _end_group(server, grace)
+        end_group(server, grace)
 
 
 def _run_is_gone() -> bool:
@@ -162,7 +162,7 @@ def _run_is_gone() -> bool:
     return bool(select.select([0], [], [], POLL)[0]) and not os.read(0, 1)
 
 
-def _end_group(server: subprocess.Popen, grace: float) -> None:
+def end_group(server: subprocess.Popen, grace: float) -> None:
     """Ask a process group to end; end it after `grace` seconds."""
     _signal_group(server.pid, signal.SIGTERM)
     with contextlib.suppress(subprocess.TimeoutExpired):

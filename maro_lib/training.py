@@ -16,7 +16,7 @@ import json
 import math
 import shutil
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -24,6 +24,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import pandas as pd
 import torch
+from accelerate import PartialState
 from safetensors import SafetensorError
 from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback, TrainingArguments
@@ -31,7 +32,8 @@ from transformers.trainer_callback import PrinterCallback
 
 from maro_lib import loss as losses
 from maro_lib.corpus import TAKEN, Corpus, crossed, steps
-from maro_lib.models import Loaded, quiet
+from maro_lib.head import bare_head, scoring
+from maro_lib.models import ORIGIN, Loaded, quiet
 from maro_lib.runs import make_folder, write_atomic
 from maro_lib.shards import free_name
 
@@ -69,7 +71,7 @@ class Settings:
     """How to train; every field is a parameter of notebook 05."""
 
     objective: str = "maro"
-    beta: float = 0.2
+    beta: float = 1.0
     z0: str = "ema"
     z0_fixed: float = 0.0
     z0_decay: float = 0.9
@@ -78,10 +80,10 @@ class Settings:
     anchor: float = 0.02
     lora_rank: int = 16
     lora_alpha: int = 32
-    learning_rate: float = 5e-4
+    learning_rate: float = 3e-3
     warmup: float = 0.1
-    epochs: int = 3
-    batch: int = 64
+    epochs: float = 1.0
+    batch: int = 128
     max_grad_norm: float = 1.0
     checkpointing: bool = False
     half: bool = False
@@ -123,21 +125,29 @@ class Row(NamedTuple):
     targets: torch.Tensor  # (n_kept,) that token
     owner: torch.Tensor  # (n_kept,) the action it belongs to, by its place in `actions`
     actions: torch.Tensor  # (n_actions,) rows of the corpus's actions
+    n: int  # how many of them count: all, or none of a row that is read only because other processes read one more
 
 
-def make_row(corpus: Corpus, row: int, device: torch.device) -> Row:
+def make_row(corpus: Corpus, row: int, device: torch.device, *, counts: bool = True) -> Row:
     """Lay out one sequence of a corpus."""
     ids, spans = corpus.ids[row].astype(np.int64), corpus.spans[corpus.places[row]]
     keep = np.concatenate([np.arange(start, end) for start, end in spans]) - 1
     owner = np.repeat(np.arange(len(spans)), spans[:, 1] - spans[:, 0])
     tensors = (ids[None], keep, ids[keep + 1], owner)
-    return Row(*(torch.from_numpy(x).to(device) for x in tensors), torch.from_numpy(corpus.places[row]))
+    ids, keep, targets, owner = (torch.from_numpy(x).to(device) for x in tensors)
+    return Row(ids, keep, targets, owner, torch.from_numpy(corpus.places[row]), len(spans) if counts else 0)
 
 
-def token_logps(model: torch.nn.Module, row: Row) -> torch.Tensor:
-    """Return log pi of every action token of a row, (n_kept,); only those positions go through the head."""
-    logits = model(input_ids=row.ids, logits_to_keep=row.keep, use_cache=False).logits[0]
-    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+def token_logps(model: torch.nn.Module, row: Row, head: torch.nn.Linear | None = None) -> torch.Tensor:
+    """Return log pi of every action token of a row, (n_kept,); only those positions go through the head.
+
+    With the `bare_head` of the model they come from there, and all logits are never held together.
+    """
+    with scoring(head, row.targets) if head else contextlib.nullcontext():
+        out = model(input_ids=row.ids, logits_to_keep=row.keep, use_cache=False).logits[0]
+    if head:
+        return out[:, 0]
+    logits = out.to(torch.promote_types(out.dtype, torch.float32))
     return logits.gather(1, row.targets[:, None])[:, 0] - logits.logsumexp(-1)
 
 
@@ -164,10 +174,39 @@ def adapt(loaded: Loaded, settings: Settings) -> Loaded:
             model = get_peft_model(model, config)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_("lora_" in name)
+    _drop_nothing(model)
     if settings.checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         model.enable_input_require_grads()
     return replace(loaded, model=model, adapter=loaded.adapter or "in training")
+
+
+@contextlib.contextmanager
+def adapted(loaded: Loaded, settings: Settings) -> Iterator[Loaded]:
+    """The model with an adapter in training, for the time of a `with`; after it, `loaded` is as it was."""
+    before = {name: p.detach().clone() for name, p in loaded.model.named_parameters() if "lora_" in name}
+    learner = adapt(loaded, settings)
+    try:
+        yield learner
+    finally:
+        if not loaded.sharded:  # its pieces are in other places by now, and its process ends
+            if settings.checkpointing:
+                learner.model.gradient_checkpointing_disable()
+                learner.model.disable_input_require_grads()
+            if loaded.adapter:
+                loaded.model.load_state_dict(before, strict=False)
+            else:
+                learner.model.unload()
+            loaded.model.eval()
+
+
+def _drop_nothing(model: torch.nn.Module) -> None:
+    """Switch dropout off, in the base and in an adapter of other making: policy and reference would differ by it."""
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+        if isinstance(getattr(module, "attention_dropout", None), float):
+            module.attention_dropout = 0.0
 
 
 # --- one step's account --------------------------------------------------------------------------------
@@ -176,7 +215,10 @@ def adapt(loaded: Loaded, settings: Settings) -> Loaded:
 # the columns of a step's account, a row for each of its actions; kl is the sum over tokens of exp(r) - 1 - r, which
 # estimates KL(base || trained) where the base drew the tokens
 ACCOUNT = ("action", "r", "loss", "slope", "kl")
-FIRST = torch.tensor([0])
+FIRST = (  # columns of a curve; then come those of each faction, and of the quick games
+    *("step", "epoch", "loss", "objective", "margin", "r_pos", "r_neg", "z0", "z0_next", "kl", "saturated"),
+    *("n", "weight", "grad_norm", "learning_rate"),
+)
 
 
 def tell(account: torch.Tensor, actions: pd.DataFrame) -> dict[str, float]:
@@ -233,8 +275,9 @@ class MaroTrainer(Trainer):
         self.plan = steps(corpus, settings.batch, settings.epochs, settings.seed)
         self.crossed = Material(crossed(corpus, settings.seed)) if settings.z0 == "mismatched" else None
         self.told: dict[str, float] = {}
+        self.head = bare_head(loaded.model)
         plan = [{"step": k} for k in range(len(self.plan))]
-        arguments = _arguments(loaded, settings, folder)
+        arguments = _arguments(loaded, settings, folder, len(plan))
         super().__init__(model=loaded.model, args=arguments, train_dataset=plan, data_collator=lambda x: x[0])
         self.remove_callback(PrinterCallback)
 
@@ -245,14 +288,15 @@ class MaroTrainer(Trainer):
         return DataLoader(self.train_dataset, batch_size=1, shuffle=False, collate_fn=self.data_collator)
 
     def rows(self, material: Material, sequences: Sequence[int]) -> list[Row]:
-        """This process's share of some sequences, ready to be read."""
-        mine = sequences[self.args.process_index :: self.args.world_size]
-        return [make_row(material.corpus, k, self.args.device) for k in mine]
+        """This process's share of some sequences, ready to be read; every process gets as many."""
+        n, n_processes = len(sequences), self.args.world_size
+        mine = range(self.args.process_index, math.ceil(n / n_processes) * n_processes, n_processes)
+        return [make_row(material.corpus, sequences[k % n], self.args.device, counts=k < n) for k in mine]
 
     def read(self, model: torch.nn.Module, row: Row) -> torch.Tensor:
         """Log pi of a row's action tokens, in float64: sums of hundreds, and differences of such sums, follow."""
         with self.compute_loss_context_manager():
-            return token_logps(model, row).double()
+            return token_logps(model, row, self.head).double()
 
     def compute_references(self, model: torch.nn.Module) -> None:
         """Read everything once with the adapter off; what each process read goes to all."""
@@ -261,7 +305,9 @@ class MaroTrainer(Trainer):
             for material in filter(None, (self.material, self.crossed)):
                 logps = torch.zeros(material.corpus.n_action_tokens, dtype=torch.float64)
                 for row in self.rows(material, range(len(material.corpus))):
-                    logps[material.tokens_of(row)] = self.read(model, row).cpu()
+                    read = self.read(model, row).cpu()
+                    if row.n:
+                        logps[material.tokens_of(row)] = read
                 material.reference = self.accelerator.reduce(logps.to(self.args.device), "sum").cpu()
 
     # what is learned
@@ -278,21 +324,28 @@ class MaroTrainer(Trainer):
         seen, total = [], torch.zeros((), device=self.args.device)
         for k, row in enumerate(rows):
             together = contextlib.nullcontext() if k == len(rows) - 1 else self.accelerator.no_sync(model)
-            with together:
+            with together, self.uncopied(model):
                 loss, account = self.row_loss(model, row, z0)
-                share = loss * len(row.actions) / n_actions * self.args.world_size  # processes are averaged
+                share = loss * row.n / n_actions * self.args.world_size  # processes are averaged
                 self.accelerator.backward(share)
-            seen.append(account)
+            seen.append(account[: row.n])
             total += share.detach()
         self.keep_account(torch.cat(seen), z0)
         return total
+
+    def uncopied(self, model: torch.nn.Module) -> contextlib.AbstractContextManager:
+        """Keep PEFT from copying what its layers are given into float32, where autocast copies it back to bfloat16."""
+        from peft.helpers import disable_input_dtype_casting
+
+        return disable_input_dtype_casting(model, active=self.settings.half)
 
     def row_loss(self, model: torch.nn.Module, row: Row, z0: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The mean loss of a row's actions, and their account: a row (action, r, loss, slope, kl) for each."""
         s, m, at = self.settings, self.material, row.actions
         tokens, reference = self.read(model, row), m.reference_of(row)
-        if not torch.isfinite(tokens).all():  # let the gradient carry it to all processes, which then stop together
-            return tokens.sum() * math.nan, tokens.new_full((len(at), len(ACCOUNT)), math.nan).index_fill(1, FIRST, 0)
+        if not all(torch.isfinite(x).all() for x in (tokens, z0)):  # the gradient tells all processes, which then stop
+            nothing = tokens.new_full((len(at), len(ACCOUNT) - 1), math.nan)
+            return tokens.sum() * math.nan, torch.cat((at[:, None].to(nothing), nothing), dim=1)
         logp, logp_ref = per_action(tokens, row), per_action(reference, row)
         desirable, weight, faction = (x[at].to(logp.device) for x in (m.desirable, m.weight, m.faction))
         loss, parts = losses.maro_loss(
@@ -317,25 +370,25 @@ class MaroTrainer(Trainer):
         if s.z0 == "ema" and (earlier := [h["z0_next"] for h in self.state.log_history if "z0_next" in h]):
             return torch.tensor(earlier[-1], dtype=torch.float64)
         if s.z0 == "mismatched":
-            return losses.mismatched(self.look(model, self.crossed, self.rows(self.crossed, sequences))[:, 0])
-        r, faction = self.look(model, self.material, rows).T
+            return losses.mismatched(self.look(model, self.crossed, self.rows(self.crossed, sequences))[:, 1])
+        faction, r = self.look(model, self.material, rows).T
         if s.z0 == "per_faction":
             return losses.per_faction(r, faction.long())
         return losses.clamped(r) if s.z0 == "clamped" else losses.batch(r)
 
     def look(self, model: torch.nn.Module, material: Material, rows: list[Row]) -> torch.Tensor:
-        """r and faction of each action of a step, on all processes, without a gradient: (n_actions, 2)."""
+        """Faction and r of each action of a step, on all processes, without a gradient: (n_actions, 2)."""
         found = []
         with torch.no_grad():
             for row in rows:
                 r = per_action(self.read(model, row) - material.reference_of(row), row)
-                found.append(torch.stack((r, material.faction[row.actions].to(r)), dim=1))
+                found.append(torch.stack((material.faction[row.actions].to(r), r), dim=1)[: row.n])
         return self.everyones(torch.cat(found))
 
     # what is told
 
     def everyones(self, rows: torch.Tensor) -> torch.Tensor:
-        """The rows of all processes, which may have different numbers of them."""
+        """The rows of all processes, which may have different numbers of them; the first column is never NaN."""
         if self.args.world_size == 1:
             return rows
         rows = self.accelerator.gather(self.accelerator.pad_across_processes(rows, pad_index=math.nan))
@@ -362,13 +415,10 @@ class MaroTrainer(Trainer):
     def _save_checkpoint(self, model: torch.nn.Module, trial: object) -> None:
         """Save a checkpoint, and mark it as whole at the end: one without the mark was interrupted."""
         folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+        self.check_weights()
         try:
             super()._save_checkpoint(model, trial)
-        except (
-            OSError,
-            RuntimeError,
-            SafetensorError,
-        ) as error:
+        except (OSError, RuntimeError, SafetensorError) as error:
             shutil.rmtree(folder, ignore_errors=True)
             kept = whole_checkpoints(folder.parent)
             safe = f"{kept[-1].name} is safe" if kept else "there is no earlier one"
@@ -376,19 +426,31 @@ class MaroTrainer(Trainer):
                 f"{folder}: can't be written ({str(error).splitlines()[0]}); {safe}. "
                 "Free some space and run the same command again: it goes on from there"
             ) from None
+        self.accelerator.wait_for_everyone()  # each process writes a part of it
         if self.args.should_save:
             write_atomic(folder / WHOLE, "")
+            for old in whole_checkpoints(folder.parent)[: -self.settings.n_checkpoints]:
+                (old / WHOLE).unlink()  # first: what is half removed is no checkpoint
+                shutil.rmtree(old)
+
+    def check_weights(self) -> None:
+        """Raise, on all processes, if one of them holds a weight that is not a finite number: it is not to be kept."""
+        learned = [p for p in self.model.parameters() if p.requires_grad]
+        n_bad = sum(not torch.isfinite(p).all() for p in learned)
+        if self.accelerator.reduce(torch.tensor(float(n_bad), device=self.args.device), "sum") > 0:
+            raise Diverged(f"step {self.state.global_step}: a weight is not a finite number")
 
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
         """Save the adapter alone: the Trainer would add its arguments as a pickle."""
-        self.model.save_pretrained(output_dir or self.args.output_dir, state_dict=state_dict)
+        if self.args.should_save:
+            self.model.save_pretrained(output_dir or self.args.output_dir, state_dict=state_dict)
 
 
 class Guard(TrainerCallback):
     """Plays quick games at checkpoints, warns of steps that taught nothing, stops what diverges."""
 
     def __init__(self, trainer: MaroTrainer, watch: Watch | None, live: Live | None):
-        self.trainer, self.watch, self.live, self.notes = trainer, watch, live, []
+        self.trainer, self.watch, self.live = trainer, watch, live
 
     def on_train_begin(self, _args, state, _control, **_):
         if self.watch and not state.global_step:
@@ -400,10 +462,9 @@ class Guard(TrainerCallback):
             raise Diverged(f"step {state.global_step + 1}: the gradient is not a finite number")
 
     def on_step_end(self, _args, state, control, **_):
-        told, step = self.trainer.told, state.global_step
-        if why := _taught_nothing(told):
-            self.notes.append(f"step {step} taught nothing: {why}")
-            warnings.warn(self.notes[-1], TrainingWarning, stacklevel=2)
+        step = state.global_step
+        for note in notes_of([self.trainer.told | {"step": step}], self.trainer.settings.objective):
+            warnings.warn(note, TrainingWarning, stacklevel=2)
         if self.watch and control.should_save:
             base = next(h["legal"] for h in state.log_history if "legal" in h)
             seen = self._look()
@@ -411,8 +472,8 @@ class Guard(TrainerCallback):
                 raise Diverged(f"step {step}: only {100 * seen['legal']:.0f} % of its moves are legal (before training "
                                f"{100 * base:.0f} %)")  # fmt: skip
 
-    def on_log(self, args, state, _control, **_):
-        if self.live and args.process_index == 0:
+    def on_log(self, args, state, _control, logs=(), **_):
+        if self.live and "loss" in logs and args.process_index == 0:
             self.live(as_curve(state.log_history))
 
     def _look(self) -> dict[str, float]:
@@ -429,11 +490,17 @@ class Guard(TrainerCallback):
         return told
 
 
-def _taught_nothing(told: dict[str, float]) -> str:
-    """Say why a step has no gradient, if it has none."""
+def notes_of(history: Sequence[dict[str, float]], objective: str) -> list[str]:
+    """Say of each step that taught nothing why."""
+    taught = [(h["step"], _taught_nothing(h, objective)) for h in history if "objective" in h]
+    return [f"step {step} taught nothing: {why}" for step, why in taught if why]
+
+
+def _taught_nothing(told: dict[str, float], objective: str) -> str:
     if not told["weight"]:
         return "all weights are 0"
-    return "all sigmoids are saturated (beta or the learning rate is too high)" if told["saturated"] == 1 else ""
+    flat = objective == "maro" and told["saturated"] == 1
+    return "all sigmoids are saturated (beta or the learning rate is too high)" if flat else ""
 
 
 def as_curve(history: list[dict[str, float]]) -> pd.DataFrame:
@@ -442,7 +509,9 @@ def as_curve(history: list[dict[str, float]]) -> pd.DataFrame:
     for entry in history:
         if "objective" in entry or "legal" in entry:
             rows.setdefault(entry["step"], {}).update(entry)
-    return pd.DataFrame([rows[step] for step in sorted(rows)])
+    curve = pd.DataFrame([rows[step] for step in sorted(rows)])
+    first = [name for name in FIRST if name in curve]  # a log that was saved and read again has another order
+    return curve[[*first, *sorted(set(curve) - set(first))]]
 
 
 # --- a whole training ----------------------------------------------------------------------------------
@@ -455,31 +524,51 @@ def train(
     """Train an adapter into `folder`; called again it goes on from the last checkpoint, or finds the work done."""
     if not len(corpus):
         raise TrainingError(f"there is nothing to train on. {corpus.statement}")
-    _open_job(folder := Path(folder), _digest(loaded, corpus, settings))
-    if (folder / "done.json").exists():
-        done = json.loads((folder / "done.json").read_text(encoding="utf-8"))
-        return Trained(folder / "adapter", pd.read_parquet(folder / "curve.parquet"), done["status"], (*done["notes"],))
-    with quiet():
-        trainer = MaroTrainer(adapt(loaded, settings), corpus, settings, folder)
-    guard = Guard(trainer, watch, live)
-    trainer.add_callback(guard)
-    good, status = whole_checkpoints(folder), "finished"
+    folder, digest = Path(folder), _digest(loaded, corpus, settings)
+    with PartialState(cpu=_on_cpu(loaded)).main_process_first():  # the others find it open
+        _open_job(folder, digest)
+    if trained := finished(folder):
+        return trained
+    with quiet(), adapted(loaded, settings) as learner:
+        trainer = MaroTrainer(learner, corpus, settings, folder)
+        trainer.add_callback(Guard(trainer, watch, live))
+        status, history = _train(trainer, folder), trainer.state.log_history
+        notes = notes_of(history, settings.objective)
+        trained = Trained(folder / "adapter", as_curve(history), status, (*notes,))
+        _save(trainer, trained)
+        trainer.accelerator.wait_for_everyone()
+    return trained
+
+
+def _train(trainer: MaroTrainer, folder: Path) -> str:
+    """Go on from the last checkpoint to the end, or back to the last good one; say which."""
+    good = whole_checkpoints(folder)
     try:
         trainer.train(resume_from_checkpoint=str(good[-1]) if good else None)
+        return "finished"
     except Diverged as error:
-        status = f"stopped at {error}; this is the last good checkpoint"
-        _restore(trainer, whole_checkpoints(folder))
-    trained = Trained(folder / "adapter", as_curve(trainer.state.log_history), status, (*guard.notes,))
-    if trainer.is_world_process_zero():
-        _save(trainer, trained)
-    trainer.accelerator.wait_for_everyone()
-    return trained
+        if not (good := whole_checkpoints(folder)):
+            way_out = "take a smaller learning rate, or a smaller `check_every`"
+            raise TrainingError(f"{error}, before there was a checkpoint: {way_out}") from None
+        _restore(trainer, good[-1])
+        return f"stopped at {error}; this is the last good checkpoint ({good[-1].name})"
+    finally:
+        trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
+
+
+def finished(folder: Path) -> Trained | None:
+    """Return what a training left in its folder, if it came to its end."""
+    if not (folder / "done.json").exists():
+        return None
+    done = json.loads((folder / "done.json").read_text(encoding="utf-8"))
+    return Trained(folder / "adapter", pd.read_parquet(folder / "curve.parquet"), done["status"], (*done["notes"],))
 
 
 def _open_job(folder: Path, digest: str) -> None:
     """Make a folder ready for this training; another one's work is set aside, and what was cut short is removed."""
     path = folder / "job.json"
-    if folder.exists() and not (path.exists() and json.loads(path.read_text())["digest"] == digest):
+    same = path.exists() and json.loads(path.read_text())["digest"] == digest
+    if not same and folder.exists() and any(folder.iterdir()):
         folder.rename(free_name(folder, "other"))
     make_folder(folder)
     if not path.exists():
@@ -499,22 +588,21 @@ def _digest(loaded: Loaded, corpus: Corpus, settings: Settings) -> str:
     return total.hexdigest()
 
 
-def _restore(trainer: MaroTrainer, good: list[Path]) -> None:
-    """Put the adapter back to where it was at the last good checkpoint, or at the start."""
+def _restore(trainer: MaroTrainer, good: Path) -> None:
+    """Put the adapter back to where it was at a checkpoint."""
     from peft import load_peft_weights, set_peft_model_state_dict
 
-    if good:
-        set_peft_model_state_dict(trainer.model, load_peft_weights(str(good[-1]), device=str(trainer.args.device)))
-        return
-    raise TrainingError("it diverged before the first checkpoint: take a smaller learning rate or `check_every`")
+    set_peft_model_state_dict(trainer.model, load_peft_weights(str(good), device=str(trainer.args.device)))
 
 
 def _save(trainer: MaroTrainer, trained: Trained) -> None:
-    """Write adapter and curve, then the word that all is done."""
+    """Write adapter and curve, then the word that all is done; all processes take part, the first one writes."""
     temporary, folder = trained.folder.with_name(".adapter.tmp"), trained.folder.parent
     try:
-        shutil.rmtree(temporary, ignore_errors=True)
-        trainer.model.save_pretrained(temporary)
+        trainer.save_model(str(temporary), _internal_call=True)
+        if not trainer.is_world_process_zero():
+            return
+        write_atomic(temporary / ORIGIN, json.dumps(trainer.loaded.origin))
         shutil.rmtree(trained.folder, ignore_errors=True)
         temporary.rename(trained.folder)
         buffer = io.BytesIO()
@@ -532,26 +620,23 @@ def whole_checkpoints(folder: Path) -> list[Path]:
     return sorted(found, key=lambda p: int(p.name.split("-")[1]))
 
 
-def _arguments(loaded: Loaded, settings: Settings, folder: Path) -> TrainingArguments:
-    on_cpu = loaded.device.type == "cpu"
-    optimiser = (
-        ("adamw_torch" if on_cpu else "paged_adamw_8bit") if settings.optimiser == "auto" else settings.optimiser
-    )
+def _arguments(loaded: Loaded, settings: Settings, folder: Path, n_steps: int) -> TrainingArguments:
+    plain = _on_cpu(loaded) or loaded.sharded  # FSDP can't save the state of an 8-bit optimiser
+    auto = "adamw_torch" if plain else "paged_adamw_8bit"
     arguments = TrainingArguments(
         output_dir=str(folder),
         num_train_epochs=1,  # the plan holds all of them
         per_device_train_batch_size=1,  # a step of the plan
         learning_rate=settings.learning_rate,
-        warmup_steps=settings.warmup,  # below 1: a share of all steps
+        warmup_steps=int(settings.warmup * n_steps),  # rounded down: of a few steps none is spent on standing still
         lr_scheduler_type="linear",
         max_grad_norm=settings.max_grad_norm,
-        optim=optimiser,
-        use_cpu=on_cpu,
+        optim=auto if settings.optimiser == "auto" else settings.optimiser,
+        use_cpu=_on_cpu(loaded),
         bf16=settings.half,
         logging_steps=1,
         save_strategy="steps",
         save_steps=settings.check_every,
-        save_total_limit=settings.n_checkpoints,
         seed=settings.seed,
         report_to="none",
         disable_tqdm=True,
@@ -560,3 +645,8 @@ def _arguments(loaded: Loaded, settings: Settings, folder: Path) -> TrainingArgu
     )
     arguments._n_gpu = min(arguments.n_gpu, 1)  # several are used by several processes, never by DataParallel
     return arguments
+
+
+def _on_cpu(loaded: Loaded) -> bool:
+    """Whether it trains there; a model that is to be sharded only starts there."""
+    return loaded.device.type == "cpu" and not loaded.sharded

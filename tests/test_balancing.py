@@ -339,3 +339,19 @@ def test_the_table_that_was_given_is_left_alone(three_games):
 def test_a_balanced_set_is_not_changed_afterwards(three_games):
     with pytest.raises(dataclasses.FrozenInstanceError):
         balance(three_games).lam_pos = 2
+
+
+def test_classes_weigh_the_same_within_each_faction_and_factions_what_they_did():
+    # four civilians lost and one won beside a culprit who won and one who lost; every action has credit 1
+    seats = [("civilian", 0)] * 4 + [("civilian", 1)] + [("culprit", 1)] + [("culprit", 0)]
+    rows = [{"game": f"g{k}", "agent": "Ann", "faction": f, "success": s, "weight": 2.0 * s - 1}
+            for k, (f, s) in enumerate(seats)]  # fmt: skip
+    even = balance(pd.DataFrame(rows), "all", classes="per_faction")
+    assert even.actions["weight"].tolist() == pytest.approx([0.625] * 4 + [2.5] + [1.0, 1.0])
+    assert (even.lam_pos, even.lam_neg) == pytest.approx((1.0, 1.0))
+
+
+def test_a_faction_of_one_class_keeps_its_weights():
+    rows = [{"game": f"g{k}", "agent": "Ann", "faction": f, "success": s, "weight": 2.0 * s - 1}
+            for k, (f, s) in enumerate([("civilian", 0), ("civilian", 0), ("culprit", 1)])]  # fmt: skip
+    assert balance(pd.DataFrame(rows), "all", classes="per_faction").actions["weight"].tolist() == [1.0, 1.0, 1.0]

@@ -1,0 +1,61 @@
+"""Laws of choices: what a move's probability is, and from which views votes are taken."""
+
+import pytest
+import torch
+
+from maro_lib.choices import move_probabilities, vote_probabilities, vote_views
+from maro_lib.exam import exam_games
+from maro_lib.local import LocalPolicy
+from maro_lib.models import load
+from maro_lib.rollout import play
+
+
+@pytest.fixture(scope="module")
+def loaded():
+    return load("embedded", precision="float32")
+
+
+@pytest.fixture(scope="module")
+def played(loaded):
+    return play(exam_games(3), LocalPolicy(loaded))
+
+
+def test_vote_views_end_where_the_vote_is_asked_for(played):
+    games = played.table("games").set_index("game")
+    found = list(vote_views(played))
+    assert [v.game for v in found[:3]] == ["g000000", "g000001", "g000002"], "one of each game first"
+    for view in found:
+        assert view.messages[-1].role == "user"
+        assert view.messages[-1].content.startswith("Vote?")
+        assert len(view.moves) == len(games.loc[view.game, "players"]) - 1
+        assert [m for m, good in zip(view.moves, view.right, strict=True) if good] == [
+            f"Vote {name}." for name in view.culprits
+        ]
+
+
+def test_a_moves_probability_is_that_of_its_first_own_token(loaded, played):
+    view = next(vote_views(played))
+    table = move_probabilities(loaded, view.messages, view.moves)
+    chat = LocalPolicy(loaded).chat
+    prompt, said = chat.encode(view.messages), [chat.text_ids(m) for m in view.moves]
+    n_shared = next(k for k in range(9) if len({tuple(s[: k + 1]) for s in said}) > 1)
+    for move, ids in zip(table["base"], said, strict=True):
+        logp = 0.0
+        for k in range(n_shared + 1):  # one token after the other, each by a forward of its own
+            with torch.inference_mode():
+                logits = loaded.model(input_ids=torch.tensor([[*prompt, *ids[:k]]])).logits[0, -1]
+            logp += logits.log_softmax(-1)[ids[k]].item()
+        assert move == pytest.approx(torch.tensor(logp).exp().item(), rel=1e-4)
+    assert table["base"].sum() <= 1 + 1e-6
+
+
+def test_without_an_adapter_nothing_has_changed(loaded, played):
+    votes = vote_probabilities(loaded, played, 4)
+    assert len(votes) == 4
+    assert votes["base"].tolist() == votes["trained"].tolist()
+
+
+def test_moves_that_part_at_different_places_are_refused(loaded, played):
+    view = next(vote_views(played))
+    with pytest.raises(ValueError, match="begin alike"):
+        move_probabilities(loaded, view.messages, [view.moves[0], view.moves[0], view.moves[1]])

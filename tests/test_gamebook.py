@@ -1,0 +1,28 @@
+"""Laws of the gamebook: what a run plays is kept, and held-out games are others."""
+
+from maro_lib.casebook import bundled
+from maro_lib.environment import Rules
+from maro_lib.gamebook import Gamebook, load_gamebook
+from maro_lib.generator import Knobs
+
+BOOK = Gamebook(seed=3, n_scripts=4, knobs=Knobs(characters=5, red_herrings=2), rules=Rules(rounds=2))
+
+
+def test_gamebook_survives_its_file(tmp_path):
+    BOOK.save(tmp_path / "gamebook.json")
+    assert load_gamebook(tmp_path / "gamebook.json") == BOOK
+
+
+def test_held_out_games_share_no_mystery_and_no_seed_with_the_run():
+    own, other = BOOK.games(8), BOOK.held_out(8, 4)
+    assert not {g.script.title for g in own} & {g.script.title for g in other}
+    assert not {g.script.digest for g in own} & {g.script.digest for g in other}
+    assert not {g.seed for g in own} & {g.seed for g in other}
+    assert {g.rules for g in own} == {g.rules for g in other} == {BOOK.rules}
+
+
+def test_a_given_script_is_held_out_by_other_seeds_only():
+    book = Gamebook(seed=3, script=sorted(bundled())[0])
+    own, other = book.games(4), book.held_out(4, 99)
+    assert {g.script.digest for g in own} == {g.script.digest for g in other}
+    assert not {g.seed for g in own} & {g.seed for g in other}

@@ -1,0 +1,260 @@
+"""Several processes learn what one does, show what they say, and none outlives the one that started them."""
+
+import json
+import os
+import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import cache
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from accelerate.commands.config import load_config_from_file
+from accelerate.commands.launch import _validate_launch_command, launch_command_parser
+from accelerate.utils import FullyShardedDataParallelPlugin, patch_environment
+from accelerate.utils.launch import prepare_multi_gpu_env
+from safetensors.torch import load_file
+
+from maro_lib.balancing import balance
+from maro_lib.corpus import Corpus, make_corpus, steps
+from maro_lib.decomposition import decompose
+from maro_lib.exam import exam_games
+from maro_lib.launch import DDP, Job, LaunchError, Quick, _check, _command, _environment, _run, launch
+from maro_lib.local import LocalPolicy, Sampling
+from maro_lib.models import load
+from maro_lib.rollout import play
+from maro_lib.training import Settings, Trained, train, whole_checkpoints
+
+FSDP = DDP.with_name("fsdp_qlora.yaml")
+PATIENCE = 300  # seconds, on a machine that has other work too
+BASIC = Settings(z0="batch", epochs=2, batch=2, check_every=2, lora_rank=4, warmup=0.0, learning_rate=1e-3)
+
+
+@cache
+def corpus() -> Corpus:
+    """Three dialogues, so that a step has two of them or one: then a process of two has none."""
+    played = play(exam_games(2), LocalPolicy(load("embedded", precision="float32")))
+    actions = played.table("actions")
+    actions["weight"] = decompose(actions, "uniform")
+    kept, dialogues = balance(actions).actions, played.table("dialogues")
+    three = make_corpus(dialogues, kept).actions.query("row < 3")
+    return make_corpus(dialogues, kept.merge(three[["game", "seat", "t"]]))
+
+
+def in_two(folder: Path, settings: Settings, precision: str, watch: Quick | None = None) -> Trained:
+    return launch(
+        2, model="embedded", precision=precision, adapter="", corpus=corpus(), settings=settings, folder=folder,
+        watch=watch,
+    )  # fmt: skip
+
+
+def assert_same(a: Trained, b: Trained, tolerance: float = 1e-5) -> None:
+    """The numbers of every step, and the adapter; what is left is the order in which float32 is summed up."""
+    assert (a.status, a.notes) == (b.status, b.notes)
+    assert sorted(a.curve) == sorted(b.curve)
+    for name in a.curve:
+        np.testing.assert_allclose(a.curve[name], b.curve[name], rtol=0, atol=tolerance, err_msg=name)
+    ours, theirs = (load_file(x.folder / "adapter_model.safetensors") for x in (a, b))
+    assert ours.keys() == theirs.keys()
+    for name in ours:
+        torch.testing.assert_close(ours[name], theirs[name], rtol=0, atol=tolerance, msg=name)
+
+
+def alive(word: object) -> list[int]:
+    """Processes with a word in their command line."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if str(word).encode() in path.read_bytes():
+                found.append(int(path.parent.name))
+        except OSError:  # it ended just now
+            continue
+    return found
+
+
+def await_(condition, seconds: float = PATIENCE) -> bool:
+    end = time.monotonic() + seconds
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.01)
+    return bool(condition())
+
+
+# --- training ----------------------------------------------------------------------------------------
+
+
+def test_two_processes_learn_what_one_does(tmp_path, capfd):
+    assert [len(s) for s in steps(corpus(), 2, 2, BASIC.seed)] == [2, 1, 2, 1], "a process of two goes without"
+    loaded = load("embedded", precision="float32")
+    watch = Quick(exam_games(2), Sampling(max_new_tokens=32))
+    alone = train(loaded, corpus(), BASIC, tmp_path / "one", watch=watch.with_model(loaded))
+    together = in_two(tmp_path / "two", BASIC, "float32", watch)
+    assert np.ptp(alone.curve["z0"].dropna()) > 0.01, "z0 is read on all processes"
+    assert alone.curve["legal"].notna().sum() == 3
+    assert_same(together, alone)
+    assert not (tmp_path / "two.inputs").exists()
+    said = [line for line in capfd.readouterr().out.splitlines() if line.startswith("step")]
+    assert [line.partition(":")[0] for line in said] == ["step 1", "step 2", "step 3", "step 4"]
+
+
+def test_killed_with_its_caller_it_leaves_nobody_and_goes_on_to_the_same_adapter(tmp_path, capfd):
+    settings, folder = replace(BASIC, z0="ema", epochs=6), tmp_path / "two"
+    alone = train(load("embedded", precision="nf4"), corpus(), settings, tmp_path / "one")
+    caller = get_context("fork").Process(target=in_two, args=(folder, settings, "nf4"))
+    caller.start()
+    assert await_(lambda: whole_checkpoints(folder) or not caller.is_alive())
+    began = alive(tmp_path / "two.inputs")
+    caller.kill()
+    caller.join()
+    assert len(began) >= 3, "the launcher and two processes"
+    assert await_(lambda: not alive(tmp_path / "two.inputs"), 10)
+    assert whole_checkpoints(folder)
+    assert not (folder / "done.json").exists()
+    capfd.readouterr()
+    assert_same(in_two(folder, settings, "nf4"), alone)
+    assert "step 1:" not in capfd.readouterr().out, "it went on, and did not begin again"
+
+
+# --- processes ---------------------------------------------------------------------------------------
+
+
+def run_script(folder: Path, lines: str, n_processes: int = 2) -> None:
+    """Start processes of a few lines each in the way that training is started."""
+    (folder / "script.py").write_text(f"import os, signal, sys, time\nrank = int(os.environ['RANK'])\n{lines}")
+    command = _command(n_processes, DDP, folder)[:-3]
+    _run([*command, str(folder / "script.py"), str(os.getpid())], _environment(n_processes), folder)
+
+
+def test_what_processes_say_is_shown_and_marked_also_of_two_runs_at_once(tmp_path, capfd):
+    folders = [tmp_path / "a", tmp_path / "b"]
+    for folder in folders:
+        folder.mkdir()
+    lines = "print('cores', os.environ['OMP_NUM_THREADS'])\nprint('I am', rank, __file__, file=sys.stderr)"
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(lambda folder: run_script(folder, lines), folders))
+    said = capfd.readouterr().out.splitlines()
+    cores = max(1, os.cpu_count() // 2)
+    assert said.count(f"cores {cores}") == said.count(f"[process 1] cores {cores}") == 2
+    for folder in folders:
+        assert f"I am 0 {folder / 'script.py'}" in said
+        assert f"[process 1] I am 1 {folder / 'script.py'}" in said
+
+
+def test_what_went_wrong_reaches_the_caller_ours_in_its_own_words_and_else_with_its_place(tmp_path):
+    lines = (
+        "from pathlib import Path\nfrom maro_lib import runs, training_process as process\n"
+        "def fail(inputs):\n    time.sleep(rank)\n    raise [runs.RunError('no space left'), KeyError('x')][rank]\n"
+        "process._train = fail\nprocess.main(Path(__file__).parent)"
+    )
+    with pytest.raises(LaunchError) as error:
+        run_script(tmp_path, lines, 1)
+    assert "process 0: RunError: no space left\nThe last lines:" in str(error.value), "and nothing else"
+    with pytest.raises(LaunchError) as error:
+        run_script(tmp_path, lines.replace("time.sleep(rank)", "time.sleep(60 * (1 - rank))"))
+    assert "in fail\n" in str(error.value)
+    assert "KeyError: 'x'\nThe last lines:" in str(error.value)
+
+
+def test_a_process_that_is_killed_ends_all_and_is_named_with_the_last_lines(tmp_path):
+    lines = "print('x' * 5000)\nprint('last words of', rank)\nif rank: os.kill(os.getpid(), 9)\ntime.sleep(600)"
+    with pytest.raises(LaunchError) as error:
+        run_script(tmp_path, lines)
+    assert "process 1 was ended by SIGKILL" in str(error.value)
+    assert "process 0 was ended" not in str(error.value)
+    assert "  [process 1] last words of 1" in str(error.value)
+    assert len(str(error.value)) < 15_000, "bounded"
+    assert await_(lambda: not alive(tmp_path), 10)
+
+
+@pytest.fixture
+def interruptible():
+    """Also where the tests run in the background: there a shell lets interrupts be ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_an_interrupt_ends_all(tmp_path, interruptible):
+    lines = "time.sleep(1 - rank)\nif rank == 0: os.kill(int(sys.argv[1]), signal.SIGINT)\ntime.sleep(600)"
+    with pytest.raises(KeyboardInterrupt):
+        run_script(tmp_path, lines)
+    assert await_(lambda: not alive(tmp_path), 10)
+
+
+def test_what_cannot_work_is_refused_before_anything_is_started(tmp_path, monkeypatch):
+    (broken := tmp_path / "broken.yaml").write_text("distributed_type: SOMETHING\n")
+    some = {"model": "embedded", "precision": "float32", "adapter": "", "corpus": corpus(), "settings": BASIC}
+    for wrong, message in (
+        ({"n_processes": 0}, "num_processes: 0; at least 1"),
+        ({"config": str(broken)}, "broken.yaml: accelerate can't read"),
+        ({"config": str(tmp_path / "none.yaml")}, "none.yaml: accelerate can't read"),
+    ):
+        with pytest.raises(LaunchError, match=message):
+            launch(**{"n_processes": 2, "folder": tmp_path / "x", **some, **wrong})
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    with pytest.raises(LaunchError, match="FSDP needs GPUs"):
+        _check(2, FSDP, None)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(LaunchError, match="num_processes: 3, but there are 2 GPUs"):
+        _check(3, DDP, None)
+    with pytest.raises(LaunchError, match="quick games need a whole model"):
+        _check(2, FSDP, Quick(exam_games(1)))
+    _check(2, FSDP, None)
+    assert list(tmp_path.iterdir()) == [broken]
+
+
+# --- what is handed over -----------------------------------------------------------------------------
+
+
+def test_a_job_is_read_as_it_was_written(tmp_path):
+    watch = Quick(exam_games(3), Sampling(0.7, 40), {"cache_gb": 0.5})
+    job = Job("m", "nf4", "a", corpus(), replace(BASIC, beta=1 / 3), tmp_path / "x", watch)
+    job.save(tmp_path)
+    again = Job.read(tmp_path)
+    assert replace(again, corpus=None) == replace(job, corpus=None)
+    assert not list(tmp_path.glob("*.pkl"))
+    assert [i.tolist() for i in again.corpus.ids] == [i.tolist() for i in job.corpus.ids]
+    for name in ("actions", "dropped"):
+        assert getattr(again.corpus, name).equals(getattr(job.corpus, name))
+    assert again.corpus.statement == job.corpus.statement
+
+
+# --- FSDP: read, not run -----------------------------------------------------------------------------
+
+
+def test_accelerate_reads_the_fsdp_configuration_as_it_is_meant(monkeypatch):
+    monkeypatch.delenv("ACCELERATE_USE_FSDP", raising=False)
+    words = _command(2, FSDP, Path("inputs"))[3:]
+    config, parser = load_config_from_file(str(FSDP)), launch_command_parser()
+    known = vars(parser.parse_args(words))
+    assert not [key for key in config.fsdp_config if key not in known], "what accelerate does not know it ignores"
+    arguments, _, _ = _validate_launch_command(parser.parse_args(words))
+    assert arguments.use_fsdp
+    assert arguments.num_processes == 2
+    environment = prepare_multi_gpu_env(arguments)
+    assert environment["ACCELERATE_MIXED_PRECISION"] == "bf16"
+    assert environment["FSDP_SYNC_MODULE_STATES"] == "true"
+    with patch_environment(**environment | {"FSDP_SYNC_MODULE_STATES": "false"}):  # or it looks for a GPU
+        plugin = FullyShardedDataParallelPlugin()
+    assert plugin.fsdp_version == 1
+    assert plugin.sharding_strategy.name == "FULL_SHARD"
+    assert plugin.state_dict_type.name == "FULL_STATE_DICT"
+    assert not plugin.cpu_ram_efficient_loading
+    assert not plugin.use_orig_params
+
+
+def test_what_fsdp_cuts_is_floats_of_one_type_with_the_same_values():
+    whole, sharded = load("embedded", precision="nf4"), load("embedded", precision="nf4", sharded=True)
+    assert {p.dtype for p in sharded.model.parameters()} == {sharded.model.dtype}
+    assert not hasattr(sharded.model, "hf_device_map"), "accelerate would refuse to train it elsewhere"
+    ids = torch.arange(20)[None]
+    assert torch.equal(whole.model(input_ids=ids).logits, sharded.model(input_ids=ids).logits)
+
+
+def test_the_ddp_configuration_starts_as_many_processes_as_asked_for():
+    arguments, _, _ = _validate_launch_command(launch_command_parser().parse_args(_command(5, DDP, Path("x"))[3:]))
+    assert (arguments.num_processes, arguments.multi_gpu, arguments.mixed_precision) == (5, True, "no")
+    assert json.loads(_environment(10**6)["OMP_NUM_THREADS"]) == 1

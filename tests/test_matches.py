@@ -1,0 +1,164 @@
+"""Matches: the same games for trained and base, gains by hand, and quick games that leave no trace in training."""
+
+import random
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from test_models import lora
+
+from maro_lib.balancing import balance
+from maro_lib.corpus import make_corpus
+from maro_lib.decomposition import decompose
+from maro_lib.environment import Rules
+from maro_lib.generator import generate_many
+from maro_lib.lessons import HOME
+from maro_lib.local import LocalPolicy, Sampling
+from maro_lib.matches import BOTH, LINE_UPS, NOBODY, QuickGames, gains, line_up, match, outcomes
+from maro_lib.models import load
+from maro_lib.rollout import play, schedule
+from maro_lib.training import Settings, train
+
+SHORT = Sampling(max_new_tokens=10)
+
+
+@pytest.fixture(scope="module")
+def tuned():
+    """The embedded model with an adapter that has changed what it says."""
+    loaded = load("embedded", precision="float32")
+    return LocalPolicy(replace(loaded, model=lora(loaded.model), adapter="tuned"), SHORT)
+
+
+def some_games(n, seed=3):
+    return schedule(generate_many(2, seed, HOME), n, seed, Rules(rounds=1))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("match")
+
+
+@pytest.fixture(scope="module")
+def table(tuned, folder):
+    return match(some_games(3), tuned, folder=folder)
+
+
+def seated(played):
+    return played.table("actions").groupby("faction")["policy"].unique().map(list).to_dict()
+
+
+@pytest.mark.parametrize(
+    ("who", "civilian", "culprit"),
+    [(NOBODY, False, False), (BOTH, True, True), ("civilian", True, False), ("culprit", False, True)],
+)
+def test_the_trained_model_sits_where_it_is_said_to_and_base_elsewhere(tuned, who, civilian, culprit):
+    names = {True: tuned.name, False: tuned.with_adapter(False).name}
+    played = play(some_games(1), line_up(tuned, who))
+    assert seated(played) == {"civilian": [names[civilian]], "culprit": [names[culprit]]}
+    assert "tuned" in names[True]
+    assert "tuned" not in names[False]
+
+
+def test_every_line_up_plays_the_same_games(table):
+    assert list(table["trained"].unique()) == list(LINE_UPS)
+    alone = table.groupby("trained")[["order", "game", "script"]].agg(list)
+    assert (alone == alone.iloc[0]).all().all()
+    assert alone.iloc[0]["order"] == [0, 1, 2]
+
+
+def test_a_match_of_base_against_itself_has_no_gain(tuned):
+    """The seeds are those of the game, whoever sits there."""
+    same = match(some_games(2), replace(tuned, loaded=load("embedded", precision="float32")))
+    by_who = {who: rows.drop(columns="trained").reset_index(drop=True) for who, rows in same.groupby("trained")}
+    for who in ("civilian", "culprit"):
+        pd.testing.assert_frame_equal(by_who[who], by_who[NOBODY])
+    assert {g.mean for g in gains(same).values()} == {0.0}
+
+
+def test_a_match_that_was_played_is_read_from_its_folder(tuned, table, folder, monkeypatch):
+    monkeypatch.setattr(LocalPolicy, "act", lambda *_: pytest.fail("a game was played again"))
+    pd.testing.assert_frame_equal(match(some_games(3), tuned, folder=folder), table)
+    assert {p.name for p in folder.iterdir() if p.is_dir()} == set(LINE_UPS)
+
+
+def test_outcomes_are_what_the_games_say(tuned, table, folder):
+    played = play(some_games(3), line_up(tuned, "civilian"), folder=folder / "civilian")
+    found = outcomes(played)
+    games, actions = played.table("games").set_index("game"), played.table("actions")
+    for row in found.itertuples():
+        own, game = actions[actions["game"] == row.game], games.loc[row.game]
+        assert row.civilians_won == float(game["winner"] == "civilian")
+        votes = [a.target in game["culprits"] for a in own.itertuples() if (a.kind, a.faction) == ("vote", "civilian")]
+        assert row.right_votes == pytest.approx(sum(votes) / len(votes))
+        for faction in ("civilian", "culprit"):
+            firsts = [a.legal for a in own.itertuples() if a.faction == faction and not a.retry]
+            assert getattr(row, f"legal_{faction}") == pytest.approx(sum(firsts) / len(firsts))
+
+
+def test_gains_by_hand():
+    """Six games of three mysteries; in each, did the civilians win with nobody, civilians, culprits trained?"""
+    won = {NOBODY: [1, 0, 0, 1, 0, 1], "civilian": [1, 1, 1, 1, 0, 0], "culprit": [0, 0, 0, 0, 0, 1]}
+    scripts = ["A", "B", "C", "A", "B", "C"]
+    rows = [(who, k, scripts[k], float(v)) for who, values in won.items() for k, v in enumerate(values)]
+    table = pd.DataFrame(rows, columns=["trained", "order", "script", "civilians_won"])
+    found = gains(table.sample(frac=1, random_state=1))
+    assert list(found) == ["civilian", "culprit"]
+    assert found["civilian"].mean == pytest.approx((0 + 1 + 1 + 0 + 0 - 1) / 6)
+    assert found["culprit"].mean == pytest.approx((1 + 0 + 0 + 1 + 0 + 0) / 6), "civilians' losses are culprits' wins"
+    assert found["civilian"].n == found["culprit"].n == 3, "whole mysteries are resampled"
+    assert found["culprit"].low == 0
+    assert found["culprit"].high == 1
+    assert set(gains(table[table["trained"] != "culprit"])) == {"civilian"}
+
+
+def corpus():
+    played = play(some_games(3), LocalPolicy(load("embedded", precision="float32")))
+    actions = played.table("actions")
+    actions["weight"] = decompose(actions, "uniform")
+    return make_corpus(played.table("dialogues"), balance(actions, "all").actions)
+
+
+def numbers():
+    return random.random(), np.random.random(), torch.rand(3).tolist()
+
+
+def seed():
+    random.seed(1)
+    np.random.seed(1)
+    torch.manual_seed(1)
+
+
+def test_quick_games_tell_what_they_promise_and_leave_no_trace(tuned):
+    watch = QuickGames(some_games(2), tuned)
+    seed()
+    expected = numbers()
+    seed()
+    told = watch(tuned.loaded)
+    assert numbers() == expected, "the generators have moved"
+    assert tuple(told) == watch.names
+    games = some_games(2)
+    halves = {"civilian": games[:1], "culprit": games[1:]}
+    found = {who: outcomes(play(part, line_up(tuned, who))) for who, part in halves.items()}
+    assert told["civilians win"] == found["civilian"]["civilians_won"].mean()
+    assert told["culprits win"] == 1 - found["culprit"]["civilians_won"].mean()
+    own = [found[who][f"legal_{who}"].mean() for who in halves]
+    assert told["legal"] == pytest.approx(sum(own) / 2)
+
+
+def test_training_is_the_same_whether_it_is_watched_or_not(tmp_path):
+    settings, given = Settings(epochs=2, batch=100, check_every=2, warmup=0.0, learning_rate=2e-2), corpus()
+    loaded = load("embedded", precision="float32")
+    alone = train(loaded, given, settings, tmp_path / "alone")
+    watch = QuickGames(some_games(2, seed=9), LocalPolicy(loaded, SHORT))
+    watched = train(loaded, given, settings, tmp_path / "watched", watch=watch)
+    one, other = ((t.folder / "adapter_model.safetensors").read_bytes() for t in (alone, watched))
+    assert one == other
+    seen = watched.curve.set_index("step")[list(QuickGames.names)].dropna()
+    assert seen.index.tolist() == [0, 2]
+    trained = load("embedded", precision="float32", adapter=str(alone.folder))
+    assert seen.loc[2].to_dict() == watch(trained), "it is the model in training that plays"
+    assert seen.loc[0].to_dict() != seen.loc[2].to_dict()
+    shared = [name for name in alone.curve if name in watched.curve]
+    pd.testing.assert_frame_equal(watched.curve[watched.curve["step"] > 0][shared].reset_index(drop=True), alone.curve)

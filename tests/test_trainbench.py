@@ -1,0 +1,209 @@
+"""The training benchmark: what is compared is the same work, and arithmetic is what a hand counts."""
+
+import contextlib
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import Qwen2Config
+
+from maro_lib.trainbench import (
+    MARO,
+    TRL_BEST,
+    TRL_DEFAULT,
+    Bench,
+    BenchError,
+    Peak,
+    Size,
+    Work,
+    arithmetic,
+    as_rows,
+    build,
+    gap,
+    longest_that_fits,
+    make_config,
+    make_dialogues,
+    make_model,
+    make_tokenizer,
+    peak_memory,
+    teach,
+    times_faster,
+    work_of,
+)  # fmt: skip
+
+SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "intermediate_size": 48, "num_attention_heads": 4,
+         "num_key_value_heads": 2, "vocab_size": 300}  # fmt: skip
+SIZE = Size(script=12, n_actions=3, action=4, observed=5)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("model")
+    make_model(path, Qwen2Config(**SMALL, tie_word_embeddings=False), dtype=torch.float32, device="cpu")
+    return path
+
+
+# --- the same work -----------------------------------------------------------------------------------
+
+
+def test_trl_reads_the_same_rows():
+    tokenizer = make_tokenizer()
+    corpus = make_dialogues(SIZE, 2, tokenizer)
+    rows = as_rows(corpus, tokenizer)
+    assert len(rows) == 6
+    assert [len(tokenizer(r["prompt"] + r["completion"])["input_ids"]) for r in rows] == [21, 30, 39] * 2
+    for row, a in zip(rows, corpus.actions.itertuples(), strict=True):
+        ids = corpus.ids[a.row]
+        assert tokenizer(row["prompt"])["input_ids"] == ids[: a.start].tolist()
+        assert tokenizer(row["prompt"] + row["completion"])["input_ids"] == ids[: a.end].tolist()
+        assert row["completion"].endswith(tokenizer.eos_token)
+        assert row["label"] == a.desirable
+
+
+def test_a_corpus_holds_what_its_size_says():
+    corpus = make_dialogues(SIZE, 2, make_tokenizer())
+    assert (SIZE.n_tokens, SIZE.rows) == (39, [21, 30, 39])  # 12 + 3 x 9
+    assert (corpus.n_tokens, corpus.n_separate, corpus.n_action_tokens) == (78, 180, 24)
+    assert corpus.actions[["start", "end"]].to_numpy().tolist() == [[17, 21], [26, 30], [35, 39]] * 2
+    assert set(corpus.actions["desirable"]) == {True, False}
+    assert not np.array_equal(corpus.ids[0], corpus.ids[1])
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_same_rows_same_loss_same_gradient_as_trl(folder, tmp_path, checkpointing):
+    bench = Bench(str(folder), SIZE, n_dialogues=2, checkpointing=checkpointing)
+    ours, theirs = (build(bench, way, tmp_path / way) for way in (MARO, TRL_BEST))
+    teach([ours, theirs])
+    (loss, gradient), (loss_trl, gradient_trl) = ours.learned(), theirs.learned()
+    r = ours.trainer.told["r_pos"]
+    assert abs(r) > 1e-3, "the adapter has to differ from the base"
+    assert loss == pytest.approx(loss_trl, abs=1e-5)
+    assert len(gradient) == 2 * 2 * 7
+    assert gap(gradient, gradient_trl) < 1e-5
+
+
+def test_references_are_read_with_the_adapter_off(folder, tmp_path):
+    bench = Bench(str(folder), SIZE)
+    ours, theirs = (build(bench, way, tmp_path / way) for way in (MARO, TRL_BEST))
+    teach([ours])
+    assert ours.references() > 0
+    found = np.add.reduceat(ours.trainer.material.reference.numpy(), [0, 4, 8])
+    assert found == pytest.approx(theirs.trainer.train_dataset["ref_logps"], abs=1e-4)
+
+
+def test_every_way_can_take_its_step_again(folder, tmp_path):
+    bench = Bench(str(folder), SIZE, n_dialogues=3)
+    for way in (MARO, TRL_BEST, TRL_DEFAULT):
+        contender = build(bench, way, tmp_path / way)
+        seconds = [contender.step() for _ in range(2)]
+        assert min(seconds) > 0
+        assert contender.trainer.state.global_step == 1, "one optimiser step over all actions"
+        assert not list(tmp_path.rglob("checkpoint-*"))
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_half_keeps_no_copies_in_float32(folder, tmp_path, monkeypatch, checkpointing):
+    """PEFT's copies of what its layers are given, which autocast turns back: the same gradient takes more memory."""
+    bench = Bench(str(folder), SIZE, precision="bfloat16", half=True, checkpointing=checkpointing)
+    trainer = build(bench, MARO, tmp_path).trainer
+    trainer.model = trainer.accelerator.prepare(trainer.model)
+    with_copies = saved_step(trainer, monkeypatch, copied=True)
+    without = saved_step(trainer, monkeypatch, copied=False)
+    assert gap(with_copies[1], without[1]) < 0.01
+    if not checkpointing:
+        assert without[0] < 0.9 * with_copies[0]
+
+
+def saved_step(trainer, monkeypatch, *, copied: bool) -> tuple[int, dict[str, torch.Tensor]]:
+    """Bytes that a step keeps for its backward pass, and its gradient."""
+    kept = {}
+    with monkeypatch.context() as patch, torch.autograd.graph.saved_tensors_hooks(
+        lambda t: kept.update({t.untyped_storage().data_ptr(): t}) or t, lambda t: t
+    ):  # fmt: skip
+        if copied:
+            patch.setattr(trainer, "uncopied", lambda _model: contextlib.nullcontext())
+        trainer.training_step(trainer.model, {"step": 0})
+    gradient = {n: p.grad.clone() for n, p in trainer.model.named_parameters() if p.grad is not None}
+    trainer.model.zero_grad()
+    return sum(t.untyped_storage().nbytes() for t in kept.values()), gradient
+
+
+def test_a_gradient_of_other_parameters_is_an_error():
+    with pytest.raises(BenchError, match="other parameters"):
+        gap({"a": torch.ones(1)}, {"b": torch.ones(1)})
+    assert gap({"a": torch.tensor([3.0, 4.0])}, {"a": torch.tensor([3.0, 4.5])}) == pytest.approx(0.1)
+
+
+# --- arithmetic --------------------------------------------------------------------------------------
+
+
+def test_arithmetic_is_what_a_hand_counts():
+    """One layer of hidden size 4 with 2 heads of 2, 1 of them for keys and values, inner size 6, 10 words, rank 1.
+
+    Weights: q 16, k 8, v 8, o 16, gate, up, down 24 each: 120, of which q, k, v 32. in + out: 8 + 6 + 6 + 8 + 3 x 10 =
+    58, of which the inputs of q, k, v 12. Three tokens, two of them predicted.
+    """
+    config = make_config("toy")
+    assert arithmetic(config, 1, [(3, 2)]) == Work(
+        linear=2 * 3 * 120 + 2 * 3 * (120 - 32),  # 1248: forward, and back to the layer's inputs
+        adapters=2 * 3 * 58 + 2 * 3 * 58 + 2 * 3 * (58 - 12),  # 972: forward, their own gradient, and back
+        attention=6 * 2 * 6 * 4,  # 288: six products of 6 pairs of tokens, 2 operations for each of 2 x 2 numbers
+        head=2 * 2 * 40 + 2 * 2 * 40,  # 320
+    )
+
+
+def test_arithmetic_of_matrices_is_what_torch_counts(folder, tmp_path):
+    bench = Bench(str(folder), SIZE, n_dialogues=2)
+    ours = build(bench, MARO, tmp_path)
+    ours.references()
+    with FlopCounterMode(display=False) as counter:
+        ours.trainer.training_step(ours.trainer.model, {"step": 0})
+    counts = {str(op): n for op, n in counter.get_flop_counts()["Global"].items()}
+    matrices = sum(n for op, n in counts.items() if op in ("aten.mm", "aten.addmm"))
+    work = work_of(bench, ours.trainer.model.config)
+    assert matrices == work.linear + work.adapters + work.head
+
+
+def test_a_dialogue_has_less_arithmetic_than_its_rows():
+    bench = Bench("", SIZE)
+    dialogue, rows = (work_of(bench, Qwen2Config(**SMALL), way) for way in (MARO, TRL_BEST))
+    assert rows.linear / dialogue.linear == 90 / 39  # tokens: 21 + 30 + 39
+    assert rows.attention / dialogue.attention == (231 + 465 + 780) / 780  # pairs of them
+    assert rows.head == dialogue.head
+    assert rows.total > dialogue.total == sum(dialogue)
+
+
+# --- time and memory ---------------------------------------------------------------------------------
+
+
+def test_ratios_are_taken_within_a_round():
+    """The second round met a machine ten times slower: the ratio is what it was."""
+    seconds = {0: (1, 6), 1: (10, 60), 2: (1, 7)}
+    rounds = [(k, way, t) for k, both in seconds.items() for way, t in zip((MARO, TRL_BEST), both, strict=True)]
+    table = pd.DataFrame(rounds, columns=["round", "way", "seconds"])
+    assert times_faster(table, other=TRL_BEST) == 6.0
+
+
+def test_peak_sees_what_was_freed_again():
+    with Peak("cpu") as peak:
+        for _ in range(3):
+            torch.ones(2**24).sum()
+    assert 60 * 2**20 < peak.growth < 150 * 2**20
+    assert peak.most == peak.before + peak.growth
+
+
+def test_memory_is_measured_in_a_process_of_its_own(folder):
+    found = peak_memory(Bench(str(folder), SIZE), MARO)
+    assert 0 < found["growth"] < found["total"]
+    with pytest.raises(BenchError, match=r"(?s)failed.*no-such-folder"):
+        peak_memory(Bench("no-such-folder", SIZE), MARO)
+
+
+@pytest.mark.parametrize(("limit", "longest"), [(0, 0), (255, 0), (256, 256), (5000, 4864), (10**6, 131_072)])
+def test_the_longest_is_the_last_that_fits(limit, longest):
+    asked = []
+    assert longest_that_fits(lambda n: asked.append(n) or n <= limit) == longest
+    assert len(asked) < 20
+    assert max(asked) <= 131_072

@@ -1,0 +1,838 @@
+"""Training: the gradient is the one that is written down, base stays base, and nothing that happens costs the work."""
+
+import contextlib
+import gc
+import json
+import math
+import os
+import random
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+from test_models import lora
+from transformers import Qwen2Config, Qwen2ForCausalLM
+
+from maro_lib.balancing import balance
+from maro_lib.corpus import Corpus, crossed, make_corpus
+from maro_lib.decomposition import decompose
+from maro_lib.environment import Rules
+from maro_lib.generator import generate_many
+from maro_lib.lessons import HOME
+from maro_lib.local import LocalPolicy
+from maro_lib.models import ORIGIN, Loaded, load, token_logps
+from maro_lib.rollout import play, schedule
+from maro_lib.training import (
+    Z0,
+    MaroTrainer,
+    Settings,
+    TrainingError,
+    TrainingWarning,
+    adapt,
+    train,
+    whole_checkpoints,
+)
+
+WHOLE_STEP = 10**6  # sequences in a step: all there are
+BASIC = Settings(  # 6 steps, 3 checkpoints
+    beta=0.2, learning_rate=5e-4, anchor=0.02, epochs=2, batch=4, check_every=2, lora_rank=4, lora_alpha=8
+)
+KEPT_FILES = {
+    "adapter_config.json", "adapter_model.safetensors", "README.md", "optimizer.pt", "scheduler.pt", "rng_state.pth",
+    "trainer_state.json", "whole",
+}  # fmt: skip
+PICKLES = {"optimizer.pt", "scheduler.pt", "rng_state.pth"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_objects():
+    """Trainer collects garbage at every beginning: half a second with all these imports, if they are looked at."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+# --- what is trained ---------------------------------------------------------------------------------
+
+
+@cache
+def corpus() -> Corpus:
+    """A few games that the embedded model has played: sequences with 1 to 5 actions, of both factions and outcomes."""
+    games = schedule(generate_many(3, 7, HOME), 6, 7, Rules(rounds=1))
+    played = play(games, LocalPolicy(load("embedded", precision="float32")))
+    actions = played.table("actions")
+    actions["weight"] = decompose(actions, "uniform")
+    kept = balance(actions).actions
+    kept = kept[np.random.default_rng(1).random(len(kept)) < 0.6]
+    return make_corpus(played.table("dialogues"), kept.assign(weight=kept["weight"] * (1 + kept["t"] % 2)))
+
+
+def separate(given: Corpus) -> Corpus:
+    """The same actions, a sequence for each."""
+    ids = [given.ids[a.row][: a.end] for a in given.actions.itertuples()]
+    return Corpus(ids, given.actions.assign(row=range(len(ids))), given.dropped, given.n_separate)
+
+
+@cache
+def tokenizer():
+    return load("embedded", precision="float32").tokenizer
+
+
+def tiny(**settings) -> Loaded:
+    """A model of no skill that trains fast."""
+    torch.manual_seed(5)
+    shape = Qwen2Config(
+        vocab_size=len(tokenizer()), hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2,
+        num_key_value_heads=1, max_position_embeddings=2048, initializer_range=0.2, **settings,
+    )  # fmt: skip
+    return Loaded(Qwen2ForCausalLM(shape).eval(), tokenizer(), "tiny", "float32")
+
+
+def tuned(loaded: Loaded) -> Loaded:
+    """The same with an adapter that has learned something, so that r is not 0."""
+    return replace(loaded, model=lora(loaded.model), adapter="earlier")
+
+
+def trainer_of(loaded: Loaded, given: Corpus, settings: Settings, folder: Path) -> MaroTrainer:
+    return MaroTrainer(adapt(loaded, settings), given, settings, folder)
+
+
+def step(trainer: MaroTrainer) -> tuple[float, dict[str, torch.Tensor]]:
+    """Loss and gradient of the plan's first step."""
+    loss = trainer.training_step(trainer.model, {"step": 0})
+    return float(loss), gradients(trainer.model)
+
+
+def gradients(model) -> dict[str, torch.Tensor]:
+    return {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
+
+
+def gap(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> float:
+    """How far two gradients (or adapters) are apart, as a share of the first one's size."""
+    assert a.keys() == b.keys()
+    apart, size = (sum(float((t**2).sum()) for t in x) ** 0.5 for x in ([a[k] - b[k] for k in a], a.values()))
+    return apart / size
+
+
+def weights(trained) -> dict[str, torch.Tensor]:
+    return load_file(trained.folder / "adapter_model.safetensors")
+
+
+def is_equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+def by_hand(model, given: Corpus) -> list[torch.Tensor]:
+    """Log pi of the tokens of each action, in the order of `actions`, by the plainest way there is."""
+    logps = [token_logps(model, [ids.tolist()])[0] for ids in given.ids]
+    return [logps[a.row][a.start - 1 : a.end - 1] for a in given.actions.itertuples()]
+
+
+# --- the gradient ------------------------------------------------------------------------------------
+
+
+def test_one_forward_per_dialogue_is_one_row_per_action(tmp_path):
+    settings = replace(BASIC, batch=WHOLE_STEP)
+    loss, together = step(trainer_of(tuned(tiny()), corpus(), settings, tmp_path))
+    loss_alone, alone = step(trainer_of(tuned(tiny()), separate(corpus()), settings, tmp_path))
+    assert len(separate(corpus())) > 2 * len(corpus())
+    assert loss == pytest.approx(loss_alone, abs=1e-6)
+    assert gap(together, alone) < 1e-5
+
+
+@pytest.mark.parametrize("objective", ["maro", "sft"])
+def test_the_mean_is_over_the_actions_of_the_whole_step(tmp_path, objective):
+    """By hand, with dialogues of different numbers of actions."""
+    s = replace(BASIC, batch=WHOLE_STEP, objective=objective, z0="fixed", z0_fixed=0.3, beta=0.7, lam_pos=1.5,
+                lam_neg=0.8, anchor=0.05)  # fmt: skip
+    loss, gradient = step(trainer := trainer_of(tuned(tiny()), corpus(), s, tmp_path))
+    assert len({len(places) for places in corpus().places}) > 2
+    model, actions = trainer.model, corpus().actions
+    model.zero_grad()
+    logp = torch.stack([x.sum() for x in by_hand(model, corpus())]).double()
+    with torch.no_grad(), model.disable_adapter():
+        base = torch.stack([x.sum() for x in by_hand(model, corpus())]).double()
+    total = 0
+    for a, p, p_ref in zip(actions.itertuples(), logp, base, strict=True):
+        sign, lam = (1, 1.5) if a.desirable else (-1, 0.8)
+        own = a.weight * (lam - lam * torch.sigmoid(0.7 * sign * (p - p_ref - 0.3)))
+        imitated = -1.5 * a.weight * p * a.desirable
+        total = total + (own if objective == "maro" else imitated) - 0.05 * p
+    expected = total / len(actions)
+    expected.backward()
+    assert loss == pytest.approx(float(expected.detach()), abs=1e-5)
+    assert gap(gradients(model), gradient) < 1e-5
+
+
+def test_no_gradient_flows_through_z0(tmp_path):
+    """A step whose z0 is its own mean has the gradient of one whose z0 is that number."""
+    s = replace(BASIC, batch=WHOLE_STEP, z0="batch")
+    _, gradient = step(trainer := trainer_of(tuned(tiny()), corpus(), s, tmp_path))
+    s = replace(s, z0="fixed", z0_fixed=trainer.told["z0"])
+    assert abs(s.z0_fixed) > 0.01
+    assert gap(gradient, step(trainer_of(tuned(tiny()), corpus(), s, tmp_path))[1]) < 1e-6
+
+
+def test_checkpointing_reads_twice_and_changes_nothing(tmp_path):
+    found = {}
+    for on in (False, True):
+        trainer, n = trainer_of(tuned(tiny()), corpus(), replace(BASIC, checkpointing=on), tmp_path), []
+        trainer.compute_references(trainer.model)
+        layer = trainer.model.get_submodule("base_model.model.model.layers.1.input_layernorm")
+        layer.register_forward_hook(lambda *_, n=n: n.append(1))
+        found[on] = (*step(trainer), len(n))
+    assert found[True][0] == found[False][0]
+    assert gap(found[True][1], found[False][1]) < 1e-6
+    n_rows = len(trainer.plan[0])
+    assert (found[False][2], found[True][2]) == (2 * n_rows, 3 * n_rows), "z0, the loss, and once more for the gradient"
+
+
+def test_half_computes_in_bfloat16(tmp_path):
+    full = step(trainer_of(tuned(tiny()), corpus(), BASIC, tmp_path))
+    trainer = trainer_of(tuned(tiny()), corpus(), replace(BASIC, half=True), tmp_path)
+    trainer.model = trainer.accelerator.prepare(trainer.model)
+    half = step(trainer)
+    assert 1e-4 < gap(full[1], half[1]) < 0.1
+    assert {p.dtype for p in trainer.model.parameters()} == {torch.float32}
+    trained = train(tiny(), corpus(), replace(BASIC, half=True, epochs=1), tmp_path / "x")
+    assert np.isfinite(trained.curve["loss"]).all()
+    assert trained.curve["r_pos"].iloc[0] == 0
+
+
+def dequantised(loaded: Loaded) -> Loaded:
+    return replace(loaded, model=loaded.model.dequantize(torch.float32), precision="float32")
+
+
+def test_4_bits_have_the_gradient_of_the_same_weights_in_float32(tmp_path):
+    """Also after the references were read in eval mode, and after an optimiser step."""
+    nf4, full = load("embedded", precision="nf4"), dequantised(load("embedded", precision="nf4"))
+    names = {type(m).__name__ for m in nf4.model.modules()}
+    assert "Linear4bit" in names
+    trainers = [trainer_of(tuned(m), corpus(), BASIC, tmp_path) for m in (nf4, full)]
+    for _ in range(2):
+        (loss, a), (loss_full, b) = map(step, trainers)
+        assert loss == pytest.approx(loss_full, abs=1e-5)
+        assert gap(b, a) < 1e-4
+        for trainer in trainers:
+            torch.optim.SGD([p for p in trainer.model.parameters() if p.requires_grad], lr=1e-3).step()
+            trainer.model.zero_grad()
+            trainer.model.eval()
+            with torch.inference_mode():
+                by_hand(trainer.model, corpus())
+
+
+# --- base and adapter --------------------------------------------------------------------------------
+
+
+def test_the_reference_is_base_also_where_an_adapter_is_trained_on(tmp_path):
+    plain = [float(x.sum()) for x in by_hand(tiny().model.requires_grad_(False), corpus())]
+    with torch.no_grad():
+        trained = [float(x.sum()) for x in by_hand(tuned(tiny()).model, corpus())]
+    trainer = trainer_of(tuned(tiny()), corpus(), BASIC, tmp_path)
+    trainer.compute_references(trainer.model)
+    ends = np.cumsum(corpus().spans[:, 1] - corpus().spans[:, 0])
+    found = [float(x.sum()) for x in np.split(trainer.material.reference, ends[:-1])]
+    assert found == pytest.approx(plain, abs=1e-4)
+    assert np.abs(np.subtract(found, trained)).mean() > 0.01
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "nf4"])
+def test_base_does_not_move_and_every_linear_layer_learns(tmp_path, precision):
+    loaded = load("embedded", precision=precision)
+    before = {n: t.clone() for n, t in loaded.model.state_dict().items()}
+    linear = {n for n, m in loaded.model.named_modules() if "Linear" in type(m).__name__ and n != "lm_head"}
+    trained = train(loaded, corpus(), replace(BASIC, epochs=1, warmup=0.0), tmp_path / "x")
+    after = loaded.model.state_dict()
+    assert after.keys() == before.keys()
+    assert all(torch.equal(before[n], after[n]) for n in before)
+    adapter = weights(trained)
+    assert {t.dtype for t in adapter.values()} == {torch.float32}
+    parts = {n.removeprefix("base_model.model.").rpartition(".lora_")[0] for n in adapter}
+    assert parts == linear
+    assert all(t.abs().max() > 0 for t in adapter.values())
+    first = trained.curve.iloc[0]
+    assert first["r_pos"] == first["r_neg"] == first["kl"] == 0, "a fresh adapter is base"
+    assert trained.curve.iloc[-1]["kl"] > 0
+
+
+def test_the_adapter_that_was_saved_is_what_was_trained_and_says_on_which_weights(tmp_path):
+    trained = train(load("embedded", precision="nf4"), corpus(), replace(BASIC, epochs=1), tmp_path / "x")
+    again = load("embedded", precision="nf4", adapter=str(trained.folder))
+    assert any(t.abs().max() > 0 for n, t in weights(trained).items() if "lora_B" in n)
+    state = again.model.state_dict()
+    assert all(torch.equal(state[n.replace(".weight", ".default.weight")], t) for n, t in weights(trained).items())
+    assert json.loads((trained.folder / ORIGIN).read_text()) == {
+        "model": "embedded", "precision": "nf4", "dtype": "float32",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("where", ["base", "adapter"])
+def test_dropout_never_comes_between_policy_and_reference(tmp_path, where):
+    """Of a base that was made with it, and of an adapter of other making that is trained on."""
+    from peft import LoraConfig, get_peft_model
+
+    loaded = tiny(attention_dropout=0.5 if where == "base" else 0.0)
+    if where == "adapter":
+        adapted = get_peft_model(loaded.model, LoraConfig(lora_dropout=0.5, target_modules="all-linear"))
+        loaded = replace(loaded, model=adapted, adapter="of other making")
+    first = train(loaded, corpus(), replace(BASIC, epochs=1, batch=WHOLE_STEP), tmp_path / "x").curve.iloc[0]
+    assert first["r_pos"] == first["r_neg"] == first["kl"] == 0
+
+
+def test_unknown_names_and_impossible_numbers_are_refused():
+    for wrong, match in (
+        ({"objective": "dpo"}, "objective: 'dpo'; one of maro, sft"),
+        ({"z0": "mean"}, "z0: 'mean'; one of ema, batch"),
+        ({"beta": 0}, "beta: 0; a number above 0"),
+        ({"learning_rate": -1e-4}, "learning_rate"),
+        ({"epochs": 0}, "epochs"),
+        ({"batch": 0}, "batch"),
+        ({"n_checkpoints": 1}, "n_checkpoints: 1; .* 2"),
+    ):
+        with pytest.raises(ValueError, match=match):
+            Settings(**wrong)
+
+
+def test_nothing_to_train_on_is_a_clear_error(tmp_path):
+    empty = Corpus([], corpus().actions.iloc[:0], corpus().dropped, 0)
+    with pytest.raises(TrainingError, match="nothing to train on"):
+        train(tiny(), empty, BASIC, tmp_path / "x")
+
+
+# --- where z0 is -------------------------------------------------------------------------------------
+
+
+def mean_r(rows: pd.DataFrame, side: str = "") -> pd.Series:
+    """The mean of r over a step's actions, from what the curve says of both classes."""
+    n_pos = rows[f"n_pos{side}"]
+    return (
+        rows[f"r_pos{side}"].fillna(0) * n_pos + rows[f"r_neg{side}"].fillna(0) * (rows[f"n{side}"] - n_pos)
+    ) / rows[f"n{side}"]
+
+
+@cache
+def curve_of(z0: str, folder: Path) -> pd.DataFrame:
+    settings = replace(BASIC, z0=z0, z0_fixed=-0.2, learning_rate=3e-3, batch=3)
+    return train(tiny(), corpus(), settings, folder / z0).curve
+
+
+@pytest.mark.parametrize("z0", Z0)
+def test_every_way_to_set_z0_trains(tmp_path_factory, z0):
+    curve = curve_of(z0, tmp_path_factory.getbasetemp())
+    assert len(curve) >= 6
+    assert np.isfinite(curve[["loss", "grad_norm", "objective", "kl", "z0", "z0_next"]]).all().all()
+    assert curve["margin"].iloc[-1] > 0, "nothing was learned"
+
+
+def test_z0_is_what_its_name_says(tmp_path_factory):
+    """All r of a step, as it was: both classes' means, weighted by how many there were."""
+    curves = {z0: curve_of(z0, tmp_path_factory.getbasetemp()) for z0 in Z0}
+    assert (curves["fixed"]["z0"] == -0.2).all()
+    batch = curves["batch"]
+    assert batch["z0"].iloc[2:].abs().min() > 0
+    for curve in (curves["batch"], curves["ema"], curves["fixed"]):
+        mean = ((curve["z0_next"] - 0.9 * curve["z0"]) / 0.1).to_numpy()
+        low, high = curve[["r_pos", "r_neg"]].min(axis=1), curve[["r_pos", "r_neg"]].max(axis=1)
+        assert ((mean >= low - 1e-9) & (mean <= high + 1e-9)).all()
+    assert np.allclose((batch["z0_next"] - 0.9 * batch["z0"]) / 0.1, batch["z0"])
+    ema = curves["ema"]
+    assert np.allclose(ema["z0"].iloc[1:], ema["z0_next"].iloc[:-1], rtol=0, atol=1e-12)
+    assert ema["z0"].iloc[-1] != 0
+    assert (curves["clamped"]["z0"] >= 0).all()
+    assert (curves["mismatched"]["z0"] >= 0).all()
+    assert {"z0/civilian", "z0/culprit"} <= set(curves["per_faction"])
+    assert not {"z0/civilian", "z0/culprit"} & set(batch)
+
+
+def test_z0_of_each_faction_is_the_mean_of_its_own_r(tmp_path):
+    trainer = trainer_of(tuned(tiny()), corpus(), replace(BASIC, z0="per_faction", batch=WHOLE_STEP), tmp_path)
+    step(trainer)
+    r = r_by_hand(trainer.model, corpus())
+    for faction in ("civilian", "culprit"):
+        own = r[(corpus().actions["faction"] == faction).to_numpy()]
+        assert trainer.told[f"z0/{faction}"] == pytest.approx(own.mean(), abs=1e-5)
+    assert trainer.told["z0/civilian"] != pytest.approx(trainer.told["z0/culprit"], abs=1e-3)
+
+
+def test_mismatched_z0_is_the_mean_r_of_actions_behind_other_views(tmp_path):
+    s = replace(BASIC, z0="mismatched", batch=WHOLE_STEP)
+    step(trainer := trainer_of(tuned(tiny()), corpus(), s, tmp_path))
+    expected = r_by_hand(trainer.model, crossed(corpus(), s.seed)).mean()
+    assert trainer.told["z0"] == pytest.approx(max(0.0, expected), abs=1e-5)
+    assert trainer.told["z0"] != pytest.approx(r_by_hand(trainer.model, corpus()).mean(), abs=1e-3)
+
+
+def r_by_hand(model, given: Corpus) -> np.ndarray:
+    with torch.no_grad():
+        logp = np.array([float(x.double().sum()) for x in by_hand(model, given)])
+        with model.disable_adapter():
+            return logp - np.array([float(x.double().sum()) for x in by_hand(model, given)])
+
+
+# --- the curve ---------------------------------------------------------------------------------------
+
+TOLD = ("objective", "r_pos", "r_neg", "margin", "saturated", "kl", "n", "weight")
+
+
+def test_the_curve_has_a_row_per_step_and_its_columns_per_faction(tmp_path):
+    shown = []
+    trained = train(tiny(), corpus(), BASIC, tmp_path / "x", live=shown.append)
+    assert trained.curve["step"].tolist() == [1, 2, 3, 4, 5, 6]
+    per_faction = {f"{name}/{faction}" for name in TOLD for faction in ("civilian", "culprit")}
+    assert set(trained.curve) == {
+        *TOLD,
+        *per_faction,
+        "z0",
+        "z0_next",
+        "loss",
+        "grad_norm",
+        "learning_rate",
+        "epoch",
+        "step",
+    }
+    assert trained.curve["n"].sum() == 2 * len(corpus().actions)
+    assert [len(c) for c in shown] == [1, 2, 3, 4, 5, 6]
+    pd.testing.assert_frame_equal(shown[-1], trained.curve)
+    assert trained.status == "finished"
+
+
+def test_a_steps_numbers_by_hand(tmp_path):
+    s = replace(BASIC, batch=WHOLE_STEP, z0="fixed", z0_fixed=2.0, beta=2.5, lam_pos=1.5, lam_neg=0.5, anchor=0)
+    loss, _ = step(trainer := trainer_of(tuned(tiny()), corpus(), s, tmp_path))
+    with torch.no_grad():
+        on = by_hand(trainer.model, corpus())
+        with trainer.model.disable_adapter():
+            off = by_hand(trainer.model, corpus())
+    rows = []
+    for a, p, p_ref in zip(corpus().actions.itertuples(), on, off, strict=True):
+        tokens = (p.double() - p_ref.double()).tolist()
+        r = sum(tokens)
+        sigmoid = 1 / (1 + math.exp(-2.5 * (r - 2.0 if a.desirable else 2.0 - r)))
+        value = a.weight * (1 - sigmoid) * (1.5 if a.desirable else 0.5)
+        kl = sum(math.exp(t) - 1 - t for t in tokens)
+        rows.append((a.faction, a.desirable, r, value, 4 * sigmoid * (1 - sigmoid) < 0.01, kl, a.weight))
+    table = pd.DataFrame(rows, columns=["faction", "desirable", "r", "value", "flat", "kl", "weight"])
+    for side in ("", "civilian", "culprit"):
+        own, told = (table[table["faction"] == side] if side else table), {}
+        for name in TOLD:
+            told[name] = trainer.told[f"{name}/{side}" if side else name]
+        assert told["objective"] == pytest.approx(own["value"].mean(), abs=1e-5)
+        assert told["r_pos"] == pytest.approx(own["r"][own["desirable"]].mean(), abs=1e-4)
+        assert told["r_neg"] == pytest.approx(own["r"][~own["desirable"]].mean(), abs=1e-4)
+        assert told["margin"] == told["r_pos"] - told["r_neg"]
+        assert told["saturated"] == pytest.approx(own["flat"].mean())
+        assert told["kl"] == pytest.approx(own["kl"].mean(), rel=1e-3)
+        assert (told["n"], told["weight"]) == (len(own), own["weight"].sum())
+    assert loss == pytest.approx(table["value"].mean(), abs=1e-5)
+    assert 0 < table["flat"].mean() < 1
+
+
+# --- the same again ----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    return train(tiny(), corpus(), BASIC, tmp_path_factory.mktemp("undisturbed") / "x")
+
+
+def assert_same(trained, undisturbed) -> None:
+    assert is_equal(weights(trained), weights(undisturbed))
+    pd.testing.assert_frame_equal(trained.curve, undisturbed.curve, check_exact=True)
+    assert (trained.status, trained.notes) == (undisturbed.status, undisturbed.notes)
+
+
+def test_same_seed_same_adapter_and_another_seed_another(tmp_path, undisturbed):
+    random.seed(time.time())
+    torch.manual_seed(int(time.time()))
+    assert_same(train(tiny(), corpus(), BASIC, tmp_path / "x"), undisturbed)
+    other = train(tiny(), corpus(), replace(BASIC, seed=1), tmp_path / "y")
+    assert gap(weights(undisturbed), weights(other)) > 0.1
+
+
+def test_training_leaves_the_model_as_it_was(tmp_path, undisturbed):
+    """So that one that was loaded once is trained again, with other settings, from the same beginning."""
+    loaded = tiny()
+    train(loaded, corpus(), replace(BASIC, seed=1, epochs=1, checkpointing=True), tmp_path / "other")
+    assert type(loaded.model) is Qwen2ForCausalLM
+    assert not loaded.model.training
+    assert_same(train(loaded, corpus(), BASIC, tmp_path / "x"), undisturbed)
+    going_on = tuned(tiny())
+    before = {n: t.clone() for n, t in going_on.model.state_dict().items()}
+    first = train(going_on, corpus(), BASIC, tmp_path / "first")
+    assert all(torch.equal(t, before[n]) for n, t in going_on.model.state_dict().items())
+    assert is_equal(weights(first), weights(train(going_on, corpus(), BASIC, tmp_path / "again")))
+    assert gap(weights(first), weights(undisturbed)) > 0.1
+
+
+def test_training_says_nothing_outside_its_curve(tmp_path, capfd):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        train(tiny(), corpus(), replace(BASIC, checkpointing=True), tmp_path / "x")
+    assert "".join(capfd.readouterr()) == ""
+
+
+# --- cut short ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("at", [1, 3, 5])
+def test_what_was_interrupted_goes_on_in_the_same_process(tmp_path, undisturbed, at):
+    def press_ctrl_c(curve):
+        if len(curve) == at:
+            raise KeyboardInterrupt
+
+    for loaded in (tiny(), tuned(tiny())):
+        folder = tmp_path / (loaded.adapter or "fresh")
+        with pytest.raises(KeyboardInterrupt):
+            train(loaded, corpus(), BASIC, folder, live=press_ctrl_c)
+        n_done = len(whole_checkpoints(folder))
+        assert n_done == at // 2
+        steps = []
+        trained = train(loaded, corpus(), BASIC, folder, live=steps.append)
+        assert len(steps) == 6 - 2 * n_done, "what was done before is not done again"
+        if not loaded.adapter:
+            assert_same(trained, undisturbed)
+
+
+def test_a_continued_adapter_that_was_interrupted_goes_on_as_if_it_was_not(tmp_path):
+    def press_ctrl_c(curve):
+        if len(curve) == 1:
+            raise KeyboardInterrupt
+
+    whole = train(tuned(tiny()), corpus(), BASIC, tmp_path / "whole")
+    loaded = tuned(tiny())
+    with pytest.raises(KeyboardInterrupt):
+        train(loaded, corpus(), BASIC, tmp_path / "x", live=press_ctrl_c)
+    assert_same(train(loaded, corpus(), BASIC, tmp_path / "x"), whole)
+
+
+def test_a_checkpoint_without_its_mark_is_not_gone_on_from(tmp_path, undisturbed):
+    folder = tmp_path / "x"
+    shutil.copytree(undisturbed.folder.parent, folder)
+    for name in ("done.json", "curve.parquet", "checkpoint-6/whole", "checkpoint-6/optimizer.pt"):
+        (folder / name).unlink()
+    shutil.rmtree(folder / "adapter")
+    (folder / "checkpoint-6" / "adapter_model.safetensors").write_bytes(b"half")
+    steps = []
+    trained = train(tiny(), corpus(), BASIC, folder, live=steps.append)
+    assert_same(trained, undisturbed)
+    assert len(steps) == 2
+
+
+class Worker:
+    """Trains in a process that can be killed, or whose disk becomes full, at any file that it touches."""
+
+    def __init__(self):
+        program = (
+            f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import test_training as t; t.serve()"
+        )
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            text=True, env={**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"},
+        )  # fmt: skip
+
+    def start(self, folder: Path, what: str = "", at: int = 0) -> int:
+        """Let it begin; `what` is to happen `at` so many touched files; return the process's id."""
+        self.process.stdin.write(json.dumps([str(folder), what, at]) + "\n")
+        self.process.stdin.flush()
+        return int(self.process.stdout.readline())
+
+    def end(self) -> tuple[int, str]:
+        """How it ended: a signal's or an exit's number, and what it said."""
+        return tuple(json.loads(self.process.stdout.readline()))
+
+
+@pytest.fixture(scope="module")
+def worker():
+    worker = Worker()
+    yield worker
+    worker.process.stdin.close()
+    worker.process.wait()
+
+
+def serve() -> None:
+    """Train what is asked for, each time in a process of its own."""
+    corpus()
+    gc.freeze()
+    for line in sys.stdin:
+        folder, what, at = json.loads(line)
+        read_end, write_end = os.pipe()
+        if not (child := os.fork()):
+            os.close(read_end)
+            try:
+                sys.addaudithook(Trouble(folder, what, at))
+                train(tiny(), corpus(), BASIC, Path(folder))
+                os._exit(0)
+            except Exception as error:
+                os.write(write_end, f"{type(error).__name__}: {error}".encode())
+                os._exit(1)
+        os.close(write_end)
+        print(child, flush=True)
+        with os.fdopen(read_end) as said:
+            text = said.read()
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        print(json.dumps([code, text]), flush=True)
+
+
+class Trouble:
+    """Comes when so many files or folders in a folder have been opened for writing, renamed or removed."""
+
+    def __init__(self, folder: str, what: str, at: int):
+        self.folder, self.what, self.left = folder, what, at
+
+    def __call__(self, event: str, args: tuple) -> None:
+        touched = event in ("os.mkdir", "os.rename", "os.remove", "os.rmdir", "shutil.rmtree")
+        if not (touched or (event == "open" and args[2] & (os.O_WRONLY | os.O_RDWR))):
+            return
+        if not str(args[0]).startswith(self.folder) and not isinstance(args[0], int):
+            return
+        self.left -= 1
+        if self.left == 0 and self.what == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self.left == 0 and self.what == "full":
+            resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+
+
+def assert_whole(folder: Path) -> None:
+    for checkpoint in whole_checkpoints(folder):
+        assert {p.name for p in checkpoint.iterdir()} == KEPT_FILES, f"{checkpoint.name} is marked whole, and is not"
+
+
+def test_killed_at_any_file_it_goes_on_to_the_same_adapter(tmp_path, undisturbed, worker):
+    rng, folder, n_kills = random.Random(3), tmp_path / "x", 0
+    for at in (*range(1, 6), *(rng.randrange(5, 40) for _ in range(7))):
+        worker.start(folder, "kill", at)
+        n_kills += worker.end()[0] == -signal.SIGKILL
+        assert_whole(folder)
+        if (folder / "done.json").exists():
+            break
+    assert n_kills >= 8
+    assert_same(train(tiny(), corpus(), BASIC, folder), undisturbed)
+
+
+def test_killed_while_the_end_is_written_it_is_written_again(tmp_path, undisturbed, worker):
+    folder, ended = tmp_path / "x", []
+    shutil.copytree(undisturbed.folder.parent, folder)
+    (folder / "done.json").unlink()
+    for at in range(1, 30):
+        worker.start(folder, "kill", at)
+        ended.append(worker.end()[0])
+        if (folder / "done.json").exists():
+            break
+    assert set(ended[:-1]) == {-signal.SIGKILL}
+    assert len(ended) > 5
+    assert_same(train(tiny(), corpus(), BASIC, folder), undisturbed)
+    names = {p.name for p in undisturbed.folder.parent.iterdir()}
+    assert {p.name for p in folder.iterdir() if p.suffix != ".tmp"} == names
+
+
+def test_killed_at_any_moment_it_goes_on_to_the_same_adapter(tmp_path, undisturbed, worker):
+    folder, seed = tmp_path / "x", time.time_ns()
+    rng, n_kills = random.Random(seed), 0
+    began = time.monotonic()
+    worker.start(tmp_path / "whole")
+    assert worker.end() == (0, "")
+    seconds = time.monotonic() - began
+    for _ in range(5):
+        child = worker.start(folder)
+        time.sleep(rng.uniform(0.3, 1.0) * seconds)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child, signal.SIGKILL)
+        n_kills += worker.end()[0] == -signal.SIGKILL
+        assert_whole(folder)
+    assert n_kills, f"seed {seed}"
+    assert_same(train(tiny(), corpus(), BASIC, folder), undisturbed)
+
+
+def test_a_full_disk_is_a_clear_error_and_what_was_saved_before_is_safe(tmp_path, undisturbed, worker):
+    folder, before = tmp_path / "x", []
+    for at in (2, 14, 19, 26, 31, 36, 20):
+        worker.start(folder, "full", at)
+        code, said = worker.end()
+        assert_whole(folder)
+        if code == 0:
+            break
+        assert code == 1
+        assert "can't be written" in said
+        assert "run the same command again" in said
+        if (now := [p.name for p in whole_checkpoints(folder)]) and "checkpoint-" in said:
+            assert f"{now[-1]} is safe" in said
+        assert len(before) <= len(now) <= BASIC.n_checkpoints
+        before = now
+    assert before, "no disk was full after a checkpoint"
+    assert_same(train(tiny(), corpus(), BASIC, folder), undisturbed)
+
+
+# --- what is kept ------------------------------------------------------------------------------------
+
+
+def test_checkpoints_are_bounded_in_number_and_hold_no_pickle_of_ours(tmp_path, monkeypatch):
+    settings, counts, folder = replace(BASIC, check_every=1, n_checkpoints=3), [], tmp_path / "x"
+    train(tiny(), corpus(), settings, folder, live=lambda _: counts.append(len(whole_checkpoints(folder))))
+    assert counts == [0, 1, 2, 3, 3, 3]
+    assert [p.name for p in whole_checkpoints(folder)] == ["checkpoint-4", "checkpoint-5", "checkpoint-6"]
+    assert_whole(folder)
+    assert not list(folder.rglob("*.bin"))
+    assert {p.name for p in (folder / "adapter").iterdir()} == {
+        "adapter_config.json", "adapter_model.safetensors", "README.md", ORIGIN,
+    }  # fmt: skip
+
+
+def test_what_is_pickled_is_read_as_weights_only(tmp_path, monkeypatch, undisturbed):
+    folder, read, plain = tmp_path / "x", [], torch.load
+    shutil.copytree(undisturbed.folder.parent, folder)
+    (folder / "done.json").unlink()
+    shutil.rmtree(folder / "checkpoint-6")
+
+    def watched(file, *args, **options):
+        read.append((Path(file).name, options.get("weights_only")))
+        return plain(file, *args, **options)
+
+    monkeypatch.setattr(torch, "load", watched)
+    assert_same(train(tiny(), corpus(), BASIC, folder), undisturbed)
+    assert {name for name, _ in read} == PICKLES
+    assert {weights_only for _, weights_only in read} == {True}
+
+
+def test_done_work_is_found_done(tmp_path, undisturbed):
+    folder = tmp_path / "x"
+    shutil.copytree(undisturbed.folder.parent, folder)
+    before = {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in folder.rglob("*") if p.is_file()}
+    trained = train(tiny(), corpus(), BASIC, folder, live=lambda _: pytest.fail("a step was trained again"))
+    assert_same(trained, undisturbed)
+    assert before == {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in folder.rglob("*") if p.is_file()}
+
+
+@pytest.mark.parametrize("other", ["settings", "corpus", "model"])
+def test_the_work_of_another_job_is_set_aside(tmp_path, undisturbed, other):
+    folder, aside = tmp_path / "x", tmp_path / "x.other-1"
+    shutil.copytree(undisturbed.folder.parent, folder)
+    before = {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    settings = replace(BASIC, epochs=1, beta=0.3 if other == "settings" else BASIC.beta)
+    actions = corpus().actions
+    shuffled = replace(corpus(), actions=actions.assign(desirable=~actions["desirable"]))
+    loaded = tiny()
+    if other == "model":
+        loaded.model.lm_head.weight.data[0] += 1
+    trained = train(loaded, shuffled if other == "corpus" else corpus(), settings, folder)
+    assert before == {p.relative_to(aside): p.read_bytes() for p in aside.rglob("*") if p.is_file()}
+    assert not is_equal(weights(trained), weights(undisturbed))
+    assert len(trained.curve) == 3
+    assert {p.name for p in tmp_path.iterdir()} == {"x", "x.other-1"}
+
+
+def test_an_empty_folder_is_taken_as_it_is(tmp_path, undisturbed):
+    (tmp_path / "x").mkdir()
+    assert_same(train(tiny(), corpus(), BASIC, tmp_path / "x"), undisturbed)
+    assert [p.name for p in tmp_path.iterdir()] == ["x"]
+
+
+# --- what goes astray --------------------------------------------------------------------------------
+
+
+def test_a_step_that_teaches_nothing_is_a_warning_and_a_note(tmp_path):
+    no_weight = replace(corpus(), actions=corpus().actions.assign(weight=0.0))
+    short = replace(BASIC, epochs=1)
+    with pytest.warns(TrainingWarning, match="step 1 taught nothing: all weights are 0"):
+        trained = train(tiny(), no_weight, short, tmp_path / "weights")
+    assert len(trained.notes) == len(trained.curve) == 3
+    far = replace(short, z0="fixed", z0_fixed=60.0, beta=1.0)
+    with pytest.warns(TrainingWarning, match="all sigmoids are saturated"):
+        trained = train(tiny(), corpus(), far, tmp_path / "saturated")
+    assert len(trained.notes) == 3
+    assert (trained.curve["saturated"] == 1).all()
+    assert train(tiny(), corpus(), far, tmp_path / "saturated").notes == trained.notes, "found done, with its notes"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", TrainingWarning)
+        assert not train(tiny(), corpus(), replace(far, objective="sft"), tmp_path / "sft").notes
+
+
+def test_notes_outlive_an_interruption(tmp_path):
+    no_weight = replace(corpus(), actions=corpus().actions.assign(weight=0.0))
+
+    def press_ctrl_c(curve):
+        if len(curve) == 5:
+            raise KeyboardInterrupt
+
+    with pytest.warns(TrainingWarning), pytest.raises(KeyboardInterrupt):
+        train(tiny(), no_weight, BASIC, tmp_path / "x", live=press_ctrl_c)
+    with pytest.warns(TrainingWarning):
+        notes = train(tiny(), no_weight, BASIC, tmp_path / "x").notes
+    assert [n.split()[1] for n in notes] == ["1", "2", "3", "4", "5", "6"]
+
+
+def poison(loaded: Loaded, at: int):
+    """Make one number of an adapter none, after so many steps."""
+
+    def live(curve):
+        if len(curve) == at:
+            weight = next(p for n, p in loaded.model.named_parameters() if "lora_B" in n)
+            weight.data[0, 0] = torch.nan
+
+    return live
+
+
+@pytest.mark.parametrize(("at", "seen", "good"), [(3, "step 4", 2), (4, "step 4", 2), (5, "step 6", 4)])
+def test_what_is_no_number_stops_training_at_the_last_good_checkpoint(tmp_path, at, seen, good):
+    """Also where it comes right before a checkpoint: none with such a number is kept."""
+    loaded, folder = tiny(), tmp_path / "x"
+    trained = train(loaded, corpus(), BASIC, folder, live=poison(loaded, at))
+    assert trained.status.startswith(f"stopped at {seen}: ")
+    assert "not a finite number" in trained.status
+    assert f"checkpoint-{good}" in trained.status
+    assert is_equal(weights(trained), load_file(folder / f"checkpoint-{good}" / "adapter_model.safetensors"))
+    assert all(torch.isfinite(t).all() for t in weights(trained).values())
+    again = train(tiny(), corpus(), BASIC, folder)
+    assert again.status == trained.status, "it is found done, as it ended"
+
+
+def test_going_astray_before_the_first_checkpoint_is_a_clear_error(tmp_path):
+    loaded = tiny()
+    with pytest.raises(TrainingError, match=r"step 2: .* before there was a checkpoint: take a smaller"):
+        train(loaded, corpus(), BASIC, tmp_path / "x", live=poison(loaded, 1))
+    assert not (tmp_path / "x" / "done.json").exists()
+
+
+class Falling:
+    """Quick games that find fewer and fewer legal moves."""
+
+    names = ("legal", "civilians win")
+
+    def __init__(self, *legal: float):
+        self.legal = iter(legal)
+
+    def __call__(self, loaded):
+        return {"legal": next(self.legal), "civilians win": 0.5}
+
+
+def test_illegal_moves_stop_training_at_the_last_good_checkpoint(tmp_path):
+    folder = tmp_path / "x"
+    trained = train(tiny(), corpus(), BASIC, folder, watch=Falling(0.95, 0.88, 0.84))
+    assert trained.status.startswith("stopped at step 4: only 84 % of its moves are legal (before training 95 %)")
+    assert is_equal(weights(trained), load_file(folder / "checkpoint-2" / "adapter_model.safetensors"))
+    seen = trained.curve.set_index("step")[["legal", "civilians win"]].dropna()
+    assert seen["legal"].to_dict() == {0: 0.95, 2: 0.88, 4: 0.84}
+    assert train(tiny(), corpus(), BASIC, tmp_path / "y", watch=Falling(0.95, 0.88, 0.86, 0.9)).status == "finished"
+
+
+def test_what_was_legal_before_training_is_remembered_over_an_interruption(tmp_path):
+    def press_ctrl_c(curve):
+        if (curve["step"] == 3).any():
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(tiny(), corpus(), BASIC, tmp_path / "x", watch=Falling(0.95, 0.9), live=press_ctrl_c)
+    trained = train(tiny(), corpus(), BASIC, tmp_path / "x", watch=Falling(0.8))
+    assert "stopped at step 4: only 80 %" in trained.status
