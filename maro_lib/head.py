@@ -19,7 +19,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-AT_ONCE = 2**26  # logits: 256 MB of them in float32
+AT_ONCE = 2**25  # logits: 128 MB of them in float32
 
 
 class _TokenLogps(torch.autograd.Function):
@@ -29,18 +29,11 @@ class _TokenLogps(torch.autograd.Function):
     def forward(
         ctx: Any, hidden: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, targets: torch.Tensor
     ) -> torch.Tensor:
-        logps, slopes = [], []
-        n = max(1, AT_ONCE // len(weight))
-        for h, y in zip(hidden.split(n), targets.split(n), strict=True):
-            logits = F.linear(h, weight, bias)  # (at most n, vocabulary)
-            dtype = logits.dtype  # under autocast not that of h
-            logits = logits.to(torch.promote_types(dtype, torch.float32))
-            total, y = logits.logsumexp(-1, keepdim=True), y[:, None]
-            logps.append((logits.gather(1, y) - total)[:, 0])
-            if ctx.needs_input_grad[0]:
-                p = logits.sub_(total).exp_()
-                p.scatter_add_(1, y, torch.full_like(total, -1.0))
-                slopes.append(p.to(dtype).neg_() @ weight.to(dtype))  # d log pi / d h
+        device, n = hidden.device.type, max(1, AT_ONCE // len(weight))
+        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
+        h, w, b = (x if x is None else x.to(dtype) for x in (hidden, weight, bias))
+        pieces = zip(h.split(n), targets.split(n), strict=True)
+        logps, slopes = zip(*[_score(x, w, b, y, ctx.needs_input_grad[0]) for x, y in pieces], strict=True)
         ctx.save_for_backward(*slopes)
         ctx.dtype = hidden.dtype
         return torch.cat(logps)
@@ -50,6 +43,21 @@ class _TokenLogps(torch.autograd.Function):
     def backward(ctx: Any, upstream: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         slopes = torch.cat(ctx.saved_tensors)
         return (upstream[:, None] * slopes).to(ctx.dtype), None, None, None
+
+
+def _score(
+    h: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, y: torch.Tensor, with_slope: bool
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """log pi of some targets, and d log pi / d h."""
+    logits = F.linear(h, weight, bias)  # (at most n, vocabulary)
+    logits = logits.to(torch.promote_types(h.dtype, torch.float32))
+    total, y = logits.logsumexp(-1, keepdim=True), y[:, None]
+    logp = logits.gather(1, y) - total
+    if not with_slope:
+        return logp[:, 0], None
+    p = logits.sub_(total).exp_()  # in place: nobody else sees the logits
+    p.scatter_add_(1, y, torch.full_like(total, -1.0))
+    return logp[:, 0], -(p.to(h.dtype) @ weight)
 
 
 @contextlib.contextmanager

@@ -82,6 +82,7 @@ def test_half_made_input_is_not_taken_for_whole():
     artefact("cpu", "rollout").mkdir()
     with pytest.raises(MissingInput, match=r"02_rollout did not reach its last cell.*make run ONLY=02"):
         needs("cpu", "rollout")
+    write_atomic(artefact("cpu", "gamebook.json"), "{}")
     finish("cpu", "02_rollout", {})
     assert needs("cpu", "rollout").is_dir()
 
