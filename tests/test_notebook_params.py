@@ -21,7 +21,7 @@ class Run:
     def __call__(self, params: Path, *options: str) -> subprocess.CompletedProcess:
         command = [sys.executable, "-m", "maro_lib", "run", str(params), *options]
         environment = {**os.environ, "MARO_OUTPUTS": str(self.folder / "outputs")}
-        return subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, timeout=300)
+        return subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, timeout=900)
 
     def summary(self, run: str) -> dict:
         return json.loads((self.folder / "outputs" / run / "summary.json").read_text())
