@@ -656,13 +656,17 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_adapter(tmp_path, undisturb
     worker.start(tmp_path / "whole")
     assert worker.end() == (0, "")
     seconds = time.monotonic() - began
-    for _ in range(5):
+    for _ in range(8):
         child = worker.start(folder)
         time.sleep(rng.uniform(0.3, 1.0) * seconds)
         with contextlib.suppress(ProcessLookupError):
             os.kill(child, signal.SIGKILL)
-        n_kills += worker.end()[0] == -signal.SIGKILL
-        assert_whole(folder)
+        if worker.end()[0] == -signal.SIGKILL:
+            n_kills += 1
+            assert_whole(folder)
+        else:  # the timed one, being the first, was the slowest
+            seconds /= 2
+            shutil.rmtree(folder)
     assert n_kills, f"seed {seed}"
     assert_same(train(tiny(), corpus(), BASIC, folder), undisturbed)
 
@@ -794,13 +798,14 @@ def poison(loaded: Loaded, at: int):
     return live
 
 
-@pytest.mark.parametrize(("at", "seen", "good"), [(3, "step 4", 2), (4, "step 4", 2), (5, "step 6", 4)])
+@pytest.mark.parametrize(
+    ("at", "seen", "good"), [(3, "step 4: the gradient", 2), (4, "step 4: a weight", 2), (5, "step 6: the gradient", 4)]
+)
 def test_what_is_no_number_stops_training_at_the_last_good_checkpoint(tmp_path, at, seen, good):
     """Also where it comes right before a checkpoint: none with such a number is kept."""
     loaded, folder = tiny(), tmp_path / "x"
     trained = train(loaded, corpus(), BASIC, folder, live=poison(loaded, at))
-    assert trained.status.startswith(f"stopped at {seen}: ")
-    assert "not a finite number" in trained.status
+    assert trained.status.startswith(f"stopped at {seen} is not a finite number")
     assert f"checkpoint-{good}" in trained.status
     assert is_equal(weights(trained), load_file(folder / f"checkpoint-{good}" / "adapter_model.safetensors"))
     assert all(torch.isfinite(t).all() for t in weights(trained).values())
