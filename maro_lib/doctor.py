@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from maro_lib import estimates
 from maro_lib.environment import Rules
-from maro_lib.estimates import Memory, Plan, amount, duration
+from maro_lib.estimates import Memory, Plan, Training, amount, duration
 from maro_lib.machine import (
     OK,
     PROBLEM,
@@ -280,6 +280,7 @@ def _examine_local(player: Player, values: Mapping[str, Any], source: Source, sa
         yield Finding(WARNING, "memory", "not estimated, nor context and time: the model's config.json is not here")
         return
     yield check_memory(plan.memory(player.cache_gb), free_memory())
+    yield check_training(plan, values, free_memory())
     yield check_reuse(plan, player.cache_gb, sample.n_players)
     yield check_context(sample, plan.window, _room(plan.window, player))
     yield from _time_local(player, values, source, sample, plan)
@@ -334,6 +335,35 @@ def _relief(memory: Memory) -> Iterator[str]:
     }
     sizes = memory._asdict()
     yield from (ways[name] for name in sorted(ways, key=lambda name: -sizes[name]) if sizes[name] > memory.total / 5)
+
+
+def check_training(plan: Plan, values: Mapping[str, Any], free: int) -> Finding:
+    """Compare a step of training over the longest dialogue with what is free; playing is over by then."""
+    precision = "nf4" if values["load_in_4bit"] else plan.precision
+    how = {
+        "precision": precision, "compute": 2 if values["half"] else plan.compute, "rank": values["lora_rank"],
+        "checkpointing": values["checkpointing"],
+    }  # fmt: skip
+    n = min(plan.at_most, plan.window)
+    memory = estimates.training_memory(plan.weights, plan.shape, n, **how)
+    fits = estimates.longest_dialogue(plan.weights, plan.shape, FULL * free, **how)
+    parts = ", ".join(f"{name} {amount(size)}" for name, size in memory._asdict().items())
+    found = f"a dialogue of {n:,} tokens takes about {amount(memory.total)} of {amount(free)} free: {parts}"
+    if fits >= n:
+        return Finding(OK, "training", found)
+    return Finding(WARNING if fits else PROBLEM, "training", found, f"dialogues of {fits:,} tokens fit",
+                   "; ".join(_lighter(memory, values)))  # fmt: skip
+
+
+def _lighter(memory: Training, values: Mapping[str, Any]) -> Iterator[str]:
+    """What makes a step of training smaller."""
+    if not values["load_in_4bit"] and memory.weights > memory.total / 5:
+        yield "`load_in_4bit: true`"
+    if not values["checkpointing"]:
+        yield "`checkpointing: true`"
+    if not values["half"]:
+        yield "`half: true`"
+    yield "a smaller `window`, or shorter replies (`max_new_tokens`)"
 
 
 def check_reuse(plan: Plan, cache_gb: float, n_players: int) -> Finding:

@@ -1,10 +1,14 @@
-"""What playing a model will take, as arithmetic on its configuration: bytes of memory, seconds per reply.
+"""What playing and training a model will take, as arithmetic on its configuration: bytes of memory, seconds per reply.
 
     weights   linear ones in the precision asked for, embeddings and norms in the one that is computed in
     kept      keys and values of views that were read already (`cache_gb`)
     batch     keys and values of the views that are answered together, copied in part when rows leave
     reading   activations while a batch's new tokens pass one layer, and the logits that follow
     margin    the runtime itself, and what memory management wastes
+
+    adapters  a step of training: LoRA matrices, their gradients and two moments, in float32
+    kept      what each token of the dialogue keeps for the backward pass
+    logits    those of a few action tokens at a time
 
 Nothing here looks at a device, a disk or a network: `maro_lib.doctor` does. Compared with a profiler these are bounds
 from above within a factor, enough to say before a long run whether it will fit.
@@ -43,15 +47,30 @@ class Shape(NamedTuple):
     head_size: int
     vocabulary: int
     window: int
+    heads: int
 
 
 class Memory(NamedTuple):
-    """Bytes by what they hold; what is trained later adds its own parts."""
+    """Bytes that playing takes, by what they hold."""
 
     weights: float
     kept: float
     batch: float
     reading: float
+    margin: float = MARGIN
+
+    @property
+    def total(self) -> float:
+        return sum(self)
+
+
+class Training(NamedTuple):
+    """Bytes that a step of training takes, by what they hold."""
+
+    weights: float
+    adapters: float
+    kept: float
+    logits: float
     margin: float = MARGIN
 
     @property
@@ -90,6 +109,7 @@ def shape(config: PretrainedConfig) -> Shape:
         head_size=getattr(text, "head_dim", None) or hidden // heads,
         vocabulary=text.vocab_size,
         window=text.max_position_embeddings,
+        heads=heads,
     )
 
 
@@ -160,6 +180,44 @@ class Plan:
             batch=batch_bytes(self.shape, in_batch, self.compute),
             reading=reading_bytes(self.shape, read, self.rows, self.compute),
         )
+
+
+def kept_per_token(shape: Shape, rank: int, compute: int, *, checkpointing: bool = False) -> float:
+    """Bytes that a step keeps for its backward pass, per token; a number that is computed with takes `compute`.
+
+    Of each layer: what the norms were given, in float32; what q, k, v, then o, then gate and up were given; queries,
+    keys and values; gate before and after its sigmoid, up, and their product; small change. Checkpointing keeps what
+    each layer was given, and at any time one layer's own with its gradients.
+    """
+    s = shape
+    numbers = 4 * s.intermediate + 3 * s.hidden + (s.heads + 2 * s.kv_heads) * s.head_size + 7 * rank
+    layer = compute * numbers + 4 * (2 * s.hidden + s.heads + 2)
+    return s.layers * compute * s.hidden + 2 * layer if checkpointing else s.layers * layer
+
+
+def training_memory(
+    weights: Weights, shape: Shape, n_tokens: int, *, precision: str, compute: int, rank: int = 16,
+    checkpointing: bool = False,
+) -> Training:  # fmt: skip
+    """Estimate a step over a dialogue of so many tokens; dialogues are read one at a time, so the longest counts."""
+    from maro_lib.head import AT_ONCE
+
+    s = shape
+    ends = (
+        7 * s.hidden + 2 * (s.heads + s.kv_heads) * s.head_size + 3 * s.intermediate
+    )  # in + out of a layer's matrices
+    return Training(
+        weights=weight_bytes(weights, precision, compute),
+        adapters=s.layers * rank * ends * (4 + 4 + 8),
+        kept=n_tokens * kept_per_token(s, rank, compute, checkpointing=checkpointing),
+        logits=AT_ONCE * (4 + 4 + compute),
+    )
+
+
+def longest_dialogue(weights: Weights, shape: Shape, n_bytes: float, **how: object) -> int:
+    """Tokens of the longest dialogue whose step should fit; `how` is what `training_memory` is told."""
+    empty, one = (training_memory(weights, shape, n, **how) for n in (0, 1))
+    return max(0, int((n_bytes - empty.total) / (one.kept - empty.kept)))
 
 
 def reply_seconds(

@@ -10,7 +10,15 @@ from servers import Server
 
 from maro_lib import estimates
 from maro_lib.__main__ import main
-from maro_lib.doctor import Source, check_context, check_memory, check_model, check_reuse, check_template
+from maro_lib.doctor import (
+    Source,
+    check_context,
+    check_memory,
+    check_model,
+    check_reuse,
+    check_template,
+    check_training,
+)
 from maro_lib.estimates import GB, Memory, Plan, Shape, Speed, Weights, duration
 from maro_lib.machine import check_bitsandbytes, check_disk, check_packages, check_python
 from maro_lib.models import EMBEDDED
@@ -19,8 +27,8 @@ from maro_lib.runs import ROOT
 from maro_lib.sample import Sample
 
 QWEN_7B, LLAMA_8B = Weights(6_525_288_448, 1_090_328_064), Weights(6_979_321_856, 1_050_939_392)
-QWEN_SHAPE = Shape(28, 3584, 18_944, 4, 128, 152_064, 32_768)
-LLAMA_SHAPE = Shape(32, 4096, 14_336, 8, 128, 128_256, 131_072)
+QWEN_SHAPE = Shape(28, 3584, 18_944, 4, 128, 152_064, 32_768, 28)
+LLAMA_SHAPE = Shape(32, 4096, 14_336, 8, 128, 128_256, 131_072, 32)
 CPU = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
 SMALL = "n_games: 2\nn_scripts: 2\ncharacters: 4\nplaces: 2\nclues: 3\nred_herrings: 1\nrounds: 1\nconcurrency: 2\n"
 
@@ -115,6 +123,20 @@ def test_bytes_of_views_batches_and_activations():
     assert estimates.reading_bytes(QWEN_SHAPE, 1000, 1, 2) == 171_008_000 + 3_649_536
 
 
+def test_a_step_of_training_takes_what_each_token_keeps():
+    how = {"precision": "nf4", "compute": 2, "rank": 16}
+    empty, long = (estimates.training_memory(QWEN_7B, QWEN_SHAPE, n, **how) for n in (0, 1000))
+    assert empty.adapters == 40_370_176 * 16, "PEFT counts as many trainable weights in Qwen2.5-7B at rank 16"
+    assert (empty.kept, long.kept) == (0, 28 * 211_288 * 1000)
+    assert estimates.kept_per_token(QWEN_SHAPE, 16, 2, checkpointing=True) == 28 * 2 * 3584 + 2 * 211_288
+    for checkpointing in (False, True):
+        options = how | {"checkpointing": checkpointing}
+        n = estimates.longest_dialogue(QWEN_7B, QWEN_SHAPE, 24 * GB, **options)
+        fits, not_quite = (estimates.training_memory(QWEN_7B, QWEN_SHAPE, n + more, **options) for more in (0, 1))
+        assert fits.total <= 24 * GB < not_quite.total
+    assert estimates.longest_dialogue(QWEN_7B, QWEN_SHAPE, 4 * GB, **how) == 0, "not even the weights fit"
+
+
 def test_views_that_are_not_kept_are_read_again():
     plan = Plan(QWEN_7B, QWEN_SHAPE, "nf4", 2, 8192, 716, 5765, 9016, n_views=18, rows=18, batch_tokens=65_536)
     assert (plan.holds(7.0), plan.holds(6.5)) == (18, 16)
@@ -150,6 +172,19 @@ def test_memory_names_every_part_and_what_to_lower():
     assert (fits.status, tight.status, too_much.status) == ("ok", "warning", "problem")
     assert "weights 5.0 GB, kept 9.0 GB, batch 5.0 GB, reading 3.0 GB, margin 1.0 GB" in too_much.found
     assert too_much.advice.startswith("a smaller `cache_gb`")
+
+
+@pytest.mark.parametrize(
+    ("free", "changed", "status", "says"),
+    [(24, {}, "ok", "a dialogue of 8,192 tokens takes about"), (24, {"checkpointing": False}, "warning", "tokens fit"),
+     (5, {}, "problem", "dialogues of 0 tokens fit"), (16, {"load_in_4bit": False}, "problem", "`load_in_4bit: true`")],
+)  # fmt: skip
+def test_training_takes_the_longest_dialogue(free, changed, status, says):
+    plan = Plan(QWEN_7B, QWEN_SHAPE, "bfloat16", 2, 8192, 716, 5765, 9016, n_views=18, rows=18, batch_tokens=65_536)
+    values = {"load_in_4bit": True, "half": True, "lora_rank": 16, "checkpointing": True} | changed
+    finding = check_training(plan, values, free * GB)
+    assert finding.status == status
+    assert says in str(finding)
 
 
 @pytest.mark.parametrize(
@@ -241,7 +276,7 @@ def test_the_embedded_model_will_play(ask):
     assert "append-only" in findings["template"]
     assert "by the model's tokenizer" in findings["scripts"]
     assert "measured here" in findings["time"]
-    assert {"python", "packages", "device", "memory", "reuse", "context", "disk"} <= findings.keys()
+    assert {"python", "packages", "device", "memory", "training", "reuse", "context", "disk"} <= findings.keys()
 
 
 def test_scripted_players_need_no_model(ask):

@@ -9,6 +9,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import Qwen2Config
 
+from maro_lib.estimates import kept_per_token, shape
 from maro_lib.trainbench import (
     MARO,
     TRL_BEST,
@@ -204,6 +205,23 @@ def test_memory_is_measured_in_a_process_of_its_own(folder):
     assert 0 < found["growth"] < found["total"]
     with pytest.raises(BenchError, match=r"(?s)failed.*no-such-folder"):
         peak_memory(Bench("no-such-folder", SIZE), MARO)
+
+
+@pytest.mark.parametrize(("precision", "compute"), [("float32", 4), ("bfloat16", 2)])
+def test_what_is_kept_is_what_one_more_layer_keeps(tmp_path, monkeypatch, precision, compute):
+    found = []
+    for layers in (2, 3):
+        config = Qwen2Config(**SMALL | {"num_hidden_layers": layers}, tie_word_embeddings=False)
+        (folder := tmp_path / str(layers)).mkdir()
+        make_model(folder, config, dtype=torch.float32, device="cpu")
+        bench = Bench(str(folder), Size(400, 1, 10, 90), precision=precision, half=compute == 2, lora_rank=2)
+        trainer = build(bench, MARO, folder / "made").trainer
+        trainer.model = trainer.accelerator.prepare(trainer.model)
+        found.append(n_bytes([t for t in saved_step(trainer, monkeypatch, copied=False)[0] if 500 in t.shape]))
+    assert found[1] - found[0] == 500 * kept_per_token(shape(config), 2, compute) / 3
+    assert found[0] == pytest.approx(500 * kept_per_token(shape(config), 2, compute) * 2 / 3, rel=0.1), (
+        "the rest is small"
+    )
 
 
 @pytest.mark.parametrize(("limit", "longest"), [(0, 0), (255, 0), (256, 256), (5000, 4864), (10**6, 131_072)])
