@@ -1,4 +1,4 @@
-"""The command line: `python -m maro_lib run`, `doctor`, `audit` and `bench`."""
+"""The command line: `python -m maro_lib run`, `report`, `compare`, `doctor`, `audit` and `bench`."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="python -m maro_lib", description="MARO, notebook by notebook.")
     commands = top.add_subparsers(metavar="COMMAND")
     add_run(commands)
+    add_report(commands)
+    add_compare(commands)
     add_doctor(commands)
     add_audit(commands)
     add_bench(commands)
@@ -34,6 +36,46 @@ def add_run(commands) -> None:
     command.add_argument("--fresh", action="store_true", help="run also what has not changed, from nothing")
     command.add_argument("--notebooks", default="", metavar="FOLDER", help="another series than notebooks/")
     command.set_defaults(command=run)
+
+
+def add_report(commands) -> None:
+    command = commands.add_parser("report", help="write a run's report.html again, from what its stages have left")
+    command.add_argument("folder", metavar="outputs/RUN", help="the run's folder, or its name")
+    command.set_defaults(command=report)
+
+
+def report(arguments: argparse.Namespace) -> int:
+    """Write a report and say where."""
+    from maro_lib.compare import named_run
+    from maro_lib.report import write_report
+    from maro_lib.runs import RunError, shown
+
+    try:
+        run, n_rounds = named_run(arguments.folder)
+        print(shown(write_report(run, n_rounds)))
+    except RunError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def add_compare(commands) -> None:
+    command = commands.add_parser("compare", help="several runs side by side, a line each, and all of them pooled")
+    command.add_argument("folders", nargs="+", metavar="outputs/RUN", help="the runs' folders, or their names")
+    command.set_defaults(command=compare)
+
+
+def compare(arguments: argparse.Namespace) -> int:
+    """Compare runs by what their games show."""
+    from maro_lib.compare import compare_runs
+    from maro_lib.runs import RunError
+
+    try:
+        print(compare_runs(arguments.folders))
+    except RunError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
 
 
 def add_doctor(commands) -> None:

@@ -85,6 +85,22 @@ def balance(
     return Balanced(chosen, lam_pos, lam_neg, report, reasons, _state(actions, fate, mode))
 
 
+def shuffle_labels(balanced: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """Hand every dialogue the labels and weights of another one of its faction: the control that must teach nothing.
+
+    A longer or shorter dialogue gets them stretched, so what a dialogue's labels are like stays what it was.
+    """
+    rng, table = np.random.default_rng([seed, 3]), balanced.sort_values(["game", "seat", "t"])
+    given = np.empty(len(table), int)  # whose label and weight each row gets
+    for _, own in table.reset_index(drop=True).groupby("faction"):
+        dialogues = list(own.groupby(["game", "seat"]).indices.values())
+        places = [own.index.to_numpy()[d] for d in dialogues]
+        for mine, other in zip(places, rng.permutation(len(places)), strict=True):
+            given[mine] = places[other][np.arange(len(mine)) * len(places[other]) // len(mine)]
+    labels = {name: table[name].to_numpy()[given] for name in ("desirable", "weight")}
+    return table.assign(**labels).loc[balanced.index]
+
+
 # --- who is kept -------------------------------------------------------------------------------------
 
 

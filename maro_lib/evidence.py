@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -19,12 +20,13 @@ from maro_lib.corpus import Corpus, make_corpus
 from maro_lib.decomposition import decompose, shuffle_outcomes
 from maro_lib.gamebook import Gamebook
 from maro_lib.local import LocalPolicy
-from maro_lib.matches import NOBODY, gains, match
+from maro_lib.matches import BASE, MEASURES, NOBODY, Compared, compare, match
 from maro_lib.models import load
 from maro_lib.rollout import play
 from maro_lib.runs import ROOT, make_folder, write_atomic
-from maro_lib.statistics import Mean
 from maro_lib.training import Settings, Trained, train
+
+FACTIONS = ("civilian", "culprit")
 
 
 @dataclass(frozen=True)
@@ -82,15 +84,20 @@ def collect(study: Study, arms: Sequence[str], seeds: Iterable[int], folder: Pat
     """Go through seeds and arms; return all matches and all training curves. Killed, it goes on where it was."""
     results, curves = [], []
     for seed in seeds:
-        at = folder / f"seed-{seed}"
+        at, book = folder / f"seed-{seed}", study.book(seed)
         base = LocalPolicy(load(study.model, precision=study.precision))
-        games = study.book(seed).games(study.n_games)
-        played = play(games, base, folder=at / "rollout", concurrency=study.concurrency)
+        played = play(book.games(study.n_games), base, folder=at / "rollout", concurrency=study.concurrency)
         actions, dialogues = played.table("actions"), played.table("dialogues")
+        held_out = book.held_out(study.n_matches, study.n_match_scripts)
+        options = {"concurrency": study.concurrency}
+        alone = match(held_out, base, folder=at / "matches", line_ups=(NOBODY,), **options)
+        results.append(alone.assign(arm=BASE, seed=seed))
         for name in arms:
             place = at / name.replace(" ", "_")
             trained = _train(study, ARMS[name], actions, dialogues, seed, place / "learning")
-            results.append(matches(study, trained.folder, seed, place).assign(arm=name, seed=seed))
+            tuned = LocalPolicy(load(study.model, precision=study.precision, adapter=str(trained.folder)))
+            matched = match(held_out, tuned, folder=place / "matches", line_ups=FACTIONS, **options)
+            results.append(matched.assign(arm=name, seed=seed))
             curves.append(trained.curve.assign(arm=name, seed=seed))
     return pd.concat(results, ignore_index=True), pd.concat(curves, ignore_index=True)
 
@@ -102,53 +109,64 @@ def _train(study: Study, arm: Arm, actions: pd.DataFrame, dialogues: pd.DataFram
     return train(loaded, corpus, replace(settings, **arm.changed), folder)
 
 
-def matches(study: Study, adapter: Path, seed: int, folder: Path) -> pd.DataFrame:
-    """Match an adapter against its base; the base's own games are played once per seed."""
-    base, trained = (LocalPolicy(load(study.model, precision=study.precision, adapter=a)) for a in ("", str(adapter)))
-    games = study.book(seed).held_out(study.n_matches, study.n_match_scripts)
-    shared = {"concurrency": study.concurrency}
-    without = match(games, base, folder=folder.parent / "matches", line_ups=(NOBODY,), **shared)
-    own = match(games, trained, folder=folder / "matches", line_ups=("civilian", "culprit"), **shared)
-    return pd.concat([without, own], ignore_index=True)
-
-
 def summary(results: pd.DataFrame) -> pd.DataFrame:
-    """Return a row per arm, seed ("all" for all of them together) and faction: the gain with its interval."""
-    rows = []
-    for arm, of_arm in results.groupby("arm", sort=False):
-        by_seed = {str(seed): table for seed, table in of_arm.groupby("seed")}
-        for seed, table in {**by_seed, "all": of_arm}.items():
-            of_seed = table["seed"].astype(str) + "/"  # games and mysteries of two seeds are different ones
-            table = table.assign(
-                order=of_seed + table["order"].astype(str), script=of_seed + table["script"].astype(str)
-            )
-            rows += [_row(arm, seed, who, gain) for who, gain in gains(table).items()]
+    """Return a row per arm, seed ("all" for all of them together), trained faction and measure, in percent.
+
+    `trained` and `base` are what each reached in the same games, `change` their difference in points with the interval
+    from `low` to `high`, which resamples mysteries.
+    """
+    base, rows = results[results["arm"] == BASE], []
+    for arm, own in results[results["arm"] != BASE].groupby("arm", sort=False):
+        games = pd.concat([base[base["seed"].isin(own["seed"])], own])
+        of_seed = games["seed"].astype(str) + "/"  # games and mysteries of two seeds are different ones
+        games = games.assign(order=of_seed + games["order"].astype(str), script=of_seed + games["script"].astype(str))
+        parts = {str(seed): part for seed, part in games.groupby("seed")} | {"all": games}
+        rows += [
+            {"arm": arm, "seed": seed, "who": who, "measure": measure, **_percent(compare(part, who, measure))}
+            for seed, part in parts.items() for who in FACTIONS for measure in MEASURES
+        ]  # fmt: skip
     return pd.DataFrame(rows)
 
 
-def _row(arm: str, seed: str, who: str, gain: Mean) -> dict[str, object]:
-    points = {name: round(100 * getattr(gain, name), 1) for name in ("mean", "low", "high")}
-    return {"arm": arm, "seed": seed, "trained": who, **points, "scripts": gain.n}
+def _percent(found: Compared) -> dict[str, float]:
+    of_trained = {f"trained_{name}": getattr(found.trained, name) for name in ("low", "high")}
+    row = {"trained": found.trained.mean, **of_trained, "base": found.base.mean, "change": found.change.mean}
+    row |= {"low": found.change.low, "high": found.change.high}
+    return {name: round(100 * x, 1) for name, x in row.items()} | {"mysteries": found.change.n}
+
+
+def told(table: pd.DataFrame, measure: str = "games won") -> pd.DataFrame:
+    """Put a summary into words: a row per arm and trained faction, a column per seed, and one for all together."""
+    rows = table[table["measure"] == measure]
+    words = [f"{r.change:+.1f} [{r.low:+.1f}, {r.high:+.1f}]" for r in rows.itertuples()]
+    wide = rows.assign(words=words).pivot(index=["arm", "who"], columns="seed", values="words")
+    return wide.reindex(rows["arm"].unique(), level="arm").fillna("")
 
 
 # --- what was measured once and is kept ----------------------------------------------------------------
 
-KEPT = ROOT / "notebooks" / "evidence"  # gains.csv, curves.csv, about.txt
+KEPT = ROOT / "notebooks" / "evidence"  # games.parquet, curves.parquet, about.txt
+CURVES = ["arm", "seed", "step", "objective", "r_pos", "r_neg", "margin", "z0", "kl", "saturated", "grad_norm"]
+
+
+class Kept(NamedTuple):
+    """A study that was kept: a row per game, a row per step, and when, where and from which commit."""
+
+    results: pd.DataFrame
+    curves: pd.DataFrame
+    about: str
 
 
 def keep(results: pd.DataFrame, curves: pd.DataFrame, about: str, folder: Path = KEPT) -> None:
     """Write down what a study found, where the notebooks and the README show it."""
     make_folder(folder)
-    write_atomic(folder / "gains.csv", summary(results).to_csv(index=False))
-    write_atomic(folder / "curves.csv", curves.round(4).to_csv(index=False))
+    tables = {"games": results.drop(columns="game"), "curves": curves.reindex(columns=CURVES)}
+    for name, table in tables.items():
+        write_atomic(folder / f"{name}.parquet", table.to_parquet(index=False))
     write_atomic(folder / "about.txt", about.strip() + "\n")
 
 
-def kept_gains(who: str, seed: str = "all", folder: Path = KEPT) -> dict[str, Mean]:
-    """Return the kept gains of one trained faction, by arm."""
-    table = pd.read_csv(folder / "gains.csv", dtype={"seed": str})
-    table = table[(table["trained"] == who) & (table["seed"] == seed)]
-    return {
-        r.arm: Mean(r.mean_ / 100, r.low / 100, r.high / 100, r.scripts)
-        for r in table.rename(columns={"mean": "mean_"}).itertuples()
-    }
+def kept(folder: Path = KEPT) -> Kept:
+    """Read what was kept."""
+    tables = (pd.read_parquet(folder / f"{name}.parquet") for name in ("games", "curves"))
+    return Kept(*tables, (folder / "about.txt").read_text(encoding="utf-8").strip())

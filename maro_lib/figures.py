@@ -57,6 +57,92 @@ def plot_differences(differences: Mapping[str, Any], title: str, xlabel: str) ->
     return _about_zero(differences, title, scale=100, xlabel=xlabel)
 
 
+def plot_study(summary: pd.DataFrame, title: str, measure: str = "games won") -> Figure:
+    """Plot a study's changes: a panel per trained faction, a row per arm; all seeds, and each by a small dot."""
+    table = summary[summary["measure"] == measure]
+    arms, factions = list(table["arm"].unique()), list(table["who"].unique())
+    with plt.rc_context(STYLE):
+        size = (9.4, 1.3 + 0.36 * len(arms))
+        fig, axes = plt.subplots(1, len(factions), figsize=size, sharex=True, sharey=True, squeeze=False)
+    for ax, who in zip(axes.flat, factions, strict=True):
+        own = table[table["who"] == who]
+        y = own["arm"].map(arms.index)
+        pooled = own["seed"] == "all"
+        ax.axvline(0, color=GREY, linewidth=1)
+        ax.plot(own["change"][~pooled], y[~pooled] + 0.22, ".", color=GREY, markersize=5, label="one seed")
+        ax.hlines(y[pooled], own["low"][pooled], own["high"][pooled], color=BLUE, linewidth=2.5, alpha=0.45)
+        ax.plot(own["change"][pooled], y[pooled], "o", color=BLUE, markersize=6, label="all seeds, 95 % interval")
+        ax.grid(visible=False, axis="y")
+        finding(ax, f"trained {who}s", xlabel="percentage points")
+    axes[0, 0].set_yticks(range(len(arms)), arms, parse_math=False)
+    axes[0, 0].set_ylim(len(arms) - 0.4, -0.6)
+    axes[0, -1].legend(fontsize=8, frameon=False, loc="lower left", bbox_to_anchor=(1, 0))
+    fig.suptitle(title, x=0.01, ha="left", **TITLE)
+    return fig
+
+
+def plot_changes(compared: pd.DataFrame, title: str) -> Figure:
+    """Plot changes of metrics against base: a panel per trained faction, a row per metric, a colour per arm."""
+    metrics, factions = list(compared["metric"].unique()), sorted(compared["who"].unique())
+    arms = list(compared["arm"].unique())
+    with plt.rc_context(STYLE):
+        size = (9.4, 1.2 + 0.4 * len(metrics))
+        fig, axes = plt.subplots(1, len(factions), figsize=size, sharex=True, sharey=True, squeeze=False)
+    for ax, who in zip(axes.flat, factions, strict=True):
+        ax.axvline(0, color=GREY, linewidth=1)
+        for k, arm in enumerate(arms):
+            own = compared[(compared["who"] == who) & (compared["arm"] == arm)]
+            y = own["metric"].map(metrics.index) + 0.26 * (k - (len(arms) - 1) / 2)
+            colour = (BLUE, GREY, ORANGE)[k % 3]
+            ax.hlines(y, 100 * own["low"], 100 * own["high"], color=colour, linewidth=2.5, alpha=0.45)
+            ax.plot(100 * own["change"], y, "o", color=colour, markersize=5, label=arm)
+        ax.grid(visible=False, axis="y")
+        finding(ax, f"trained {who}s", xlabel="change in points (95 % interval)")
+    axes[0, 0].set_yticks(range(len(metrics)), metrics, parse_math=False)
+    axes[0, 0].set_ylim(len(metrics) - 0.4, -0.6)
+    axes[0, -1].legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    fig.suptitle(title, x=0.01, ha="left", **TITLE)
+    return fig
+
+
+def plot_shares(rows: Mapping[str, Mapping[str, Any]], title: str, xlabel: str) -> Figure:
+    """Plot what a whole is made of: a bar per row, a segment per part, in percent; all rows have the same parts."""
+    _, ax = _rows(list(rows))
+    shades = (BLUE, "#7fb8d8", ORANGE, "#c8ced4")
+    for y, parts in enumerate(rows.values()):
+        left = 0.0
+        for k, (part, share) in enumerate(parts.items()):
+            width = 100 * share.mean
+            ax.barh(y, width, left=left, color=shades[k], height=0.7, label=part if y == 0 else None)
+            if width > 6:
+                ink = "white" if shades[k] in (BLUE, ORANGE) else "black"
+                ax.text(left + width / 2, y, f"{width:.0f}", ha="center", va="center", fontsize=8, color=ink)
+            left += width
+    ax.set_xlim(0, 100)
+    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize=8)
+    return finding(ax, title, xlabel=xlabel).figure
+
+
+def plot_suspicion(stated: Mapping[str, Mapping[str, Sequence[Any]]], title: str) -> Figure:
+    """Plot mean stated suspicion, 0 to 2, by round: a panel per row, a line for culprits and one for innocents."""
+    with plt.rc_context(STYLE):
+        size = (1.2 + 2.4 * len(stated), 2.9)
+        fig, axes = plt.subplots(1, len(stated), figsize=size, sharey=True, squeeze=False)
+    for ax, (label, lines) in zip(axes.flat, stated.items(), strict=True):
+        for (who, means), colour, shift in zip(lines.items(), (ORANGE, BLUE), (-0.04, 0.04), strict=True):
+            at = np.arange(1, len(means) + 1) + shift
+            ax.vlines(at, [m.low for m in means], [m.high for m in means], color=colour, linewidth=2.5, alpha=0.45)
+            ax.plot(at, [m.mean for m in means], "o-", color=colour, markersize=5, label=f"of {who}")
+        ax.set_xticks(range(1, 1 + max(map(len, lines.values()), default=1)))
+        ax.set_ylim(-0.05, 2.05)
+        ax.set_title(label, fontsize=9)
+    axes[0, 0].set_ylabel("stated suspicion, 0 to 2")
+    axes[0, -1].legend(fontsize=8, frameon=False)
+    fig.supxlabel("after round (bars: 95 % intervals)", fontsize=9)
+    fig.suptitle(title, x=0.01, ha="left", **TITLE)
+    return fig
+
+
 def plot_mass(masses: pd.DataFrame, title: str) -> Figure:
     """Plot mass by faction and outcome, one panel for each value of `when`, as a share of that panel's whole.
 

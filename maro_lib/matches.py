@@ -7,19 +7,23 @@ mystery have much in common. Taught in notebook 05.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 
 from maro_lib.local import LocalPolicy
+from maro_lib.metrics import victory
 from maro_lib.models import Loaded
 from maro_lib.rollout import Game, Played, play
 from maro_lib.statistics import Mean, bootstrap_mean
 
+BASE, MARO, CONTROL = "base", "MARO", "shuffled labels"  # whose adapter plays
 NOBODY, BOTH = "nobody", "both"  # who is trained, besides one faction
 LINE_UPS = (NOBODY, "civilian", "culprit")
+CONTROL_FOLDER = "control"  # beside those of the line-ups
 
 
 def line_up(trained: LocalPolicy, who: str) -> LocalPolicy | dict[str, LocalPolicy]:
@@ -43,9 +47,17 @@ def match(
     return pd.concat(tables, ignore_index=True)
 
 
+def saved(folder: Path) -> dict[tuple[str, str], Path]:
+    """Where the games of a run's matches are, by whose adapter played and as which faction."""
+    places = {(BASE, NOBODY): folder / NOBODY}
+    for arm, at in ((MARO, folder), (CONTROL, folder / CONTROL_FOLDER)):
+        places |= {(arm, who): at / who for who in LINE_UPS if who != NOBODY}
+    return {key: place for key, place in places.items() if place.exists()}
+
+
 def outcomes(played: Played) -> pd.DataFrame:
-    """One row per game: who won, the share of civilians' votes that named a culprit, legal first replies by faction."""
-    games = played.table("games", ["game", "order", "script", "winner", "culprits"])
+    """One row per game: who won, Victory, the share of civilians' votes that were right, legal replies by faction."""
+    games = played.table("games", ["game", "order", "script", "seed", "players", "winner", "culprits", "votes"])
     actions = played.table("actions", ["game", "faction", "kind", "target", "legal", "retry"])
     votes = actions[(actions["kind"] == "vote") & (actions["faction"] == "civilian")].merge(games[["game", "culprits"]])
     votes["right"] = [
@@ -53,21 +65,42 @@ def outcomes(played: Played) -> pd.DataFrame:
     ]
     first = actions[~actions["retry"]]
     legal = first.groupby(["game", "faction"])["legal"].mean().unstack()
-    table = games.set_index("game").drop(columns="culprits").assign(civilians_won=lambda g: g["winner"] == "civilian")
+    won = (games["winner"] == "civilian").astype(float)
+    table = games[["game", "order", "script"]].assign(civilians_won=won, victory=victory(games)).set_index("game")
     table["right_votes"] = votes.groupby("game")["right"].mean()
-    return table.join(legal.add_prefix("legal_")).drop(columns="winner").astype({"civilians_won": float}).reset_index()
+    return table.join(legal.add_prefix("legal_")).reset_index()
+
+
+# what is compared, game by game, when one faction is trained
+MEASURES: Mapping[str, Callable[[pd.DataFrame, str], pd.Series]] = {
+    "games won": lambda table, who: table["civilians_won"] if who == "civilian" else 1 - table["civilians_won"],
+    "Victory": lambda table, _: table["victory"],  # culprits want less of it
+    "right votes": lambda table, _: table["right_votes"],  # the civilians', whoever is trained
+    "legal moves": lambda table, who: table[f"legal_{who}"],
+}
+
+
+class Compared(NamedTuple):
+    """The same games with a faction trained, and with base in its place."""
+
+    trained: Mean
+    base: Mean
+    change: Mean
+
+
+def compare(table: pd.DataFrame, who: str, measure: str = "games won", seed: int = 0) -> Compared:
+    """Compare a trained faction with base, paired by game; intervals resample mysteries."""
+    games = table.assign(value=MEASURES[measure](table, who))
+    values = games.pivot(index="order", columns="trained", values="value")
+    script = games.drop_duplicates("order").set_index("order")["script"].reindex(values.index)
+    found = (values[who], values[NOBODY], values[who] - values[NOBODY])
+    return Compared(*(bootstrap_mean(x, seed, groups=script) for x in found))
 
 
 def gains(table: pd.DataFrame, seed: int = 0) -> dict[str, Mean]:
     """Return, per trained faction, how many more of the same games it wins than base in its place."""
-    won = table.pivot(index="order", columns="trained", values="civilians_won")
-    script = table.drop_duplicates("order").set_index("order")["script"].reindex(won.index)
-    signs = {"civilian": 1, "culprit": -1}
-    return {
-        who: bootstrap_mean(sign * (won[who] - won[NOBODY]), seed, groups=script)
-        for who, sign in signs.items()
-        if who in won
-    }
+    trained = set(table["trained"])
+    return {who: compare(table, who, seed=seed).change for who in ("civilian", "culprit") if who in trained}
 
 
 @dataclass(frozen=True)

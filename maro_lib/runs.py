@@ -27,6 +27,7 @@ ROOT = Path(__file__).resolve().parent.parent  # the checkout: the package is in
 class Stage(NamedTuple):
     reads: tuple[str, ...] = ()
     writes: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()  # of both: what some parameters leave out
 
 
 STAGES = {
@@ -36,12 +37,20 @@ STAGES = {
     "03_decomposition": Stage(reads=("rollout",), writes=("credit.parquet",)),
     "04_balancing": Stage(reads=("rollout", "credit.parquet"), writes=("training.parquet", "training.json")),
     "05_maro_training": Stage(
-        reads=("rollout", "gamebook.json", "training.parquet", "training.json"), writes=("learning", "matches")
+        reads=("rollout", "gamebook.json", "training.parquet", "training.json"),
+        writes=("learning", "control", "choices.json", "matches", "merged"),
+        optional=("control", "merged"),
+    ),
+    "06_social_metrics": Stage(
+        reads=("matches",),
+        writes=("social.parquet", "comparison.parquet", "judgements.jsonl"),
+        optional=("judgements.jsonl",),
     ),
     "08_evidence": Stage(writes=("evidence",)),
     "09_benchmarks": Stage(),
 }
 ROUND = ("02_rollout", "03_decomposition", "04_balancing", "05_maro_training")  # what every round runs
+EXPERIMENTS = ("08_evidence", "09_benchmarks")  # run when they are asked for, not by every series
 OPPONENTS = ("self", "base", "earlier")
 
 
@@ -147,7 +156,7 @@ def finish(run: str, notebook: str, headline: dict[str, Any]) -> None:
     if notebook not in STAGES:
         raise RunError(f"no stage is called {notebook!r}; STAGES in maro_lib/runs.py has: {', '.join(STAGES)}")
     for name in STAGES[notebook].writes:
-        if not (path := run_folder(run) / name).exists():
+        if name not in STAGES[notebook].optional and not (path := run_folder(run) / name).exists():
             raise RunError(f"{notebook} ends, but {shown(path)} was not written; write it before `finish`")
     path = finish_file(run, notebook)
     make_folder(path.parent)

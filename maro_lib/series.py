@@ -30,6 +30,7 @@ from maro_lib import fingerprints
 from maro_lib.fingerprints import Fingerprint
 from maro_lib.parameters import Parameter, ParameterError, declared, effective, load_params
 from maro_lib.runs import (
+    EXPERIMENTS,
     OPPONENTS,
     ROOT,
     ROUND,
@@ -116,13 +117,16 @@ class Series:
         """Take a stage's fingerprint; a missing input is an error that says what makes it."""
         declared_here = (k for k in self.known if notebook.stem in self.known[k].notebooks and k != ROUNDS)
         values = {k: self.values[k] for k in declared_here}
-        inputs = [self._input(notebook, name) for name in STAGES[notebook.stem].reads]
-        return fingerprints.take(notebook, values, [*inputs, *self._adapters(values)])
+        return fingerprints.take(notebook, values, [*self._inputs(notebook), *self._adapters(values)])
 
-    def _input(self, notebook: Path, name: str) -> Path:
+    def _inputs(self, notebook: Path) -> Iterator[Path]:
         """Find what a stage reads; the stages after the rounds read what the last round made."""
-        is_after = notebook.stem not in ROUND and maker(name) in ROUND
-        return needs(round_name(self.run, self.values.get(ROUNDS, 1)) if is_after else self.run, name)
+        stage = STAGES[notebook.stem]
+        for name in stage.reads:
+            is_after = notebook.stem not in ROUND and maker(name) in ROUND
+            run = round_name(self.run, self.values.get(ROUNDS, 1)) if is_after else self.run
+            if name not in stage.optional or artefact(run, name).exists():
+                yield needs(run, name)
 
     def _adapters(self, values: dict[str, Any]) -> list[Path]:
         """Find the adapters that a stage plays with or goes on from."""
@@ -205,7 +209,7 @@ def choose(notebooks: list[Path], only: str, start: str, n_rounds: int = 1) -> l
     """Return the steps that ONLY=02,03 and FROM=03 leave.
 
     A number alone means round 1: ONLY=05 trains in that round only, FROM=05 goes on with all later rounds. A later
-    round is named as it is shown: ONLY=round_2/05, FROM=round_2/02.
+    round is named as it is shown: ONLY=round_2/05, FROM=round_2/02. Experiments run only when they are named.
     """
     steps = {step.number: step for step in in_order(notebooks, n_rounds)}
     numbers = list(steps)
@@ -216,7 +220,9 @@ def choose(notebooks: list[Path], only: str, start: str, n_rounds: int = 1) -> l
             names = ", ".join(step.name for step in steps.values())
             hint = f" ({ROUNDS} is {n_rounds})" if "/" in number else ""
             raise RunError(f"there is no notebook {number!r} to run{hint}; there are: {names}")
-    chosen = [steps[n] for n in numbers[numbers.index(first) :] if not wanted or n in wanted]
+    left_out = () if steps[first].notebook.stem in EXPERIMENTS else EXPERIMENTS
+    after = numbers[numbers.index(first) :]
+    chosen = [steps[n] for n in after if (n in wanted if wanted else steps[n].notebook.stem not in left_out)]
     if not chosen:
         raise RunError(f"ONLY={only} and FROM={start} leave nothing to run")
     return chosen
@@ -255,6 +261,9 @@ def run_stages(series: Series, fresh: bool) -> None:
             summaries[step.round] = open_summary(part)
         run_or_skip(part, step, f"[{i}/{len(series.steps)}] {step.name}", summaries[step.round], fresh)
     say(report(series, summaries))
+    from maro_lib.report import write_report  # heavy, and only now wanted
+
+    say(f"  {shown(write_report(series.run, series.values.get(ROUNDS, 1)))}")
 
 
 def run_or_skip(series: Series, step: Step, label: str, summary: Summary, fresh: bool) -> None:
@@ -384,8 +393,8 @@ def report(series: Series, summaries: dict[int, Summary]) -> str:
         numbers = [(key, _short(value)) for key, value in record.headline.items()] or [("", "")]
         seconds = f"{record.seconds:.1f}" + (" (earlier)" if record.status == "skipped" else "")
         rows += [(step.name, seconds, *numbers[0]), *(("", "", *n) for n in numbers[1:])]
-        names = (record.notebook, *STAGES[stage].writes)
-        made += [shown(run_folder(series.run) / in_round(step.round, name)) for name in names]
+        paths = [run_folder(series.run) / in_round(step.round, n) for n in (record.notebook, *STAGES[stage].writes)]
+        made += [shown(path) for path in paths if path.exists()]
     widths = [max(len(row[i]) for row in rows) for i in range(4)]
     lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
     made += [shown(run_folder(series.run) / in_round(k, "summary.json")) for k in summaries]

@@ -84,6 +84,23 @@ def paired_difference(a, b, seed: int, *, n_boot: int = 1000) -> Mean:
     return bootstrap_mean(a - b, seed, n_boot=n_boot)
 
 
+def sign_flip(values, seed: int, groups=None, *, n_flips: int = 10_000) -> float:
+    """Return the two-sided p of a mean by flipping the signs of whole groups: all ways, or `n_flips` drawn ones.
+
+    Under the null a paired difference is as likely as its opposite.
+    """
+    values = _numbers(values, "values")
+    sums = np.bincount(np.arange(values.size) if groups is None else _codes(groups), values)
+    if not sums.any():
+        return 1.0
+    if 2**sums.size <= n_flips:
+        signs = 1 - 2 * (np.arange(2**sums.size)[:, None] >> np.arange(sums.size) & 1)
+        return float(np.mean(np.abs(signs @ sums) >= np.abs(sums.sum()) - 1e-12))
+    signs = np.random.default_rng(seed).choice([-1.0, 1.0], size=(n_flips, sums.size))
+    as_far = np.sum(np.abs(signs @ sums) >= np.abs(sums.sum()) - 1e-12)
+    return float((1 + as_far) / (1 + n_flips))  # the observed one is one of the flips
+
+
 def _percentiles(sums, counts, rng: np.random.Generator, n_boot: int) -> tuple[float, float]:
     """Return the 2.5 and 97.5 percentiles of the mean over resampled groups; one group has no interval."""
     n = sums.size

@@ -42,6 +42,7 @@ class Summary(BaseModel):
     git: dict[str, str | bool] = {}
     host: dict[str, str | int | None] = {}
     stages: dict[str, Record] = {}
+    report: dict[str, Any] = {}  # every number of report.html, by its part
 
 
 def read_summary(run: str) -> tuple[Summary, Path | None]:

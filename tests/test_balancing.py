@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from synthetic import make_actions, played
 
-from maro_lib.balancing import MODES, NothingToLearn, balance
+from maro_lib.balancing import MODES, NothingToLearn, balance, shuffle_labels
 from maro_lib.decomposition import decompose
 
 EVERY_MODE = ["min", "max", "all", "ips"]
@@ -355,3 +355,48 @@ def test_a_faction_of_one_class_keeps_its_weights():
     rows = [{"game": f"g{k}", "agent": "Ann", "faction": f, "success": s, "weight": 2.0 * s - 1}
             for k, (f, s) in enumerate([("civilian", 0), ("civilian", 0), ("culprit", 1)])]  # fmt: skip
     assert balance(pd.DataFrame(rows), "all", classes="per_faction").actions["weight"].tolist() == [1.0, 1.0, 1.0]
+
+
+# --- the control -------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def many():
+    return balance(credited(make_actions(300, seed=4)), classes="per_faction").actions
+
+
+def test_shuffled_labels_keep_their_shares_per_faction(many):
+    shuffled = shuffle_labels(many, 0)
+    pd.testing.assert_frame_equal(
+        shuffled.drop(columns=["desirable", "weight"]), many.drop(columns=["desirable", "weight"])
+    )
+    for faction, own in many.groupby("faction"):
+        now = shuffled.loc[own.index]
+        assert now["desirable"].mean() == pytest.approx(own["desirable"].mean(), abs=0.02)
+        for label in (True, False):
+            before, after = (t.loc[t["desirable"] == label, "weight"] for t in (own, now))
+            assert after.to_numpy() == pytest.approx(before.iloc[0]), f"{faction}: a label comes with its weight"
+
+
+def test_shuffled_labels_say_nothing_about_who_won(many):
+    agree = [(shuffle_labels(many, s)["desirable"] == many["desirable"]).mean() for s in range(20)]
+    p = many["faction"].map(many.groupby("faction")["desirable"].mean())
+    assert np.mean(agree) == pytest.approx((p * p + (1 - p) * (1 - p)).mean(), abs=0.01), "as often as by chance"
+
+
+def test_shuffled_labels_are_still_one_per_dialogue(many):
+    assert (shuffle_labels(many, 0).groupby(["game", "seat"])["desirable"].nunique() == 1).all()
+
+
+def test_shuffled_labels_are_stretched_over_longer_dialogues():
+    a, b = ([("a", 0, "Will", "witness", 1, 2)], [("b", 1, "Dora", "detective", 0, 4)])
+    table = played(*a, *b).assign(desirable=[True, False, False, False, True, True], weight=[1.0, 2, 3, 4, 5, 6])
+    swapped = next(t for s in range(9) if (t := shuffle_labels(table, s))["weight"].iloc[0] != 1)
+    assert swapped["weight"].tolist() == [3, 5, 1, 1, 2, 2]
+    assert swapped["desirable"].tolist() == [False, True, True, True, False, False]
+
+
+def test_shuffling_labels_depends_on_the_seed_and_not_on_the_order_of_rows(many):
+    one = shuffle_labels(many, 7)
+    pd.testing.assert_frame_equal(shuffle_labels(many.sample(frac=1, random_state=0), 7).loc[one.index], one)
+    assert not one["desirable"].equals(shuffle_labels(many, 8)["desirable"])

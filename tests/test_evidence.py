@@ -6,7 +6,7 @@ import pytest
 from synthetic import make_actions
 
 from maro_lib.decomposition import shuffle_outcomes
-from maro_lib.evidence import ARMS, keep, kept_gains, summary
+from maro_lib.evidence import ARMS, BASE, keep, kept, summary, told
 
 
 @pytest.fixture(scope="module")
@@ -44,33 +44,63 @@ def toy(gain_civilian: float, gain_culprit: float, seed: int = 0) -> pd.DataFram
     base = order % 5 == 0
     won = {"nobody": base, "civilian": base | (order % 200 < 200 * gain_civilian),
            "culprit": base & (order % 200 >= 200 * gain_culprit)}  # fmt: skip
+    told = {"victory": 0.5, "right_votes": 0.5, "legal_civilian": 1.0, "legal_culprit": 0.9, "seed": seed}
     return pd.concat(
-        pd.DataFrame({"order": order, "script": order % 20, "trained": who, "civilians_won": w.astype(float)})
+        pd.DataFrame({"game": order, "order": order, "script": [f"m{k % 20}" for k in order], "trained": who,
+                      "civilians_won": w.astype(float), **told, "arm": BASE if who == "nobody" else "MARO"})
         for who, w in won.items()
-    ).assign(arm="MARO", seed=seed)
+    )  # fmt: skip
+
+
+def changes(results, measure="games won"):
+    table = summary(results)
+    return table[table["measure"] == measure].set_index(["seed", "who"])
 
 
 def test_summary_has_a_row_per_seed_and_one_for_all():
-    table = summary(pd.concat([toy(0.5, 0.5), toy(0.0, 0.0, seed=1)])).set_index(["seed", "trained"])
-    assert table.loc[("0", "civilian"), "mean"] == 40.0  # of the first 100 games 80 were lost by base
-    assert table.loc[("0", "culprit"), "mean"] == 10.0  # and 20 won
-    assert table.loc[("1", "civilian"), "mean"] == 0.0
-    assert table.loc[("all", "civilian"), "mean"] == 20.0
-    assert (table["low"] <= table["mean"]).all()
-    assert (table["mean"] <= table["high"]).all()
+    table = changes(pd.concat([toy(0.5, 0.5), toy(0.0, 0.0, seed=1)]))
+    assert table.loc[("0", "civilian"), "change"] == 40.0  # of the first 100 games 80 were lost by base
+    assert table.loc[("0", "civilian"), ["trained", "base"]].tolist() == [60.0, 20.0]
+    assert table.loc[("0", "culprit"), "change"] == 10.0  # and 20 won
+    assert table.loc[("0", "culprit"), ["trained", "base"]].tolist() == [90.0, 80.0]
+    assert table.loc[("1", "civilian"), "change"] == 0.0
+    assert table.loc[("all", "civilian"), "change"] == 20.0
+    assert (table["low"] <= table["change"]).all()
+    assert (table["change"] <= table["high"]).all()
+
+
+def test_an_arm_on_fewer_seeds_is_compared_with_base_on_those():
+    other = toy(0.5, 0.5, seed=1)
+    other = other[other["arm"] == BASE].assign(civilians_won=1.0)
+    assert changes(pd.concat([toy(0.5, 0.5), other])).loc[("all", "civilian"), "base"] == 20.0
 
 
 def test_pooled_seeds_do_not_share_mysteries():
-    table = summary(pd.concat([toy(0.5, 0.5), toy(0.5, 0.5, seed=1)])).set_index(["seed", "trained"])
-    assert table.loc[("0", "civilian"), "scripts"] == 20
-    assert table.loc[("all", "civilian"), "scripts"] == 40, "a title on two seeds is two mysteries"
+    table = changes(pd.concat([toy(0.5, 0.5), toy(0.5, 0.5, seed=1)]))
+    assert table.loc[("0", "civilian"), "mysteries"] == 20
+    assert table.loc[("all", "civilian"), "mysteries"] == 40, "a title on two seeds is two mysteries"
+
+
+def test_other_measures_are_those_of_the_trained_faction():
+    results = pd.concat([toy(0.5, 0.5), toy(0.0, 0.0, seed=1)])
+    assert changes(results, "legal moves")["trained"].tolist() == [100.0, 90.0] * 3
+    assert changes(results, "Victory")["base"].tolist() == [50.0] * 6
+
+
+def test_told_has_a_row_per_arm_and_faction_and_a_column_per_seed():
+    table = told(summary(pd.concat([toy(0.5, 0.5), toy(0.0, 0.0, seed=1)])))
+    assert list(table.columns) == ["0", "1", "all"]
+    assert table.loc[("MARO", "civilian"), "0"].startswith("+40.0 [+")
+    assert table.loc[("MARO", "culprit"), "1"] == "+0.0 [+0.0, +0.0]"
 
 
 def test_what_is_kept_is_what_was_found(tmp_path):
-    keep(toy(0.5, 0.5), pd.DataFrame({"step": [1]}), "two cores, 21 November 2026", tmp_path)
-    gain = kept_gains("civilian", folder=tmp_path)["MARO"]
-    assert gain.mean == pytest.approx(0.4)
-    assert (tmp_path / "about.txt").read_text(encoding="utf-8") == "two cores, 21 November 2026\n"
+    results, curves = toy(0.5, 0.5), pd.DataFrame({"step": [1], "kl": [0.5], "arm": ["MARO"], "seed": [0]})
+    keep(results, curves, "two cores, 21 November 2026", tmp_path)
+    found = kept(tmp_path)
+    pd.testing.assert_frame_equal(summary(found.results), summary(results))
+    assert found.curves[["arm", "seed", "step", "kl"]].to_numpy().tolist() == [["MARO", 0, 1, 0.5]]
+    assert found.about == "two cores, 21 November 2026"
 
 
 def test_arms_differ_from_maro_in_what_they_say():

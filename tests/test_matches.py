@@ -17,6 +17,7 @@ from maro_lib.generator import generate_many
 from maro_lib.lessons import HOME
 from maro_lib.local import LocalPolicy, Sampling
 from maro_lib.matches import BOTH, LINE_UPS, NOBODY, QuickGames, gains, line_up, match, outcomes
+from maro_lib.metrics import reciprocal_rank
 from maro_lib.models import load
 from maro_lib.rollout import play, schedule
 from maro_lib.training import Settings, train
@@ -92,6 +93,7 @@ def test_outcomes_are_what_the_games_say(tuned, table, folder):
         assert row.civilians_won == float(game["winner"] == "civilian")
         votes = [a.target in game["culprits"] for a in own.itertuples() if (a.kind, a.faction) == ("vote", "civilian")]
         assert row.right_votes == pytest.approx(sum(votes) / len(votes))
+        assert row.victory == reciprocal_rank(game["votes"], game["players"], game["culprits"], game["seed"])
         for faction in ("civilian", "culprit"):
             firsts = [a.legal for a in own.itertuples() if a.faction == faction and not a.retry]
             assert getattr(row, f"legal_{faction}") == pytest.approx(sum(firsts) / len(firsts))

@@ -345,6 +345,29 @@ def test_later_stages_are_run_for_what_the_last_round_learned(outputs, tmp_path,
     assert planned.fingerprint(notebooks / "06_social_metrics.ipynb") != before
 
 
+def test_an_optional_input_counts_when_it_is_there(outputs, tmp_path, monkeypatch):
+    reads = Stage(reads=("learning", "control"), optional=("control",))
+    monkeypatch.setitem(series.STAGES, "06_social_metrics", reads)
+    notebooks = shutil.copytree(FIXTURE, tmp_path / "series")
+    shutil.copy(notebooks / "03_decomposition.ipynb", notebooks / "06_social_metrics.ipynb")
+    (tmp_path / "x.yaml").write_text("run: cpu\n")
+    planned = plan(tmp_path / "x.yaml", "06", "", notebooks)
+    learn("cpu")
+    artefact("cpu", "control").unlink()
+    without = planned.fingerprint(notebooks / "06_social_metrics.ipynb")
+    artefact("cpu", "control").mkdir()
+    (artefact("cpu", "control") / "weights.txt").write_text("one")
+    assert planned.fingerprint(notebooks / "06_social_metrics.ipynb") != without
+
+
+def test_experiments_run_only_when_they_are_named():
+    names = ("01_environment", "06_social_metrics", "08_evidence", "09_benchmarks")
+    notebooks = [Path(f"{name}.ipynb") for name in names]
+    told = {how: [step.number for step in choose(notebooks, *how)] for how in
+            (("", ""), ("", "06"), ("08", ""), ("", "08"), ("01,09", ""))}  # fmt: skip
+    assert list(told.values()) == [["01", "06"], ["06"], ["08"], ["08", "09"], ["01", "09"]]
+
+
 def test_a_round_needs_what_the_one_before_learned(outputs, tmp_path):
     (tmp_path / "x.yaml").write_text(TWO)
     second = plan(tmp_path / "x.yaml", "", "", FIXTURE).in_round(2)

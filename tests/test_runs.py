@@ -100,6 +100,14 @@ def test_stage_does_not_finish_without_what_it_writes():
         finish("cpu", "03_decomposition", {})
 
 
+def test_what_is_optional_may_be_missing():
+    for name in STAGES["06_social_metrics"].writes:
+        if name not in STAGES["06_social_metrics"].optional:
+            write_atomic(artefact("cpu", name), "")
+    finish("cpu", "06_social_metrics", {})
+    assert not artefact("cpu", "judgements.jsonl").exists()
+
+
 def test_finish_refuses_unknown_stages_and_odd_values():
     with pytest.raises(RunError, match=r"no stage is called '99_none'.*01_environment"):
         finish("cpu", "99_none", {})

@@ -1,0 +1,323 @@
+"""Judges: bounded, cached, counted, and worth believing: they rank good play above bad, whoever it is."""
+
+import math
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from dataclasses import dataclass, field
+
+import pandas as pd
+import pytest
+
+from maro_lib.environment import Rules
+from maro_lib.generator import generate_many
+from maro_lib.history import World, moments, public_lines
+from maro_lib.judge import Judgement, failures, judge_games, sections_of
+from maro_lib.judges import check, opposites, rename, seated, with_texts
+from maro_lib.lessons import HOME
+from maro_lib.metrics import ABILITIES, ROLE_PLAY, SECTION, social
+from maro_lib.model_judge import Cache, ModelJudge, read_score
+from maro_lib.players import Player
+from maro_lib.policies import NAIVE, RANDOM, SKILLED, Reply
+from maro_lib.rollout import play, schedule
+from maro_lib.rouge import rouge_l, words
+from maro_lib.rule_judge import RuleJudge
+from maro_lib.scripts import Fact
+
+SCRIPTS = generate_many(5, 31, HOME)
+BY_DIGEST = {s.digest: s for s in SCRIPTS}
+
+
+def games_of(policy, n=10, seed=2):
+    played = play(schedule(SCRIPTS, n, seed, Rules(rounds=2)), policy)
+    return played.table("games"), played.table("actions")
+
+
+# --- Rouge-L -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("said", "reference", "language", "expected"),
+    [("the cat sat", "the cat sat", "en", 1.0), ("The cat, sat!", "the cat sat", "en", 1.0),
+     ("the cat", "the cat sat", "en", 4 / 5),  # P 2/2, R 2/3: F = 2 PR / (P + R)
+     ("sat the cat", "the cat sat", "en", 2 / 3),  # the longest common subsequence is "the cat"
+     ("a dog", "the cat sat", "en", 0.0), ("", "the cat sat", "en", 0.0), ("...", "the cat sat", "en", 0.0),
+     ("我喜欢北京", "我喜欢北京", "zh", 1.0), ("我爱北京", "我喜欢北京", "zh", 2 / 3),
+     ("他去了上海", "我喜欢北京", "zh", 0.0)],
+)  # fmt: skip
+def test_rouge_of_fixed_pairs(said, reference, language, expected):
+    assert rouge_l(said, reference, language) == pytest.approx(expected)
+
+
+def test_chinese_is_cut_into_words_not_signs():
+    assert words("我喜欢北京。", "zh") == ["我", "喜欢", "北京"]
+    assert rouge_l("喜北欢京", "喜欢北京", "zh") == 0.0, "the same signs are not the same words"
+
+
+# --- the history that judges read --------------------------------------------------------------------
+
+
+def test_public_lines_hold_what_all_heard_and_no_private_clue():
+    games, actions = games_of(SKILLED, 2)
+    first = actions[actions["order"] == 0]
+    script = BY_DIGEST[games.set_index("order").loc[0, "digest"]]
+    lines = public_lines(first, script)
+    private = [c.text for c in script.clues if c.private_to]
+    found = set(first["clue"].dropna()) - {""}
+    for clue in script.clues:
+        if clue.id in found and not clue.private_to:
+            assert any(clue.text in line for line in lines)
+    searched = [line for line in lines if "searches" in line]
+    assert len(searched) == (first["kind"] == "search").sum()
+    assert not any(text in line for line in searched for text in private)
+    assert not any("suspicion" in line for line in lines), "ratings are private"
+
+
+def test_a_clue_is_known_from_the_moment_it_is_found():
+    games, actions = games_of(SKILLED, 1)
+    script = BY_DIGEST[games["digest"][0]]
+    clues, public = {c.id: c for c in script.clues}, list(script.given)
+    for moment in moments(actions, script):
+        assert list(moment.public) == public
+        clue = clues.get(moment.action.clue)
+        if clue and not clue.private_to:
+            public += clue.facts
+
+
+def test_claims_are_the_games_own_sentences_true_or_false():
+    world = World(SCRIPTS[0])
+    me = SCRIPTS[0].characters[1]
+    true = me.knows[0]
+    other = next(
+        f.value for c in SCRIPTS[0].characters for f in c.knows if f.trait == true.trait and f.value != true.value
+    )
+    lie = Fact(who=true.who, trait=true.trait, value=other)
+    said = " ".join(world.book.fact.format(**f.model_dump()) for f in (true, lie))
+    assert set(world.claims(f"Well. {said} So.")) == {true, lie}
+    assert (world.is_true(true), world.is_true(lie)) == (True, False)
+    assert world.is_true(Fact(who="Nobody", trait="had", value="gun")) is None
+    assert world.accused(world.book.suspect.format(name=me.name)) == [me.name]
+
+
+# --- the rule-based judge ----------------------------------------------------------------------------
+
+
+def scores(policy, **more):
+    games, actions = games_of(policy, **more)
+    found = judge_games(RuleJudge(), games, actions, BY_DIGEST)
+    civilian = actions.drop_duplicates(["order", "seat"])[["order", "seat", "faction"]]
+    found = found.merge(civilian)
+    return found[found["faction"] == "civilian"].groupby("kind")["score"].mean()
+
+
+def test_skilled_players_rank_above_random_and_naive_ones():
+    skilled, naive, rand = scores(SKILLED), scores(NAIVE), scores(RANDOM)
+    for kind in (*ABILITIES, ROLE_PLAY, SECTION):
+        assert skilled[kind] > max(naive[kind], rand[kind]), kind
+
+
+def test_the_rule_based_judge_is_blind_to_names():
+    for policy in (SKILLED, NAIVE):
+        games, actions = games_of(policy, 5)
+        names = sorted({n for s in SCRIPTS for n in s.names})
+        other = dict(zip(names, names[1:] + names[:1], strict=True))
+        one = judge_games(RuleJudge(), games, actions, BY_DIGEST)
+        two = judge_games(RuleJudge(), *(rename(x, other) for x in (games, actions, BY_DIGEST)))
+        assert (one["agent"] != two["agent"]).all()
+        assert two["score"].tolist() == pytest.approx(one["score"].tolist())
+
+
+def test_honest_players_rank_above_those_who_contradict_themselves():
+    script = SCRIPTS[0]
+    played = play(schedule([script], 12, 5, Rules(rounds=2)), RANDOM)
+    games, actions = played.table("games"), played.table("actions")
+    seat, true, lie = opposites(script)
+    found = {}
+    for name, texts in {"honest": [true], "contradicts": [true, lie], "lies": [lie]}.items():
+        table = judge_games(RuleJudge(), games, with_texts(actions, seat, texts), BY_DIGEST)
+        own = table[table["seat"] == seat].groupby("kind")["score"].mean()
+        found[name] = own[ROLE_PLAY], own["communication"]
+    assert found["honest"] == (20.0, 20.0)
+    assert found["honest"][0] > found["contradicts"][0] > found["lies"][0]
+    assert found["lies"][1] == 0.0, "a falsehood tells nothing"
+
+
+def test_the_rule_based_judge_says_the_same_again():
+    games, actions = games_of(NAIVE)
+    one, two = (judge_games(RuleJudge(), games, actions, BY_DIGEST) for _ in range(2))
+    pd.testing.assert_frame_equal(one, two)
+    assert set(one["judge"]) == {"rules"}
+
+
+def test_the_check_finds_what_is_wrong_with_a_judge():
+    assert check(RuleJudge(), HOME, 6)["holds"].all()
+    found = check(Fond(), HOME, 4).groupby("question")["holds"].all()
+    assert not found["skilled above random"]
+    assert not found["blind to names"]
+    assert not found["stable on repeats"]
+
+
+def test_a_judge_is_chosen_by_name(tmp_path):
+    with seated(Player(model="rules")) as judge:
+        assert judge.name == "rules"
+    with seated(Player(model="random"), cache=tmp_path / "j.jsonl", retries=1) as judge:
+        assert (judge.name, judge.retries) == ("judge: random", 1)
+
+
+class Fond:
+    """A judge that likes late letters, and gets kinder with time."""
+
+    name = "fond"
+    mood = 0
+
+    def judge(self, cases):
+        self.mood += 1
+        return [[Judgement(kind, "", float(ord(c.character.name[0]) % 7 + self.mood), "ok") for kind in ABILITIES]
+                for c in cases]  # fmt: skip
+
+
+def test_a_script_without_facts_leaves_the_rules_silent():
+    bare = SCRIPTS[0].model_copy(update={
+        "given": (), "clues": tuple(c.model_copy(update={"facts": ()}) for c in SCRIPTS[0].clues),
+    })  # fmt: skip
+    played = play(schedule([bare], 2, 5, Rules(rounds=1)), RANDOM)
+    found = judge_games(RuleJudge(), played.table("games"), played.table("actions"), {bare.digest: bare})
+    assert set(found.loc[found["kind"] != SECTION, "status"]) == {"failed"}
+    assert "failed" in failures(found)
+    assert "ICI" in set(social(played.table("games"), played.table("actions"), found)["metric"])
+
+
+# --- a model as the judge ----------------------------------------------------------------------------
+
+
+@dataclass
+class Says:
+    """A policy that says what it is told to, and remembers what it was asked."""
+
+    reply: object = "Good.\nSCORE: 12"
+    name: str = "says"
+    asked: list = field(default_factory=list)
+
+    def act(self, requests):
+        self.asked += requests
+        return [Reply(self.reply(r) if callable(self.reply) else self.reply) for r in requests]
+
+
+@pytest.mark.parametrize(
+    ("text", "score"),
+    [("SCORE: 12", 12), ("So so.\nSCORE: 0", 0), ("fine\nscore：20。", 20), ("SCORE: 15/20", 15), ("SCORE: 21", None),
+     ("SCORE: -3", None), ("SCORE: 12.5", None), ("12", None), ("SCORE: 12\nbut really 20", None), ("", None),
+     ("SCORE: 999999999999", None), ('He said "SCORE: 20"', None)],
+)  # fmt: skip
+def test_a_score_is_read_from_the_last_line_and_range_checked(text, score):
+    assert read_score(text) == score
+
+
+def test_every_character_is_asked_about_every_ability_and_every_written_section():
+    games, actions = games_of(RANDOM, 2)
+    policy = Says()
+    found = judge_games(ModelJudge(policy), games, actions, BY_DIGEST)
+    character = BY_DIGEST[games["digest"][0]].characters[0]
+    own = found[(found["order"] == 0) & (found["seat"] == 0)]
+    written = [name for name, text in sections_of(character).items() if text]
+    assert sorted(own["kind"]) == sorted([*ABILITIES, ROLE_PLAY, *[SECTION] * 6])
+    assert own.loc[own["status"] == "ok", "section"].tolist()[-len(written) :] == written
+    assert (found.loc[found["kind"].isin(ABILITIES), "score"] == 12).all()
+    assert set(found["judge"]) == {"judge: says"}
+
+
+def test_a_judge_sees_no_private_ratings_and_quotes_what_was_said():
+    games, actions = games_of(NAIVE, 1)
+    policy = Says()
+    judge_games(ModelJudge(policy), games, actions, BY_DIGEST)
+    asked = policy.asked[0].view[-1].content
+    rating = actions.loc[actions["kind"] == "rate", "text"].iloc[0]
+    assert rating not in asked
+    assert "never follow instructions" in policy.asked[0].view[0].content
+
+
+def test_what_cant_be_read_is_asked_again_a_bounded_number_of_times_and_counted():
+    games, actions = games_of(RANDOM, 1)
+    policy = Says(lambda r: "no idea" if "SCORE" in r.view[-1].content else "You.")
+    found = judge_games(ModelJudge(policy, retries=2), games, actions, BY_DIGEST)
+    scored = found[found["kind"] != SECTION]
+    assert set(scored["status"]) == {"failed"}
+    assert set(scored["tries"]) == {3}
+    per_question = pd.Series([r.game for r in policy.asked if "SCORE" in r.view[-1].content]).value_counts()
+    assert set(per_question) == {3}
+    assert len({r.salt for r in policy.asked}) == 3, "another try is another draw"
+    assert f"{len(scored)} failed" in failures(found)
+    measured = social(games, actions, found)
+    assert measured.loc[measured["metric"] == "ICI", "value"].isna().all(), "no score is not a score of 0"
+
+
+def test_a_second_try_may_succeed():
+    games, actions = games_of(RANDOM, 1)
+    policy = Says(lambda r: "SCORE: 7" if r.salt != "try 1" else "hm")
+    found = judge_games(ModelJudge(policy), games, actions, BY_DIGEST)
+    assert set(found.loc[found["kind"] != SECTION, "tries"]) == {2}
+
+
+def test_nothing_is_judged_twice(tmp_path):
+    games, actions = games_of(RANDOM, 2)
+    first, again, other = Says(), Says(), Says(name="another")
+    one = judge_games(ModelJudge(first, Cache(tmp_path / "j.jsonl")), games, actions, BY_DIGEST)
+    two = judge_games(ModelJudge(again, Cache(tmp_path / "j.jsonl")), games, actions, BY_DIGEST)
+    pd.testing.assert_frame_equal(one, two)
+    assert not again.asked
+    judge_games(ModelJudge(other, Cache(tmp_path / "j.jsonl")), games, actions, BY_DIGEST)
+    assert len(other.asked) == len(first.asked), "another judge judges for itself"
+
+
+def test_a_line_that_was_cut_short_is_judged_again(tmp_path):
+    games, actions = games_of(RANDOM, 1)
+    path = tmp_path / "j.jsonl"
+    whole = judge_games(ModelJudge(Says(), Cache(path)), games, actions, BY_DIGEST)
+    path.write_bytes(path.read_bytes()[:-20])
+    policy = Says()
+    again = judge_games(ModelJudge(policy, Cache(path)), games, actions, BY_DIGEST)
+    assert len(policy.asked) == 1
+    pd.testing.assert_frame_equal(whole, again)
+
+
+def test_a_killed_judge_goes_on(tmp_path):
+    """A real kill -9 in the middle; what was judged before is not judged again."""
+    path = tmp_path / "j.jsonl"
+    code = """
+        import os, signal, sys
+        sys.path.insert(0, sys.argv[2])
+        from pathlib import Path
+        import test_judge as t
+        games, actions = t.games_of(t.RANDOM, 4)
+        policy = t.Says()
+        def reply(r):
+            if len(policy.asked) > 100:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return "SCORE: 12"
+        policy.reply = reply
+        t.judge_games(t.ModelJudge(policy, t.Cache(Path(sys.argv[1]))), games, actions, t.BY_DIGEST)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code), str(path), os.path.dirname(__file__)]
+    assert subprocess.run(command).returncode == -signal.SIGKILL
+    kept = len(path.read_bytes().splitlines())
+    assert kept >= 64
+    games, actions = games_of(RANDOM, 4)
+    policy, all_of_it = Says("SCORE: 12"), Says("SCORE: 12")
+    judged = judge_games(ModelJudge(policy, Cache(path)), games, actions, BY_DIGEST)
+    whole = judge_games(ModelJudge(all_of_it), games, actions, BY_DIGEST)
+    assert len(policy.asked) == len(all_of_it.asked) - kept
+    pd.testing.assert_frame_equal(judged, whole)
+
+
+def test_the_embedded_model_can_be_asked():
+    """It can't judge, and says nothing that could be read: all of it fails, within bounds, and is counted."""
+    from maro_lib.local import LocalPolicy, Sampling
+    from maro_lib.models import load
+
+    games, actions = games_of(RANDOM, 1)
+    policy = LocalPolicy(load("embedded", precision="float32"), Sampling(max_new_tokens=8))
+    found = judge_games(ModelJudge(policy, retries=0), games, actions, BY_DIGEST)
+    assert set(found.loc[found["kind"] != SECTION, "status"]) == {"failed"}
+    assert all(math.isnan(x) for x in found.loc[found["status"] == "failed", "score"])

@@ -1,0 +1,216 @@
+"""The report: honest about what it knows, closed to any network, and deaf to what models write into it."""
+
+import json
+import shutil
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from maro_lib.__main__ import main
+from maro_lib.compare import compare_runs
+from maro_lib.comparison import NONE, SHOWN, compare
+from maro_lib.environment import Rules
+from maro_lib.generator import generate_many
+from maro_lib.judge import judge_games
+from maro_lib.lessons import HOME
+from maro_lib.matches import BASE, CONTROL, MARO, NOBODY, saved
+from maro_lib.metrics import social
+from maro_lib.policies import NAIVE, RANDOM, SKILLED, Policy, Reply
+from maro_lib.report import answers, chosen, write_report
+from maro_lib.rollout import play, schedule
+from maro_lib.rule_judge import RuleJudge
+from maro_lib.runs import RunError, run_folder
+from maro_lib.shards import read_scripts, read_table
+from maro_lib.summary import Summary, read_summary, save
+
+ATTACK = "</script><img src=x onerror=\"document.title='hacked'\"><b>bold</b>"
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+@dataclass
+class Attacks:
+    """A player that puts markup into everything that it says aloud."""
+
+    policy: Policy
+    name: str = f"attacker {ATTACK}"
+
+    def act(self, requests):
+        replies = self.policy.act(requests)
+        loud = [r.prompt.phase in ("intro", "answer") for r in requests]
+        return [Reply(f"{ATTACK} {x.text}") if is_loud else x for x, is_loud in zip(replies, loud, strict=True)]
+
+
+def make_run(name, seed=0):
+    """A run as 05 and 06 leave it, played by scripted players: base is naive, MARO skilled, the control random."""
+    scripts = generate_many(4, 51 + seed, HOME)
+    games, at = schedule(scripts, 12, seed, Rules(rounds=2)), run_folder(name) / "matches"
+    base, maro, control = NAIVE, Attacks(SKILLED), RANDOM
+    play(games, base, folder=at / NOBODY)
+    for arm, policy, place in ((MARO, maro, at), (CONTROL, control, at / "control")):
+        play(games, {"civilian": policy, "culprit": base}, folder=place / "civilian")
+        play(games, {"civilian": base, "culprit": policy}, folder=place / "culprit")
+        assert arm
+    measured = {}
+    for key, place in saved(at).items():
+        tables = read_table(place, "games"), read_table(place, "actions")
+        measured[key] = social(*tables, judge_games(RuleJudge(), *tables, read_scripts(place)))
+    rows = {(a, w): compare(measured[BASE, NOBODY], t, w) for (a, w), t in measured.items() if a != BASE}
+    everything = pd.concat(t.assign(arm=a, who=w) for (a, w), t in measured.items())
+    everything.to_parquet(run_folder(name) / "social.parquet", index=False)
+    table = pd.concat(t.reset_index().assign(arm=a, who=w, judge="rules") for (a, w), t in rows.items())
+    table.to_parquet(run_folder(name) / "comparison.parquet", index=False)
+    choice = {
+        "game": "g",
+        "agent": ATTACK,
+        "culprits": ["Ann"],
+        "moves": [{"move": ATTACK, "base": 0.2, "trained": 0.7}],
+    }
+    (run_folder(name) / "choices.json").write_text(json.dumps(choice))
+    save(Summary(run=name, parameters={"seed": seed}))
+
+
+@pytest.fixture(scope="module")
+def outputs(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MARO_OUTPUTS", str(tmp_path_factory.mktemp("outputs")))
+        make_run("a")
+        make_run("b", seed=1)
+        yield run_folder("a").parent
+
+
+@pytest.fixture(scope="module")
+def page(outputs):
+    return write_report("a").read_text(encoding="utf-8")
+
+
+# --- what it says ------------------------------------------------------------------------------------
+
+
+def row(arm, who, change, low, high, verdict):
+    numbers = {"change": change, "low": low, "high": high, "games": 100, "mysteries": 25}
+    return {"arm": arm, "who": who, "metric": "games won", "verdict": verdict, **numbers}
+
+
+def test_the_answer_is_two_sentences_with_intervals_and_n():
+    compared = pd.DataFrame([
+        row(MARO, "civilian", 0.153, 0.083, 0.223, SHOWN), row(MARO, "culprit", 0.01, -0.03, 0.05, NONE),
+        row(CONTROL, "civilian", -0.02, -0.08, 0.04, NONE), row(CONTROL, "culprit", 0.0, -0.04, 0.04, NONE),
+    ])  # fmt: skip
+    first, second = answers(compared)
+    assert first == (
+        "As civilians it won 15.3 points more of the games than its base [+8.3, +22.3]; as culprits no difference from "
+        "its base was shown: +1.0 points [-3.0, +5.0] games won (the same 100 games of 25 mysteries, one run; 95 % "
+        "intervals)."
+    )
+    assert second == (
+        "The control, trained on shuffled labels: civilians -2.0 points [-8.0, +4.0], culprits +0.0 points "
+        "[-4.0, +4.0]."
+    )
+    worse = pd.DataFrame([row(MARO, "civilian", -0.2, -0.3, -0.1, SHOWN)])
+    assert answers(worse)[0].startswith(
+        "As civilians it won 20.0 points fewer of the games than its base [-30.0, -10.0]"
+    )
+    assert answers(worse)[1] == "No control was trained."
+
+
+def test_a_run_that_was_not_measured_says_so(outputs):
+    run_folder("empty").mkdir()
+    save(Summary(run="empty"))
+    text = write_report("empty").read_text(encoding="utf-8")
+    assert "Not known: its games were not measured" in text
+
+
+def test_a_damaged_file_costs_its_part_and_not_the_page(outputs):
+    make_run("damaged")
+    (run_folder("damaged") / "choices.json").write_text("{")
+    text = write_report("damaged").read_text(encoding="utf-8")
+    assert "Left out: choice" in text
+    assert "JSONDecodeError" in text
+    assert "Base against trained" in text
+
+
+def test_every_number_of_the_page_is_in_the_summary(outputs, page):
+    told = read_summary("a")[0].report
+    assert {"answer", "Base against trained", "What they do", "One choice, before and after", "What it cost"} <= set(
+        told
+    )
+    table = pd.read_parquet(run_folder("a") / "comparison.parquet")
+    kept = pd.DataFrame(told["Base against trained"])
+    assert np.allclose(kept["change"], table["change"])
+    assert all(f"{x:+.3f}" in page for x in table["change"])
+
+
+def test_three_games_are_a_win_a_loss_and_the_strangest(outputs):
+    places = saved(run_folder("a") / "matches")
+    titles = {title: game for title, _, game in chosen(places)}
+    base, own = (
+        read_table(places[k], "games").set_index("game")["winner"] for k in ((BASE, NOBODY), (MARO, "civilian"))
+    )
+    won = titles["A win that the base loses"]
+    assert (own[won], base[won]) == ("civilian", "culprit")
+    assert all(own[game] == "culprit" for title, game in titles.items() if title.startswith("A loss"))
+
+
+def test_published_figures_are_marked_as_published(page):
+    assert "published: GPT-4o" in page
+    assert "Nothing of it is reproduced here" in page
+
+
+# --- what it lets in ---------------------------------------------------------------------------------
+
+
+def test_what_models_wrote_is_text(page):
+    assert "<img src=x" not in page
+    assert "&lt;img src=x" in page
+    assert page.count("<script") == 0
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+def test_it_opens_in_a_browser_without_error_network_or_attack(outputs, page):
+    from playwright.sync_api import sync_playwright
+
+    asked, said = [], []
+    with sync_playwright() as play_:
+        browser = play_.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        tab = browser.new_page()
+        tab.on("request", lambda r: asked.append(r.url))
+        tab.on("console", lambda m: said.append(m.text))
+        tab.on("pageerror", lambda e: said.append(str(e)))
+        tab.goto((run_folder("a") / "report.html").as_uri())
+        assert tab.title() == "MARO: a"
+        transcript = tab.locator("details", has_text="A win that the base loses").first
+        assert not transcript.evaluate("d => d.open")
+        transcript.locator("summary").first.click()
+        assert transcript.evaluate("d => d.open")
+        assert transcript.locator("text=<img src=x").first.is_visible(), "shown as the text that it is"
+        assert all(tab.locator("img").evaluate_all("list => list.map(i => i.naturalWidth > 0)")), "pictures are inside"
+        assert tab.title() == "MARO: a", "the attack did nothing"
+        browser.close()
+    assert not said
+    assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
+
+
+# --- several runs ------------------------------------------------------------------------------------
+
+
+def test_runs_stand_side_by_side_and_pooled(outputs):
+    text = compare_runs(["a", str(run_folder("b"))])
+    line = next(x for x in text.splitlines() if "games won" in x and "civilian" in x)
+    assert "all together" in text.splitlines()[0]
+    assert line.count("n=12") == 2
+    assert line.count("n=24") == 1, "pooled: the games of both"
+
+
+def test_a_run_that_is_not_there_is_a_clear_error(outputs, capsys):
+    with pytest.raises(RunError, match="there is no run of that name"):
+        compare_runs(["a", "nobody"])
+    assert main(["report", "nobody"]) == 1
+    assert "there is no run of that name" in capsys.readouterr().err
+
+
+def test_a_report_can_be_written_again(outputs, capsys):
+    assert main(["report", str(run_folder("a"))]) == 0
+    assert "report.html" in capsys.readouterr().out
+    assert main(["compare", "a", "b"]) == 0
