@@ -38,6 +38,7 @@ STAGES = {
     "05_maro_training": Stage(
         reads=("rollout", "gamebook.json", "training.parquet", "training.json"), writes=("learning", "matches")
     ),
+    "07_transfer_evals": Stage(reads=("learning",), writes=("transfer",)),
     "08_evidence": Stage(writes=("evidence",)),
     "09_benchmarks": Stage(),
 }
