@@ -174,8 +174,8 @@ class Harness:
 
     def _source(self, leaf: str) -> Source | None:
         config = self._config(leaf, functions=False)
-        folder = self.own if config["dataset_path"] == OWN else self.data
-        if folder is None:
+        folder = self.own if config.get("dataset_path") == OWN else self.data
+        if folder is None or "dataset_path" not in config:  # a task that is a program fetches its own items
             return None
         return source(folder, config["dataset_path"], config.get("dataset_name"), _splits(config), leaf)
 
@@ -193,7 +193,7 @@ class Harness:
         except (OSError, ValueError, KeyError) as error:
             if at:
                 raise DataError(f"{leaf}: its items are not as it wants them: {_line(error)}") from error
-            where = config["dataset_path"]
+            where = config.get("dataset_path", "that it names itself")
             raise DataError(f"{leaf}: its data set {where} can't be fetched from the hub: {_line(error)}. Offline, set "
                             f"`eval_data` to a folder that holds {where}") from error  # fmt: skip
         if task.get_config("num_fewshot") is None:
