@@ -2,7 +2,7 @@
 
 Every item is answered by `base` (the adapter off), by MARO's adapter, and by the control's, which learned with the same
 loss from shuffled win/lose labels: a gain that the control shows too is not MARO's. Items are paired; only those that
-changed sides say anything (McNemar). A family of tasks is tested together (Holm), for every arm by itself.
+changed sides say anything (McNemar). The tasks of a family, or the levels of a task, are tested together (Holm).
 
     before \\ after   right   wrong
     right            both    only before        difference = (only after - only before) / n
@@ -76,16 +76,18 @@ def comparison(
 ) -> pd.DataFrame:
     """Return a row per family, task (or task and level) and arm: the pairs, the difference, p, and Holm's p.
 
-    `holm` is adjusted for all rows of the same family and arm.
+    `holm` is adjusted, for every arm by itself, over the tasks of a family; within a task, over its levels.
     """
     rows = []
     for key, items in table.groupby(["family", *by], sort=False):
-        by_arm = {arm: of_arm.set_index(["task", "item"])[measure] for arm, of_arm in items.groupby("arm", sort=False)}
+        name = ["task", "level", "item"]  # two subjects may hold the same item
+        by_arm = {arm: of_arm.set_index(name)[measure] for arm, of_arm in items.groupby("arm", sort=False)}
         for arm in by_arm:
             if arm != before:
                 rows.append(dict(zip(["family", *by], key, strict=True)) | _row(arm, by_arm[before], by_arm[arm]))
     found = pd.DataFrame(rows)
-    found["holm"] = found.groupby(["family", "arm"])["p"].transform(lambda ps: holm(list(ps)))
+    together = found.groupby(["family", *by[:-1], "arm"])["p"]
+    found["holm"] = together.transform(lambda ps: holm(list(ps)))
     found["verdict"] = [_verdict(r.holm, r.difference.mean) for r in found.itertuples()]
     return found
 

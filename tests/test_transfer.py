@@ -134,6 +134,16 @@ def test_levels_are_compared_by_themselves():
     found = comparison(table, ("task", "level")).set_index("level")
     assert found["only_after"].to_dict() == {"1": 2, "2": 0}
     assert found["only_before"].to_dict() == {"1": 0, "2": 2}
+    assert found["holm"].tolist() == [1.0, 1.0], "2 x 2 / 2^2"
+    other = table.assign(task="u", level=lambda t: t["item"])  # has four levels of one item
+    both = comparison(pd.concat([table[table["level"] == "1"], other]), ("task", "level")).set_index("task")
+    assert both.loc["t", "holm"] == 0.5, "another task's levels are another family"
+
+
+def test_an_item_that_two_subjects_hold_is_two_items():
+    one = pd.concat([made(BASE, "01"), made(MARO, "11")])
+    both = comparison(pd.concat([one.assign(level="anatomy"), one.assign(level="medicine")]))
+    assert both[["both", "only_before", "only_after", "neither"]].to_numpy().tolist() == [[2, 0, 2, 0]]
 
 
 def test_a_lie_is_what_the_goal_adds():
