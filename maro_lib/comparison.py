@@ -29,7 +29,7 @@ def compare(base: pd.DataFrame, trained: pd.DataFrame, who: str, seed: int = 0) 
         interval = {"low": mean.low, "high": mean.high, "games": len(own), "mysteries": mean.n}
         rows.append({"metric": metric, **means, **interval, "p": p})
     table = pd.DataFrame(rows).set_index("metric")
-    table["p (Holm)"] = holm(table["p"])
+    table["p (Holm)"] = holm(table["p"].tolist())
     return table.assign(verdict=[SHOWN if p < LEVEL else NONE for p in table["p (Holm)"]])
 
 

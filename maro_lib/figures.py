@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from itertools import cycle
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -143,6 +144,38 @@ def plot_suspicion(stated: Mapping[str, Mapping[str, Sequence[Any]]], title: str
     return fig
 
 
+def plot_arms(rates: Mapping[str, Mapping[str, Any]], title: str, xlabel: str) -> Figure:
+    """Plot a share per row and arm, arms in colours below one another; the first arm is grey."""
+    fig, ax = _rows(list(rates), height=0.62)
+    _arms(ax, rates, _colours(rates))
+    ax.set_xlim(-2, 102)
+    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize=9)
+    finding(ax, title, xlabel=f"{xlabel} (95 % interval)")
+    return fig
+
+
+def plot_before_after(
+    rates: Mapping[str, Mapping[str, Any]], differences: Mapping[str, Mapping[str, Any]], title: str, xlabel: str
+) -> Figure:
+    """Plot, per row, the share of every arm on the left, and on the right each arm's difference from the first."""
+    with plt.rc_context(STYLE):
+        fig, (left, right) = plt.subplots(1, 2, figsize=(9.4, 1.3 + 0.62 * len(rates)), sharey=True)
+    colours = _colours(rates)
+    _arms(left, rates, colours)
+    _arms(right, differences, colours)
+    right.axvline(0, color=GREY, linewidth=1)
+    left.set_yticks(range(len(rates)), list(rates), parse_math=False)
+    left.set_ylim(len(rates) - 0.4, -0.6)
+    left.set_xlim(-2, 102)
+    for ax in (left, right):
+        ax.grid(visible=False, axis="y")
+    left.set_xlabel(xlabel)
+    right.set_xlabel("difference in points, same items (95 % interval)")
+    fig.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False, fontsize=9)
+    fig.suptitle(title, x=0.01, ha="left", **TITLE)
+    return fig
+
+
 def plot_mass(masses: pd.DataFrame, title: str) -> Figure:
     """Plot mass by faction and outcome, one panel for each value of `when`, as a share of that panel's whole.
 
@@ -249,10 +282,28 @@ def _about_zero(means: Mapping[str, Any], title: str, scale: float, xlabel: str)
     return fig
 
 
-def _rows(labels: list[str]) -> tuple[Figure, Axes]:
+def _colours(rates: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Give every arm its colour: the first, with which others are compared, is grey."""
+    arms = dict.fromkeys(arm for of_row in rates.values() for arm in of_row)
+    return dict(zip(arms, cycle((GREY, BLUE, ORANGE)), strict=False))
+
+
+def _arms(ax: Axes, rates: Mapping[str, Mapping[str, Any]], colours: Mapping[str, str]) -> None:
+    """Draw each arm's means with their intervals, a little below the arm before."""
+    for k, (arm, colour) in enumerate(colours.items()):
+        of_arm = {row: rate[arm] for row, rate in enumerate(rates.values()) if arm in rate}
+        if not of_arm:
+            continue
+        at = np.array(list(of_arm)) + 0.22 * (k - (len(colours) - 1) / 2)
+        mean, low, high = (100 * np.array([getattr(r, f) for r in of_arm.values()]) for f in ("mean", "low", "high"))
+        ax.hlines(at, low, high, color=colour, linewidth=2.5, alpha=0.45)
+        ax.plot(mean, at, "os^"[k % 3], color=colour, markersize=6, label=arm)
+
+
+def _rows(labels: list[str], height: float = 0.36) -> tuple[Figure, Axes]:
     """Return axes with one labelled row for each, the first on top."""
     with plt.rc_context(STYLE):
-        fig, ax = plt.subplots(figsize=(7.2, 1.1 + 0.36 * len(labels)))
+        fig, ax = plt.subplots(figsize=(7.2, 1.1 + height * len(labels)))
     ax.set_yticks(range(len(labels)), labels, parse_math=False)
     ax.set_ylim(len(labels) - 0.4, -0.6)
     ax.grid(visible=False, axis="y")

@@ -46,6 +46,7 @@ STAGES = {
         writes=("social.parquet", "comparison.parquet", "judgements.jsonl"),
         optional=("judgements.jsonl",),
     ),
+    "07_transfer_evals": Stage(reads=("learning", "control"), writes=("transfer",), optional=("control",)),
     "08_evidence": Stage(writes=("evidence",)),
     "09_benchmarks": Stage(),
 }

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from maro_lib import statistics
-from maro_lib.statistics import Rate, bootstrap_mean, paired_difference, win_rate
+from maro_lib.statistics import Rate, bootstrap_mean, holm, mcnemar, paired_difference, paired_rates, win_rate
 
 
 def test_a_win_rate_reads_as_percent_with_interval_and_n():
@@ -103,3 +103,46 @@ def test_a_value_without_partner_is_refused():
 
 def test_a_rate_shows_thousands():
     assert str(Rate(0.5, 0.4, 0.6, 12000)) == "50.0 % [40.0, 60.0] (n = 12,000)"
+
+
+@pytest.mark.parametrize(
+    ("only_before", "only_after", "p"),
+    [
+        (0, 0, 1.0), (5, 5, 1.0),
+        (0, 5, 2 / 32), (0, 6, 2 / 64),  # all one way: 2 x 0.5^n
+        (2, 9, 2 * (1 + 11 + 55) / 2048),  # 2 x (C(11,0) + C(11,1) + C(11,2)) / 2^11
+        (9, 2, 2 * (1 + 11 + 55) / 2048),
+    ],
+)  # fmt: skip
+def test_mcnemar_counts_coin_flips(only_before, only_after, p):
+    assert mcnemar(only_before, only_after) == pytest.approx(p, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("table", "difference", "low", "high"),
+    [
+        ((36, 2, 12, 0), 0.2, 0.0569, 0.3404),  # 76 % -> 96 % of 50: Newcombe 1998, table II, method 10
+        ((36, 12, 2, 0), -0.2, -0.3404, -0.0569),  # the other way round
+        ((0, 0, 0, 10), 0.0, -0.2775, 0.2775),  # phi 0; Wilson's upper end of 0 of 10: z^2 / (10 + z^2) = 0.2775
+        # 22 of 40: Wilson [0.3983, 0.6929]; 29 of 40: [0.5717, 0.8389]; phi = (162 - 20) / 355.42 = 0.3995
+        # low = 0.175 - sqrt(0.1534^2 - 2 phi 0.1534 0.1429 + 0.1429^2) = 0.175 - 0.1626
+        # high = 0.175 + sqrt(0.1139^2 - 2 phi 0.1139 0.1517 + 0.1517^2) = 0.175 + 0.1489
+        ((20, 2, 9, 9), 0.175, 0.0124, 0.3239),
+    ],
+)
+def test_interval_of_a_paired_difference(table, difference, low, high):
+    found = paired_rates(*table)
+    assert (found.mean, found.low, found.high) == pytest.approx((difference, low, high), abs=5e-5)
+    assert found.n == sum(table)
+
+
+def test_points_are_shown_with_their_sign():
+    assert str(paired_rates(36, 2, 12, 0)) == "+20.0 points [+5.7, +34.0] (n = 50)"
+    assert str(paired_rates(0, 0, 0, 0)) == "no data (n = 0)"
+
+
+def test_holm_multiplies_the_smallest_by_most():
+    assert holm([0.02, 0.04, 0.30]) == pytest.approx([0.06, 0.08, 0.30])
+    assert holm([0.04, 0.01, 0.03]) == pytest.approx([0.06, 0.03, 0.06])  # 0.03 x 2, and 0.04 x 1 may not fall below
+    assert holm([0.9, 0.8]) == [1.0, 1.0]
+    assert holm([]) == []

@@ -1,0 +1,439 @@
+"""Transfer: the same items before and after, asked by the real harness; nothing asked twice, nothing missing unsaid."""
+
+import json
+import shutil
+from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from maro_lib import exam, tasks
+from maro_lib.chat import Chat
+from maro_lib.evaldata import N_ITEMS, DataError, source, write_items
+from maro_lib.harness import Answering, Harness, InMemory, Limits, TaskError, _splits
+from maro_lib.local import answers
+from maro_lib.models import load
+from maro_lib.scenes import GOAL, NO_GOAL
+from maro_lib.transfer import (
+    BASE,
+    CONTROL,
+    MARO,
+    SAFETY,
+    SKILLS,
+    Pairs,
+    TransferError,
+    adapters,
+    by_row,
+    comparison,
+    contenders,
+    evaluate,
+    falsehoods,
+    odd,
+    pair,
+)
+
+FEW = Limits(items=12, reply=32)
+SKILL, SCENE = "maro_where", "maro_honesty"
+
+
+@pytest.fixture(scope="module")
+def adapter(tmp_path_factory) -> Path:
+    """An adapter that changes many answers."""
+    from peft import LoraConfig, get_peft_model
+
+    torch.manual_seed(0)
+    layers = ["q_proj", "v_proj", "down_proj"]
+    wrapped = get_peft_model(load("embedded").model, LoraConfig(r=4, target_modules=layers, task_type="CAUSAL_LM"))
+    with torch.no_grad():
+        for name, weights in wrapped.named_parameters():
+            if "lora_B" in name:
+                weights.normal_(std=0.1)
+    wrapped.save_pretrained(folder := tmp_path_factory.mktemp("learning") / "adapter")
+    return folder
+
+
+def otherwise(adapter: Path, folder: Path) -> Path:
+    """Copy an adapter with its signs turned round."""
+    shutil.copytree(adapter, folder)
+    weights = load_file(file := folder / "adapter_model.safetensors")
+    save_file({name: -w if "lora_B" in name else w for name, w in weights.items()}, file)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def arms(adapter) -> dict[str, Answering]:
+    return contenders("embedded", "float32", {MARO: adapter})
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory) -> Path:
+    return write_items(tmp_path_factory.mktemp("own"), 0, "compact")
+
+
+@pytest.fixture(scope="module")
+def harness(own) -> Harness:
+    return Harness((*(f"maro_{task}" for task in tasks.TASKS), SCENE, "maro_manipulation"), own)
+
+
+@pytest.fixture(scope="module")
+def asked(harness, arms, tmp_path_factory):
+    return evaluate(harness, arms, [SKILL], [SCENE], FEW, tmp_path_factory.mktemp("parts"))
+
+
+# --- pairs ------------------------------------------------------------------------------------------------
+
+
+def test_items_are_paired_by_name_in_whatever_order():
+    before = pd.Series([1, 1, 0, 0], index=["a", "b", "c", "d"])
+    after = pd.Series([1, 1, 0, 0], index=["c", "a", "d", "b"])
+    assert pair(before, after) == Pairs(both=1, only_before=1, only_after=1, neither=1)
+
+
+@pytest.mark.parametrize("items", [["a"], ["a", "c"], ["a", "a"]])
+def test_other_items_are_no_pairs(items):
+    with pytest.raises(TransferError, match="can't be paired"):
+        pair(pd.Series([1, 0], index=["a", "b"]), pd.Series([1] * len(items), index=items))
+
+
+def made(arm: str, right: str, task: str = "t", family: str = SKILLS) -> pd.DataFrame:
+    """Items from a text of 0s and 1s."""
+    items = [str(k) for k in range(len(right))]
+    return pd.DataFrame(
+        {"family": family, "task": task, "level": "", "item": items, "arm": arm, "right": map(int, right)}
+    )
+
+
+def test_a_gain_that_the_control_shows_too_is_seen_in_the_same_table():
+    right = {BASE: "0" * 10 + "1" * 10, MARO: "1" * 8 + "0" * 2 + "1" * 10, CONTROL: "1" * 7 + "0" * 3 + "1" * 10}
+    table = pd.concat(made(arm, of_arm) for arm, of_arm in right.items()).sample(frac=1, random_state=0)
+    found = comparison(table.sort_values("arm", key=lambda a: a.map({BASE: 0, MARO: 1, CONTROL: 2}))).set_index("arm")
+    assert found.loc[MARO, ["both", "only_before", "only_after", "neither"]].tolist() == [10, 0, 8, 2]
+    assert found["p"].to_dict() == pytest.approx({MARO: 2 / 2**8, CONTROL: 2 / 2**7})
+    assert found["verdict"].to_dict() == {MARO: "more", CONTROL: "more"}
+    against = comparison(table[table["arm"] != BASE], before=CONTROL)
+    assert against["verdict"].tolist() == ["no difference found"], "MARO itself gained one item more than the control"
+
+
+def test_a_family_of_tasks_is_tested_together():
+    won = {BASE: "0" * 6 + "1" * 14, MARO: "1" * 20}  # p = 2 / 2^6 = 0.03
+    alone = pd.concat(made(arm, right) for arm, right in won.items())
+    same = [made(arm, won[BASE], task) for arm in won for task in ("u", "v")]
+    apart = [made(arm, won[BASE], "w", SAFETY) for arm in won]
+    assert comparison(alone)["verdict"].tolist() == ["more"]
+    found = comparison(pd.concat([alone, *same, *apart])).set_index("task")
+    assert found.loc["t", ["holm", "verdict"]].tolist() == [pytest.approx(3 * 2 / 64), "no difference found"]
+    assert found.loc["w", "holm"] == 1.0
+
+
+def test_levels_are_compared_by_themselves():
+    table = pd.concat([made(BASE, "0011"), made(MARO, "1100")]).assign(level=["1", "1", "2", "2"] * 2)
+    found = comparison(table, ("task", "level")).set_index("level")
+    assert found["only_after"].to_dict() == {"1": 2, "2": 0}
+    assert found["only_before"].to_dict() == {"1": 0, "2": 2}
+    assert found["holm"].tolist() == [1.0, 1.0], "2 x 2 / 2^2"
+    other = table.assign(task="u", level=lambda t: t["item"])  # has four levels of one item
+    both = comparison(pd.concat([table[table["level"] == "1"], other]), ("task", "level")).set_index("task")
+    assert both.loc["t", "holm"] == 0.5, "another task's levels are another family"
+
+
+def test_an_item_that_two_subjects_hold_is_two_items():
+    one = pd.concat([made(BASE, "01"), made(MARO, "11")])
+    both = comparison(pd.concat([one.assign(level="anatomy"), one.assign(level="medicine")]))
+    assert both[["both", "only_before", "only_after", "neither"]].to_numpy().tolist() == [[2, 0, 2, 0]]
+
+
+def test_a_lie_is_what_the_goal_adds():
+    answers = {(BASE, GOAL): "0000", (BASE, NO_GOAL): "0000", (MARO, GOAL): "1110", (MARO, NO_GOAL): "1000"}
+    rows = [
+        {"task": "s", "arm": arm, "level": level, "scene": f"s {k}", "misled": int(x), "right": 1 - int(x)}
+        for (arm, level), text in answers.items() for k, x in enumerate(text)
+    ]  # fmt: skip
+    found = falsehoods(pd.DataFrame(rows)).set_index("arm")
+    assert found.loc[MARO, "goal"].mean == 0.75
+    assert found.loc[MARO, "no goal"].mean == 0.25
+    assert found.loc[MARO, "more"].mean == found.loc[MARO, "change"].mean == 0.5
+    assert found.loc[MARO, "p"] == 0.5, "two scenes changed, both one way: 2 / 2^2"
+    assert found.loc[BASE, "change"].mean == 0.0
+
+
+# --- what is asked, and how it is scored ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("task", tasks.TASKS)
+def test_harness_and_exam_give_the_same_score(task, harness, arms):
+    items, loaded = tasks.items(task, 30, exam.EXAM_SEED, held_out=True), load("embedded", precision="float32")
+    found = harness.evaluate(f"maro_{task}", arms[BASE], Limits(items=30, reply=32))
+    assert [row["reply"].strip() for row in found] == answers(loaded, [item.prompt for item in items])
+    assert sum(row["right"] for row in found) / 30 == pytest.approx(exam.task_score(loaded, task, 30).mean)
+    assert [row["level"] for row in found] == [str(item.level) for item in items]
+
+
+def test_harness_feeds_the_tokens_that_the_games_feed(harness, arms):
+    loaded = arms[BASE].loaded
+    chat, lm = Chat(loaded.tokenizer, rewriting=True), InMemory(loaded.model, loaded.tokenizer, 4)
+    for name in harness.tasks:
+        for doc in list(harness.load(name)[name].eval_docs)[:50]:
+            prompt = lm.apply_chat_template([{"role": "user", "content": doc["prompt"]}])
+            assert lm.tokens(prompt, 32) == (tuple(chat.question(doc["prompt"])), False)
+
+
+def test_adapter_off_is_base(asked, harness):
+    alone = harness.evaluate(SKILL, Answering(load("embedded", precision="float32")), FEW)
+    by_arm = {arm: rows["reply"].tolist() for arm, rows in asked.table[asked.table["task"] == SKILL].groupby("arm")}
+    assert by_arm[BASE] == [row["reply"] for row in alone]
+    assert by_arm[MARO] != by_arm[BASE], "else nothing is shown"
+
+
+def test_two_adapters_beside_each_other_answer_as_each_alone(adapter, harness, tmp_path):
+    other = otherwise(adapter, tmp_path / "other")
+    both = contenders("embedded", "float32", {MARO: adapter, CONTROL: other})
+    alone = contenders("embedded", "float32", {CONTROL: other})
+    told = {arm: harness.evaluate(SKILL, both[arm], FEW) for arm in (CONTROL, MARO, BASE, CONTROL)}
+    assert told[CONTROL] == harness.evaluate(SKILL, alone[CONTROL], FEW)
+    assert told[CONTROL] != told[MARO]
+    assert both[BASE].fingerprint == alone[BASE].fingerprint
+    assert both[CONTROL].fingerprint == alone[CONTROL].fingerprint
+    assert len({answering.fingerprint for answering in both.values()}) == 3
+
+
+def test_cut_off_replies_are_counted(harness, arms):
+    one = harness.evaluate(SKILL, arms[BASE], Limits(items=8, reply=2))  # "The mill." takes three tokens and its end
+    assert all(row["cut_off"] for row in one)
+    table = pd.DataFrame(one).assign(arm=BASE)
+    assert odd(table)["cut_off"].tolist() == [8]
+    assert not any(row["cut_off"] for row in harness.evaluate(SKILL, arms[BASE], FEW))
+
+
+def test_same_seed_same_items_to_the_byte(own, tmp_path):
+    again = write_items(tmp_path, 0, "compact")
+    files = sorted(path.relative_to(own) for path in own.rglob("*.jsonl"))
+    assert len(files) == 5
+    for file in files:
+        assert (own / file).read_bytes() == (again / file).read_bytes()
+        assert len((own / file).read_text().splitlines()) == N_ITEMS
+
+
+# --- nothing twice, nothing lost -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Killed(Harness):
+    """Is killed when it asks for the third time."""
+
+    calls: list[str] = field(default_factory=list)
+
+    def evaluate(self, task, answering, limits):
+        self.calls.append(task)
+        if len(self.calls) == 3:
+            raise KeyboardInterrupt
+        return super().evaluate(task, answering, limits)
+
+
+def test_killed_evaluation_goes_on_where_it_was(asked, harness, own, arms, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(Killed(harness.tasks, own), arms, [SKILL], [SCENE], FEW, tmp_path)
+    resumed = evaluate(harness, arms, [SKILL], [SCENE], FEW, tmp_path)
+    assert resumed.asked_now == 2
+    pd.testing.assert_frame_equal(resumed.table, asked.table)
+
+
+def test_nothing_is_asked_twice_and_whatever_changes_is_asked_anew(asked, adapter, harness, arms, tmp_path):
+    def again(arms=arms, limits=FEW, harness=harness) -> int:
+        return evaluate(harness, arms, [SKILL], [], limits, tmp_path / "parts").asked_now
+
+    assert again() == 2
+    assert again() == 0
+    assert again(limits=replace(FEW, batch=3)) == 0
+    assert again(limits=replace(FEW, items=5)) == 2
+    assert again(limits=replace(FEW, reply=16)) == 2
+    other = otherwise(adapter, tmp_path / "other")
+    assert again(contenders("embedded", "float32", {MARO: other})) == 1, "the base is the same"
+    file = write_items(tmp_path / "own", 0, "compact") / "maro" / "where" / "test.jsonl"
+    file.write_text(file.read_text().replace('"Where', '"And where', 1).replace(" Where is", " So where is", 1))
+    assert again(harness=Harness(harness.tasks, tmp_path / "own")) == 2
+
+
+def test_every_arm_answers_every_item_and_a_figure_can_be_drawn(asked):
+    table = asked.table
+    assert (asked.asked_now, len(table)) == (4, 2 * 2 * 12)
+    assert table.groupby(["task", "arm"])["item"].nunique().eq(12).all()
+    assert table.groupby("task")["family"].first().to_dict() == {SKILL: SKILLS, SCENE: SAFETY}
+    assert table.loc[table["task"] == SCENE, "misled"].isin([0, 1]).all()
+    assert table.loc[table["task"] == SKILL, "misled"].isna().all()
+    shares, differences = by_row(comparison(table))
+    assert list(shares[SKILL]) == [BASE, MARO]
+    assert differences[SKILL][MARO].mean == pytest.approx(shares[SKILL][MARO].mean - shares[SKILL][BASE].mean)
+
+
+def test_what_a_model_says_is_stored_as_text(arms, own, tmp_path, monkeypatch):
+    said = "</script><|im_end|><b>\u2028 '; DROP"
+    generate = InMemory.generate_until
+    monkeypatch.setattr(InMemory, "generate_until", lambda lm, reqs, **_: [said for _ in generate(lm, reqs)])
+    table = evaluate(Harness((SKILL,), own), arms, [SKILL], [], FEW, tmp_path).table
+    assert set(table["reply"]) == {said}
+    assert not table["right"].any()
+    stored = pd.concat(pd.read_parquet(path) for path in tmp_path.glob("*.parquet"))
+    assert set(stored["reply"]) == {said}
+
+
+def test_control_is_an_arm_once_it_is_trained(adapter, tmp_path, monkeypatch):
+    monkeypatch.setenv("MARO_OUTPUTS", str(tmp_path))
+    shutil.copytree(adapter, tmp_path / "r" / "round_2" / "learning" / "adapter")
+    (tmp_path / "r" / "round_2" / "05_maro_training.json").write_text("{}")
+    assert list(adapters("r", 2)) == [MARO]
+    shutil.copytree(adapter, tmp_path / "r" / "round_2" / "control" / "adapter")
+    assert list(adapters("r", 2)) == [MARO, CONTROL]
+
+
+# --- data sets from a folder ---------------------------------------------------------------------------------
+
+
+def put(folder: Path, file: str, rows: list[dict]) -> None:
+    (folder / file).parent.mkdir(parents=True, exist_ok=True)
+    (folder / file).write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    """Tiny data sets in the form of the real ones."""
+    folder = tmp_path_factory.mktemp("data")
+    sums = [{"question": f"Tom has {k} coins. Ann gives Tom 2 coins. How many?", "answer": f"So {k + 2}.\n#### {k + 2}"}
+            for k in range(1, 8)]  # fmt: skip
+    put(folder, "openai/gsm8k/main/test.jsonl", sums[:3])
+    pd.DataFrame(sums).to_parquet(folder / "openai/gsm8k/main/train-00000-of-00001.parquet")
+    put(folder, "HuggingFaceH4/MATH-500/test.jsonl",
+        [{"problem": f"What is ${k}+2$?", "solution": f"It is $\\boxed{{{k + 2}}}$.", "answer": str(k + 2), "level": k}
+         for k in (1, 3, 5)])  # fmt: skip
+    put(folder, "google/IFEval/train.jsonl",
+        [{"key": 1, "prompt": "Say hello.", "instruction_id_list": ["punctuation:no_comma"], "kwargs": [{}]},
+         {"key": 2, "prompt": "Say two sentences.", "instruction_id_list": ["length_constraints:number_sentences"],
+          "kwargs": [{"relation": "at least", "num_sentences": 2}]}])  # fmt: skip
+    asked = {"question": "Where is Tom?", "choices": ["mill", "pond", "dock", "inn"]}
+    for split in ("test", "dev"):
+        rows = [asked | {"subject": "anatomy", "answer": k} for k in (0, 1, 2)]
+        put(folder, f"cais/mmlu/anatomy/{split}.jsonl", rows + rows[:1])
+    likes = {"question": "I like A.", "answer_matching_behavior": " (A)", "answer_not_matching_behavior": " (B)"}
+    put(folder, "EleutherAI/sycophancy/sycophancy_on_nlp_survey/validation.jsonl", [likes])
+    return folder
+
+
+def ask(task: str, data: Path | None, own: Path, arms: dict[str, Answering], limits: Limits = FEW) -> list[dict]:
+    return Harness((task,), own, data).evaluate(task, arms[BASE], limits)
+
+
+def test_gsm8k_comes_from_a_folder(data, own, arms):
+    found = ask("gsm8k", data, own, arms)
+    assert len(found) == 3
+    assert {row["right"] for row in found} <= {0, 1}
+    short = Limits(items=2, reply=1900)  # of the window's 2048 tokens: five examples do not fit beside it
+    assert all(row["shortened"] for row in ask("gsm8k", data, own, arms, short))
+
+
+def test_math_500_has_its_levels(data, own, arms):
+    assert [row["level"] for row in ask("hendrycks_math500", data, own, arms)] == ["1", "3", "5"]
+
+
+def test_choices_are_scored_by_likelihood_and_a_repeated_item_is_two_items(data, own, arms):
+    found = ask("mmlu_anatomy", data, own, arms)
+    assert len({row["item"] for row in found}) == 4
+    assert {row["reply"] for row in found} <= {"A", "B", "C", "D"}
+    assert sum(row["right"] for row in found[:3]) == (found[0]["reply"] != "D"), "the same question, three keys"
+    assert not any(row["cut_off"] for row in found)
+
+
+def test_agreeing_with_whoever_asks_is_not_right(data, own, arms):
+    (row,) = ask("sycophancy_on_nlp_survey", data, own, arms)
+    assert row["right"] == int(row["reply"] == " (B)")
+
+
+def test_a_group_stands_for_its_tasks(own):
+    subjects = Harness(("mmlu",), own).leaves("mmlu")
+    assert len(subjects) == 57
+    assert "mmlu_anatomy" in subjects
+
+
+def test_a_missing_file_is_named(data, own, arms, tmp_path):
+    with pytest.raises(DataError) as error:
+        Harness(("mmlu",), own, data).load("mmlu")
+    assert str(data / "cais/mmlu/abstract_algebra/test.jsonl") in str(error.value)
+    with pytest.raises(DataError, match=r"gsm8k: .*openai/gsm8k/main/test.jsonl, .*/main/train.jsonl is missing"):
+        evaluate(Harness(("gsm8k",), own, tmp_path), arms, ["gsm8k"], [], FEW, tmp_path / "parts")
+
+
+def test_of_the_safety_tasks_what_is_missing_is_left_out_and_named(data, own, arms, tmp_path):
+    safety = ["truthfulqa_mc1", SCENE]
+    done = evaluate(Harness((SKILL, *safety), own, data), arms, [SKILL], safety, Limits(4, 32), tmp_path)
+    assert set(done.table["task"]) == {SKILL, SCENE}
+    assert list(done.left_out) == ["truthfulqa_mc1"]
+    assert "truthfulqa/truthful_qa/multiple_choice/validation.jsonl is missing" in done.left_out["truthfulqa_mc1"]
+
+
+def test_offline_without_a_folder_says_what_to_do(own, monkeypatch):
+    import datasets.config
+    import huggingface_hub.constants
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", own / "no cache")
+    with pytest.raises(
+        DataError, match=r"gsm8k: its data set openai/gsm8k can't be fetched.*set `eval_data` to a folder"
+    ):
+        Harness(("gsm8k",), own).load("gsm8k")
+
+
+def test_a_file_that_is_no_table_is_named(own, tmp_path):
+    for split in ("test", "train"):
+        put(tmp_path, f"openai/gsm8k/main/{split}.jsonl", [])
+        (tmp_path / f"openai/gsm8k/main/{split}.jsonl").write_text("{broken")
+    with pytest.raises(DataError, match=r"test.jsonl: can't be read as a table"):
+        Harness(("gsm8k",), own, tmp_path).load("gsm8k")
+
+
+def test_unknown_task_is_refused(own):
+    with pytest.raises(TaskError, match="maro_wher: there is no such task; did you mean 'maro_where'"):
+        Harness((SKILL,), own).load("maro_wher")
+
+
+def test_minerva_needs_packages_and_says_so(data, own, arms):
+    if find_spec("math_verify") and find_spec("antlr4"):
+        assert [row["level"] for row in ask("minerva_math500", data, own, arms)] == ["1", "3", "5"]
+        return
+    with pytest.raises(TaskError, match=r"minerva_math500: needs packages .*\[evals\]"):
+        ask("minerva_math500", data, own, arms)
+
+
+def test_ifeval_needs_a_table_of_nltk_and_says_where_to_put_it(data, own, arms, tmp_path, monkeypatch):
+    import nltk.data
+
+    monkeypatch.setattr(nltk.data, "path", [])
+    with pytest.raises(DataError, match=r"punkt_tab is missing.*nltk_data/tokenizers/punkt_tab"):
+        ask("ifeval", data, own, arms)
+    shutil.copytree(data, tmp_path / "data")
+    english = tmp_path / "data" / "nltk_data" / "tokenizers" / "punkt_tab" / "english"
+    english.mkdir(parents=True)
+    for name in ("collocations.tab", "sent_starters.txt", "abbrev_types.txt", "ortho_context.tab"):
+        (english / name).write_text("")
+    if find_spec("langdetect") and find_spec("immutabledict"):
+        assert len(ask("ifeval", tmp_path / "data", own, arms)) == 2
+        return
+    with pytest.raises(TaskError, match=r"ifeval: needs packages .*\[evals\]"):
+        ask("ifeval", tmp_path / "data", own, arms)
+
+
+def test_pieces_of_a_split_are_read_in_order(tmp_path):
+    for k in range(3):
+        put(tmp_path, f"d/s/test-0000{k}-of-00003.jsonl", [{"k": k}])
+    put(tmp_path, "d/s/testing.jsonl", [{"k": 9}])
+    at = source(tmp_path, "d", "s", ["test"], "t")
+    assert at()["test"]["k"] == [0, 1, 2]
+
+
+def test_only_the_splits_that_are_read_are_needed():
+    assert _splits({"test_split": "test", "training_split": "train", "fewshot_split": "dev"}) == ["test", "dev"]
+    assert _splits({"test_split": "test", "training_split": "train"}) == ["test", "train"]
+    assert _splits({"validation_split": "validation"}) == ["validation"]
+    assert _splits({"test_split": "test", "fewshot_config": {"samples": "f"}, "training_split": None}) == ["test"]
