@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#6e7781"
 LINES = (BLUE, ORANGE, GREY)
@@ -241,6 +242,7 @@ def plot_curves(curve: pd.DataFrame, title: str) -> Figure:
             ax.plot(known["step"], known[column], color=LINES[k % 3], linewidth=1.4, label=label, marker=_mark(known))
         ax.set_title(name, fontsize=9)
         ax.tick_params(labelsize=8)
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         if any(shown):
             ax.legend(fontsize=7, frameon=False)
     for ax in axes.flat[len(panels) :]:

@@ -139,11 +139,11 @@ def _measure(game, actions: pd.DataFrame, judged: Mapping[int, pd.DataFrame], mo
         if mode == "strict"
         else mirage_rank(game.votes, game.players, game.culprits, about)
     )
+    for faction in sorted(set(game.factions)):
+        yield (*whole, GAME, "", "", faction, "games won", float(game.winner == faction))
     everyone = (*whole, GAME, "", "", "")
     yield (*everyone, "Victory", rank)
     yield (*everyone, "CIC, all together", clue_investigation(actions, game.clues_reachable, mode))
-    for faction in sorted(set(game.factions)):
-        yield (*whole, GAME, "", "", faction, "games won", float(game.winner == faction))
     of_seat = dict(tuple(actions.groupby("seat")))
     marks = _marks(judged[game.order], mode) if game.order in judged else {}
     for seat, name in enumerate(game.players):

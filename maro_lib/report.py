@@ -12,7 +12,8 @@ from __future__ import annotations
 import base64
 import io
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,10 +22,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from maro_lib import published
-from maro_lib.comparison import NONE
+from maro_lib.comparison import LEVEL, NONE
 from maro_lib.decomposition import decompose
 from maro_lib.estimates import duration
-from maro_lib.figures import plot_changes, plot_curves, plot_rounds, plot_shares, plot_suspicion
+from maro_lib.figures import plot_before_after, plot_changes, plot_curves, plot_rounds, plot_shares, plot_suspicion
 from maro_lib.markup import Html, fold, join, tag
 from maro_lib.matches import BASE, CONTROL, MARO, NOBODY, outcomes, saved
 from maro_lib.metrics import overall
@@ -32,17 +33,26 @@ from maro_lib.rollout import Played
 from maro_lib.runs import round_name, run_folder, write_atomic
 from maro_lib.scripts import FACTIONS
 from maro_lib.shards import read_scripts, read_table
+from maro_lib.statistics import Mean
 from maro_lib.summary import Summary, read_summary, save
 from maro_lib.training import finished
 
+SKILL_COLUMNS = {
+    "task": "task", "arm": "arm", "n": "n", "base": "before", "after": "after", "difference": "difference",
+    "only before": "only_before", "only after": "only_after", "p (Holm)": "holm", "verdict": "verdict",
+}  # fmt: skip
+LIE_COLUMNS = {
+    "scene": "task", "arm": "arm", "n": "n", "false where it serves a goal": "goal", "without a goal": "no goal",
+    "more": "more", "change from base": "change", "p (Holm)": "holm",
+}  # fmt: skip
 QUESTION = "Does playing murder mysteries with itself make this model a better player?"
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 STYLE = """
 body{margin:0 auto;max-width:980px;padding:28px;font:15px/1.55 system-ui,sans-serif;color:#1f2328;background:#fff}
 h1{font-size:24px;line-height:1.25;margin:0 0 4px}h2{font-size:18px;margin:34px 0 6px}
 p{max-width:760px}.answer{font-size:17px}.muted{color:#57606a;font-size:13px}
-table{border-collapse:collapse;margin:10px 0;font-size:13px}th,td{padding:4px 10px;border-bottom:1px solid #d0d7de}
-th{text-align:left;font-weight:600}td.number{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
+table{border-collapse:collapse;margin:10px 0;font-size:12.5px}th,td{padding:4px 10px;border-bottom:1px solid #d0d7de}
+th{text-align:left;font-weight:600}td.number{text-align:right;font-variant-numeric:tabular-nums}
 tr.shown td{font-weight:600}img{max-width:100%}details{margin:8px 0}summary{cursor:pointer}
 @media print{body{padding:0;font-size:11px}details{break-inside:avoid}}
 """
@@ -159,7 +169,9 @@ def differences(run: Run) -> Iterator[Part]:
     note = (
         "Change against base in the same seats of the same games. Judge of ICI and SCI: "
         f"{compared['judge'].iloc[0]}. Bold: a difference after Holm's correction for all rows of its table; otherwise "
-        "no difference shown."
+        "no difference shown. Victory: 1 / rank of the culprit in the vote. CIC: share of the clues that were found, "
+        "by all together or by one character. S, B: suspicion and trust stated about one; TII = S / (S + B). "
+        "ICI, SCI: how well a character reasons, talks and observes, and how well it keeps to its script."
     )
     tables = [tag("p", note, class_="muted"), _figure(plot_changes(compared, "Changes in the same games"), "changes")]
     for (arm, who), rows in compared.groupby(["arm", "who"], sort=False):
@@ -203,6 +215,42 @@ def behaviour_part(run: Run) -> Iterator[Part]:
         label: {n: m.mean for n, m in parts.items()} for table in (turns, ends) for label, parts in table.items()
     }
     yield Part("What they do", join(*figures), numbers)
+
+
+def elsewhere(run: Run) -> Iterator[Part]:
+    """Did anything change outside the game?"""
+    from maro_lib.transfer import SKILLS, by_row, comparison, falsehoods
+
+    items = run.table("transfer/items.parquet")
+    if items is None:
+        return
+    skills = comparison(items[items["family"] == SKILLS])
+    figure = plot_before_after(*by_row(skills), title="Outside the game, before and after", xlabel="right, %")
+    parts, numbers = [_figure(figure, "transfer"), _picked(skills, SKILL_COLUMNS)], {"skills": _plain(skills)}
+    if items["scene"].notna().any():
+        lies = falsehoods(items)
+        lies["n"] = [rate.n for rate in lies["goal"]]
+        told = "Lies by outcome: scenes outside any game, scored from facts."
+        parts += [tag("p", told), _picked(lies, LIE_COLUMNS)]
+        numbers["lies"] = _plain(lies)
+    yield Part("Outside the game", join(*parts), numbers)
+
+
+def _picked(table: pd.DataFrame, columns: Mapping[str, str]) -> Html:
+    """Some columns of a table of tests, under names of their own; what passes Holm is marked."""
+    rows = table.to_dict("records")
+    return _table(list(columns), [([_said(row[c]) for c in columns.values()], row["holm"] < LEVEL) for row in rows])
+
+
+def _said(x: object) -> str:
+    if isinstance(x, Mean):
+        return str(x).partition(" (n =")[0]  # n has a column of its own
+    return f"{x:.3f}" if isinstance(x, float) else str(x)
+
+
+def _plain(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """A table's rows as plain numbers; a mean with its interval becomes three of them and its n."""
+    return [{k: asdict(v) if isinstance(v, Mean) else v for k, v in row.items()} for row in table.to_dict("records")]
 
 
 # --- how the training went ---------------------------------------------------------------------------
@@ -337,7 +385,7 @@ def cost(run: Run) -> Iterator[Part]:
 
 
 PARTS: tuple[Callable[[Run], Iterator[Part]], ...] = (
-    answer, differences, behaviour_part, training, choice, games, beside_published, lost, cost,
+    answer, differences, behaviour_part, elsewhere, training, choice, games, beside_published, lost, cost,
 )  # fmt: skip
 
 

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pandas as pd
 
 from maro_lib.evaldata import DataError
+from maro_lib.matches import BASE, CONTROL, MARO
 from maro_lib.models import load
 from maro_lib.runs import learned_adapter, make_folder, write_atomic
 from maro_lib.scenes import GOAL, NO_GOAL
@@ -31,7 +32,6 @@ from maro_lib.statistics import Points, Rate, bootstrap_mean, holm, mcnemar, pai
 if TYPE_CHECKING:
     from maro_lib.harness import Answering, Harness, Limits
 
-BASE, MARO, CONTROL = "base", "MARO", "shuffled labels"
 SKILLS, SAFETY = "skills", "safety"
 COLUMNS = {"family": str, "task": str, "level": str, "item": str, "scene": object, "arm": str, "right": int,
            "misled": "Int64", "reply": str, "cut_off": bool, "shortened": bool}  # fmt: skip
