@@ -41,6 +41,7 @@ def test_only_one_factions_seats_and_the_whole_game_are_compared():
     trained = base.assign(value=base["value"] + base["seat"].map({-1: 0.25, 0: 0.1, 1: 0.3, 2: 9}))
     found = compare(base, trained, "civilian")["change"]
     assert found.to_dict() == {"Victory": pytest.approx(0.25), "SCI": pytest.approx(0.2)}, "seats are averaged per game"
+    assert set(compare(base, trained, "culprit").index) == {"Victory", "SCI", "games won"}
 
 
 def test_games_that_one_side_lacks_are_left_out_and_n_says_so():

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 import pytest
+from servers import Server
 
 from maro_lib.environment import Rules
 from maro_lib.generator import generate_many
@@ -24,7 +25,7 @@ from maro_lib.policies import NAIVE, RANDOM, SKILLED, Reply
 from maro_lib.rollout import play, schedule
 from maro_lib.rouge import rouge_l, words
 from maro_lib.rule_judge import RuleJudge
-from maro_lib.scripts import Fact
+from maro_lib.scripts import Fact, bundled
 
 SCRIPTS = generate_many(5, 31, HOME)
 BY_DIGEST = {s.digest: s for s in SCRIPTS}
@@ -142,6 +143,25 @@ def test_honest_players_rank_above_those_who_contradict_themselves():
     assert found["honest"] == (20.0, 20.0)
     assert found["honest"][0] > found["contradicts"][0] > found["lies"][0]
     assert found["lies"][1] == 0.0, "a falsehood tells nothing"
+
+
+def test_a_contradiction_counts_also_where_the_script_is_silent():
+    """Of a character that the script says nothing about, nothing is false; but not both can be so."""
+    script = SCRIPTS[0]
+    seat, one, other = opposites(script)
+    name = script.characters[seat].name
+    bare = tuple(c.model_copy(update={"knows": tuple(f for f in c.knows if f.who != name)}) for c in script.characters)
+    clues = tuple(c for c in script.clues if all(f.who != name for f in c.facts))
+    silent = script.model_copy(update={"characters": bare, "clues": clues})
+    played = play(schedule([silent], 4, 5, Rules(rounds=2)), RANDOM)
+    games, actions = played.table("games"), played.table("actions")
+    found = {}
+    for label, texts in {"steady": [other], "contradicts": [one, other]}.items():
+        table = judge_games(RuleJudge(), games, with_texts(actions, seat, texts), {silent.digest: silent})
+        own = table[(table["seat"] == seat) & (table["kind"] == ROLE_PLAY)]
+        found[label] = own["score"].mean()
+    assert found["steady"] == 20.0
+    assert found["contradicts"] < 20.0
 
 
 def test_the_rule_based_judge_says_the_same_again():
@@ -321,3 +341,36 @@ def test_the_embedded_model_can_be_asked():
     found = judge_games(ModelJudge(policy, retries=0), games, actions, BY_DIGEST)
     assert set(found.loc[found["kind"] != SECTION, "status"]) == {"failed"}
     assert all(math.isnan(x) for x in found.loc[found["status"] == "failed", "score"])
+
+
+def test_a_model_on_a_server_judges_like_any_other(tmp_path):
+    """A real server on loopback; what it answers is read, range-checked and kept."""
+    games, actions = games_of(RANDOM, 1)
+
+    def say(messages, seed):
+        return "Well played.\nSCORE: 11" if "SCORE" in messages[-1]["content"] else "You had the gun."
+
+    with (
+        Server(say=say) as server,
+        seated(Player(model="m", server_url=server.url, temperature=0.5), cache=tmp_path / "j.jsonl") as judge,
+    ):
+        found = judge_games(judge, games, actions, BY_DIGEST)
+        n_asked = len(server.games)
+        again = judge_games(judge, games, actions, BY_DIGEST)
+        assert len(server.games) == n_asked, "nothing is judged twice"
+    pd.testing.assert_frame_equal(found, again)
+    assert set(found.loc[found["kind"].isin(ABILITIES), "score"]) == {11.0}
+    assert found.loc[found["section"] == "script", "score"].max() > 0
+
+
+def test_a_chinese_script_is_judged_in_chinese():
+    script = next(s for s in bundled().values() if s.language == "zh")
+    played = play(schedule([script], 1, 0, Rules(rounds=1)), RANDOM)
+    policy = Says(lambda r: "SCORE: 9" if "SCORE" in r.view[-1].content else script.characters[0].sections[0].story)
+    found = judge_games(ModelJudge(policy), played.table("games"), played.table("actions"), {script.digest: script})
+    asked = policy.asked[0].view[-1].content
+    assert "请就以下能力" in asked
+    assert script.truth.text in asked
+    assert all(c.name in asked for c in script.characters)
+    own = found[(found["seat"] == 0) & (found["section"] == "story")]
+    assert own["score"].tolist() == [1.0], "its own words, word for word"
