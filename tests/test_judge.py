@@ -148,11 +148,14 @@ def test_honest_players_rank_above_those_who_contradict_themselves():
 def test_a_contradiction_counts_also_where_the_script_is_silent():
     """Of a character that the script says nothing about, nothing is false; but not both can be so."""
     script = SCRIPTS[0]
-    seat, one, other = opposites(script)
+    seat, *_ = opposites(script)
     name = script.characters[seat].name
     bare = tuple(c.model_copy(update={"knows": tuple(f for f in c.knows if f.who != name)}) for c in script.characters)
     clues = tuple(c for c in script.clues if all(f.who != name for f in c.facts))
     silent = script.model_copy(update={"characters": bare, "clues": clues})
+    world = World(silent)
+    worn = sorted({f.value for c in bare for f in c.knows if f.trait == "wore"})
+    one, other = (world.say(name, "wore", value) for value in worn[:2])
     played = play(schedule([silent], 4, 5, Rules(rounds=2)), RANDOM)
     games, actions = played.table("games"), played.table("actions")
     found = {}
