@@ -10,9 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import product
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from maro_lib.balancing import balance
@@ -20,10 +22,11 @@ from maro_lib.corpus import Corpus, make_corpus
 from maro_lib.decomposition import decompose, shuffle_outcomes
 from maro_lib.gamebook import Gamebook
 from maro_lib.local import LocalPolicy
-from maro_lib.matches import BASE, MEASURES, NOBODY, Compared, compare, match
+from maro_lib.matches import BASE, CONTROL, MEASURES, NOBODY, Compared, compare, match
 from maro_lib.models import load
 from maro_lib.rollout import play
 from maro_lib.runs import ROOT, make_folder, write_atomic
+from maro_lib.statistics import Mean, t_mean
 from maro_lib.training import Settings, Trained, train
 
 FACTIONS = ("civilian", "culprit")
@@ -109,34 +112,53 @@ def _train(study: Study, arm: Arm, actions: pd.DataFrame, dialogues: pd.DataFram
     return train(loaded, corpus, replace(settings, **arm.changed), folder)
 
 
-def summary(results: pd.DataFrame) -> pd.DataFrame:
-    """Return a row per arm, seed ("all" for all of them together), trained faction and measure, in percent.
+ALL = "all"  # the row of all seeds together
 
-    `trained` and `base` are what each reached in the same games, `change` their difference in points with the interval
-    from `low` to `high`, which resamples mysteries.
+
+def summary(results: pd.DataFrame) -> pd.DataFrame:
+    """Return a row per arm, seed, trained faction and measure, in percent, and one for all seeds together.
+
+    `trained` and `base` are what each reached in the same games, `change` their difference in points. The interval from
+    `low` to `high` resamples mysteries: what it says holds for this adapter. Another seed learns another adapter, so
+    the interval of all seeds together is Student's over their changes: what it says holds for the method.
     """
     base, rows = results[results["arm"] == BASE], []
     for arm, own in results[results["arm"] != BASE].groupby("arm", sort=False):
-        games = pd.concat([base[base["seed"].isin(own["seed"])], own])
-        of_seed = games["seed"].astype(str) + "/"  # games and mysteries of two seeds are different ones
-        games = games.assign(order=of_seed + games["order"].astype(str), script=of_seed + games["script"].astype(str))
-        parts = {str(seed): part for seed, part in games.groupby("seed")} | {"all": games}
-        rows += [
-            {"arm": arm, "seed": seed, "who": who, "measure": measure, **_percent(compare(part, who, measure))}
-            for seed, part in parts.items() for who in FACTIONS for measure in MEASURES
-        ]  # fmt: skip
+        for who, measure in product(FACTIONS, MEASURES):
+            of_seed = [
+                _percent(compare(pd.concat([base[base["seed"] == seed], part]), who, measure)) | {"seed": str(seed)}
+                for seed, part in own.groupby("seed")
+            ]
+            name = {"arm": arm, "who": who, "measure": measure}
+            rows += [name | row for row in (*of_seed, _together(of_seed))]
     return pd.DataFrame(rows)
 
 
-def _percent(found: Compared) -> dict[str, float]:
-    of_trained = {f"trained_{name}": getattr(found.trained, name) for name in ("low", "high")}
-    row = {"trained": found.trained.mean, **of_trained, "base": found.base.mean, "change": found.change.mean}
-    row |= {"low": found.change.low, "high": found.change.high}
-    return {name: round(100 * x, 1) for name, x in row.items()} | {"mysteries": found.change.n}
+def _percent(found: Compared) -> dict[str, Any]:
+    change = found.change
+    numbers = {"trained": found.trained.mean, "base": found.base.mean, "change": change.mean}
+    numbers |= {"low": change.low, "high": change.high}
+    return {name: round(100 * x, 1) for name, x in numbers.items()} | {"n": change.n}  # n: mysteries
+
+
+def _together(of_seed: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    if len(of_seed) == 1:
+        return of_seed[0] | {"seed": ALL}
+    change = t_mean([row["change"] for row in of_seed])
+    means = {name: float(np.mean([row[name] for row in of_seed])) for name in ("trained", "base")}
+    numbers = means | {"change": change.mean, "low": change.low, "high": change.high}
+    return {name: round(x, 1) for name, x in numbers.items()} | {"seed": ALL, "n": change.n}  # n: seeds
+
+
+def beyond(table: pd.DataFrame, who: str, arm: str = "MARO", control: str = CONTROL) -> Mean:
+    """How much more an arm gained than another on the same seeds, in points; n counts seeds."""
+    rows = table[(table["who"] == who) & (table["measure"] == "games won") & (table["seed"] != ALL)]
+    change = rows.pivot(index="seed", columns="arm", values="change")[[arm, control]].dropna()
+    return t_mean(change[arm] - change[control])
 
 
 def told(table: pd.DataFrame, measure: str = "games won") -> pd.DataFrame:
-    """Put a summary into words: a row per arm and trained faction, a column per seed, and one for all together."""
+    """Put a summary into words: a row per arm and trained faction, a column per seed and one for all of them."""
     rows = table[table["measure"] == measure]
     words = [f"{r.change:+.1f} [{r.low:+.1f}, {r.high:+.1f}]" for r in rows.itertuples()]
     wide = rows.assign(words=words).pivot(index=["arm", "who"], columns="seed", values="words")

@@ -56,19 +56,20 @@ def saved(folder: Path) -> dict[tuple[str, str], Path]:
 
 
 def outcomes(played: Played) -> pd.DataFrame:
-    """One row per game: who won, Victory, the share of civilians' votes that were right, legal replies by faction."""
+    """One row per game: who won, Victory, civilians' right votes; by faction, legal replies and turns spent asking."""
     games = played.table("games", ["game", "order", "script", "seed", "players", "winner", "culprits", "votes"])
-    actions = played.table("actions", ["game", "faction", "kind", "target", "legal", "retry"])
+    actions = played.table("actions", ["game", "faction", "phase", "kind", "target", "legal", "retry"])
     votes = actions[(actions["kind"] == "vote") & (actions["faction"] == "civilian")].merge(games[["game", "culprits"]])
     votes["right"] = [
         float(target in culprits) for target, culprits in zip(votes["target"], votes["culprits"], strict=True)
     ]
-    first = actions[~actions["retry"]]
+    first, turns = actions[~actions["retry"]], actions[(actions["phase"] == "turn") & actions["legal"]]
     legal = first.groupby(["game", "faction"])["legal"].mean().unstack()
+    asks = (turns["kind"] == "ask").groupby([turns["game"], turns["faction"]]).mean().unstack()
     won = (games["winner"] == "civilian").astype(float)
     table = games[["game", "order", "script"]].assign(civilians_won=won, victory=victory(games)).set_index("game")
     table["right_votes"] = votes.groupby("game")["right"].mean()
-    return table.join(legal.add_prefix("legal_")).reset_index()
+    return table.join(legal.add_prefix("legal_")).join(asks.add_prefix("asks_")).reset_index()
 
 
 # what is compared, game by game, when one faction is trained
@@ -77,6 +78,7 @@ MEASURES: Mapping[str, Callable[[pd.DataFrame, str], pd.Series]] = {
     "Victory": lambda table, _: table["victory"],  # culprits want less of it
     "right votes": lambda table, _: table["right_votes"],  # the civilians', whoever is trained
     "legal moves": lambda table, who: table[f"legal_{who}"],
+    "turns spent asking": lambda table, who: table[f"asks_{who}"],  # the others are spent searching
 }
 
 
@@ -91,7 +93,7 @@ class Compared(NamedTuple):
 def compare(table: pd.DataFrame, who: str, measure: str = "games won", seed: int = 0) -> Compared:
     """Compare a trained faction with base, paired by game; intervals resample mysteries."""
     games = table.assign(value=MEASURES[measure](table, who))
-    values = games.pivot(index="order", columns="trained", values="value")
+    values = games.pivot(index="order", columns="trained", values="value")[[who, NOBODY]].dropna()
     script = games.drop_duplicates("order").set_index("order")["script"].reindex(values.index)
     found = (values[who], values[NOBODY], values[who] - values[NOBODY])
     return Compared(*(bootstrap_mean(x, seed, groups=script) for x in found))

@@ -15,7 +15,7 @@ from math import prod, sqrt
 
 import numpy as np
 import pandas as pd
-from scipy.stats import binomtest
+from scipy.stats import binomtest, t
 
 _BLOCK = 2_000_000  # resampled indices held at once: keeps memory flat however many games there are
 
@@ -85,6 +85,15 @@ def bootstrap_mean(values, seed: int, groups=None, *, n_boot: int = 1000) -> Mea
     sums, counts = np.bincount(codes, values), np.bincount(codes)
     low, high = _percentiles(sums, counts, np.random.default_rng(seed), n_boot)
     return Mean(float(values.mean()), low, high, counts.size)
+
+
+def t_mean(values) -> Mean:
+    """Return the mean of a few independent values, such as one per seed, with Student's interval."""
+    values = _numbers(values, "values")
+    if values.size < 2:
+        return Mean(float(values.mean()) if values.size else np.nan, np.nan, np.nan, values.size)
+    half = float(t.ppf(0.975, values.size - 1)) * values.std(ddof=1) / sqrt(values.size)
+    return Mean(float(values.mean()), float(values.mean() - half), float(values.mean() + half), values.size)
 
 
 def paired_difference(a, b, seed: int, *, n_boot: int = 1000) -> Mean:

@@ -6,7 +6,7 @@ import pytest
 from synthetic import make_actions
 
 from maro_lib.decomposition import shuffle_outcomes
-from maro_lib.evidence import ARMS, BASE, keep, kept, summary, told
+from maro_lib.evidence import ARMS, BASE, beyond, keep, kept, summary, told
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +45,7 @@ def toy(gain_civilian: float, gain_culprit: float, seed: int = 0) -> pd.DataFram
     won = {"nobody": base, "civilian": base | (order % 200 < 200 * gain_civilian),
            "culprit": base & (order % 200 >= 200 * gain_culprit)}  # fmt: skip
     told = {"victory": 0.5, "right_votes": 0.5, "legal_civilian": 1.0, "legal_culprit": 0.9, "seed": seed}
+    told |= {"asks_civilian": 0.3, "asks_culprit": 0.7}
     return pd.concat(
         pd.DataFrame({"game": order, "order": order, "script": [f"m{k % 20}" for k in order], "trained": who,
                       "civilians_won": w.astype(float), **told, "arm": BASE if who == "nobody" else "MARO"})
@@ -54,7 +55,7 @@ def toy(gain_civilian: float, gain_culprit: float, seed: int = 0) -> pd.DataFram
 
 def changes(results, measure="games won"):
     table = summary(results)
-    return table[table["measure"] == measure].set_index(["seed", "who"])
+    return table[table["measure"] == measure].set_index(["seed", "who"]).drop(columns=["arm", "measure"])
 
 
 def test_summary_has_a_row_per_seed_and_one_for_all():
@@ -65,6 +66,8 @@ def test_summary_has_a_row_per_seed_and_one_for_all():
     assert table.loc[("0", "culprit"), ["trained", "base"]].tolist() == [90.0, 80.0]
     assert table.loc[("1", "civilian"), "change"] == 0.0
     assert table.loc[("all", "civilian"), "change"] == 20.0
+    # Student, two seeds: 20 +- 12.706 * 28.28 / sqrt(2)
+    assert table.loc[("all", "civilian"), ["low", "high"]].tolist() == [pytest.approx(-234.1), pytest.approx(274.1)]
     assert (table["low"] <= table["change"]).all()
     assert (table["change"] <= table["high"]).all()
 
@@ -75,15 +78,28 @@ def test_an_arm_on_fewer_seeds_is_compared_with_base_on_those():
     assert changes(pd.concat([toy(0.5, 0.5), other])).loc[("all", "civilian"), "base"] == 20.0
 
 
-def test_pooled_seeds_do_not_share_mysteries():
-    table = changes(pd.concat([toy(0.5, 0.5), toy(0.5, 0.5, seed=1)]))
-    assert table.loc[("0", "civilian"), "mysteries"] == 20
-    assert table.loc[("all", "civilian"), "mysteries"] == 40, "a title on two seeds is two mysteries"
+def test_the_interval_of_all_seeds_is_that_of_the_seeds():
+    """Ten times the games would not make two seeds agree: the unit is the seed."""
+    table = changes(pd.concat([toy(0.5, 0.5), toy(0.5, 0.5, seed=1), toy(0.5, 0.5, seed=2)]))
+    assert table.loc[("0", "civilian"), "n"] == 20, "mysteries"
+    assert table.loc[("all", "civilian"), "n"] == 3, "seeds"
+    assert table.loc[("all", "civilian"), ["low", "high"]].tolist() == [40.0, 40.0], "seeds that agree"
+    alone = changes(toy(0.5, 0.5))
+    assert alone.loc[("all", "civilian")].tolist() == alone.loc[("0", "civilian")].tolist(), "one seed: its own"
+
+
+def test_beyond_the_control_is_paired_by_seed():
+    gained = {"MARO": (10.0, 20.0, 30.0), "shuffled labels": (0.0, 11.0, 18.0)}
+    rows = [(arm, str(k), "civilian", "games won", x) for arm, xs in gained.items() for k, x in enumerate(xs)]
+    table = pd.DataFrame(rows, columns=["arm", "seed", "who", "measure", "change"])
+    found = beyond(table, "civilian")  # 10, 9, 12: mean 31/3, sd 1.528, t(2) = 4.303
+    assert (found.mean, found.n) == (pytest.approx(31 / 3), 3)
+    assert found.high - found.mean == pytest.approx(4.303 * 1.5275 / 3**0.5, rel=1e-3)
 
 
 def test_other_measures_are_those_of_the_trained_faction():
     results = pd.concat([toy(0.5, 0.5), toy(0.0, 0.0, seed=1)])
-    assert changes(results, "legal moves")["trained"].tolist() == [100.0, 90.0] * 3
+    assert changes(results, "legal moves")["trained"].tolist() == [100.0] * 3 + [90.0] * 3
     assert changes(results, "Victory")["base"].tolist() == [50.0] * 6
 
 

@@ -97,6 +97,8 @@ def test_outcomes_are_what_the_games_say(tuned, table, folder):
         for faction in ("civilian", "culprit"):
             firsts = [a.legal for a in own.itertuples() if a.faction == faction and not a.retry]
             assert getattr(row, f"legal_{faction}") == pytest.approx(sum(firsts) / len(firsts))
+            turns = [a.kind for a in own.itertuples() if (a.faction, a.phase, a.legal) == (faction, "turn", True)]
+            assert getattr(row, f"asks_{faction}") == pytest.approx(turns.count("ask") / len(turns))
 
 
 def test_gains_by_hand():

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from maro_lib import statistics
-from maro_lib.statistics import Rate, bootstrap_mean, holm, mcnemar, paired_difference, paired_rates, win_rate
+from maro_lib.statistics import Rate, bootstrap_mean, holm, mcnemar, paired_difference, paired_rates, t_mean, win_rate
 
 
 def test_a_win_rate_reads_as_percent_with_interval_and_n():
@@ -146,3 +146,11 @@ def test_holm_multiplies_the_smallest_by_most():
     assert holm([0.04, 0.01, 0.03]) == pytest.approx([0.06, 0.03, 0.06])  # 0.03 x 2, and 0.04 x 1 may not fall below
     assert holm([0.9, 0.8]) == [1.0, 1.0]
     assert holm([]) == []
+
+
+def test_a_few_seeds_have_students_interval():
+    found = t_mean([1, 2, 3])  # t(2) = 4.3027, standard error 0.5774
+    assert (found.mean, found.n) == (2.0, 3)
+    assert (found.low, found.high) == (pytest.approx(2 - 2.4841, abs=1e-3), pytest.approx(2 + 2.4841, abs=1e-3))
+    assert np.isnan(t_mean([5.0]).low)
+    assert t_mean([]).n == 0
