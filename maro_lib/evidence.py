@@ -160,7 +160,7 @@ def beyond(table: pd.DataFrame, who: str, arm: str = "MARO", control: str = CONT
 def told(table: pd.DataFrame, measure: str = "games won") -> pd.DataFrame:
     """Put a summary into words: a row per arm and trained faction, a column per seed and one for all of them."""
     rows = table[table["measure"] == measure]
-    words = [f"{r.change:+.1f} [{r.low:+.1f}, {r.high:+.1f}]" for r in rows.itertuples()]
+    words = [f"{r.change:+.0f} [{r.low:.0f}, {r.high:.0f}]" for r in rows.itertuples()]
     wide = rows.assign(words=words).pivot(index=["arm", "who"], columns="seed", values="words")
     return wide.reindex(rows["arm"].unique(), level="arm").fillna("")
 

@@ -26,7 +26,7 @@ from maro_lib.runs import located
 
 PACKAGE = Path(__file__).resolve().parent
 PACKAGES = ("numpy", "pandas", "pyarrow", "scipy", "pydantic", "PyYAML", "papermill", "nbclient", "ipykernel",
-            "torch", "transformers")  # fmt: skip
+            "torch", "transformers", "peft", "lm_eval")  # fmt: skip
 
 
 class Fingerprint(BaseModel):

@@ -106,8 +106,8 @@ def test_other_measures_are_those_of_the_trained_faction():
 def test_told_has_a_row_per_arm_and_faction_and_a_column_per_seed():
     table = told(summary(pd.concat([toy(0.5, 0.5), toy(0.0, 0.0, seed=1)])))
     assert list(table.columns) == ["0", "1", "all"]
-    assert table.loc[("MARO", "civilian"), "0"].startswith("+40.0 [+")
-    assert table.loc[("MARO", "culprit"), "1"] == "+0.0 [+0.0, +0.0]"
+    assert table.loc[("MARO", "civilian"), "0"].startswith("+40 [3")
+    assert table.loc[("MARO", "culprit"), "1"] == "+0 [0, 0]"
 
 
 def test_what_is_kept_is_what_was_found(tmp_path):
