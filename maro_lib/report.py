@@ -15,27 +15,19 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-import pandas as pd
-from matplotlib.figure import Figure
-
-from maro_lib import published
-from maro_lib.comparison import LEVEL, NONE
-from maro_lib.decomposition import decompose
 from maro_lib.estimates import duration
-from maro_lib.figures import plot_before_after, plot_changes, plot_curves, plot_rounds, plot_shares, plot_suspicion
 from maro_lib.markup import Html, fold, join, tag
-from maro_lib.matches import BASE, CONTROL, MARO, NOBODY, outcomes, saved
-from maro_lib.metrics import overall
-from maro_lib.rollout import Played
 from maro_lib.runs import round_name, run_folder, write_atomic
 from maro_lib.scripts import FACTIONS
-from maro_lib.shards import read_scripts, read_table
-from maro_lib.statistics import Mean
 from maro_lib.summary import Summary, read_summary, save
-from maro_lib.training import finished
+
+if TYPE_CHECKING:  # tables, figures and statistics are imported by the parts that have something to show
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+    from maro_lib.rollout import Played
 
 SKILL_COLUMNS = {
     "task": "task", "arm": "arm", "n": "n", "base": "before", "after": "after", "difference": "difference",
@@ -79,7 +71,11 @@ class Run(NamedTuple):
 
     def table(self, name: str) -> pd.DataFrame | None:
         path = run_folder(self.name) / name
-        return pd.read_parquet(path) if path.exists() else None
+        if not path.exists():
+            return None
+        import pandas as pd
+
+        return pd.read_parquet(path)
 
 
 def write_report(run: str, n_rounds: int = 1) -> Path:
@@ -131,6 +127,8 @@ def answer(run: Run) -> Iterator[Part]:
 
 def answers(compared: pd.DataFrame) -> list[str]:
     """Answer in two sentences: what was gained in the game, and what the control gained."""
+    from maro_lib.matches import CONTROL, MARO
+
     won = compared[compared["metric"] == "games won"].set_index(["arm", "who"])
     own = [_told(won.loc[MARO, who], f"as {who}s") for who in FACTIONS[::-1] if (MARO, who) in won.index]
     games, mysteries = (int(won[name].iloc[0]) for name in ("games", "mysteries"))
@@ -141,6 +139,8 @@ def answers(compared: pd.DataFrame) -> list[str]:
 
 
 def _told(row: pd.Series, where: str) -> str:
+    from maro_lib.comparison import NONE
+
     if row["verdict"] == NONE:
         return f"{where} no difference from its base was shown: {_points(row)} games won"
     return f"{where} it won {abs(100 * row['change']):.1f} points {'more' if row['change'] > 0 else 'fewer'} " \
@@ -166,6 +166,10 @@ def differences(run: Run) -> Iterator[Part]:
     compared = run.table("comparison.parquet")
     if compared is None:
         return
+    from maro_lib.comparison import NONE
+    from maro_lib.figures import plot_changes
+    from maro_lib.matches import MARO
+
     note = (
         "Change against base in the same seats of the same games. Judge of ICI and SCI: "
         f"{compared['judge'].iloc[0]}. Bold: a difference after Holm's correction for all rows of its table; otherwise "
@@ -187,11 +191,14 @@ def differences(run: Run) -> Iterator[Part]:
 
 def behaviour_part(run: Run) -> Iterator[Part]:
     """How they play, not only how often they win."""
+    if not (at := run_folder(run.last) / "matches").exists():
+        return
     from maro_lib import behaviour
+    from maro_lib.figures import plot_shares, plot_suspicion
+    from maro_lib.matches import BASE, NOBODY, saved
+    from maro_lib.shards import read_scripts, read_table
 
-    at = run_folder(run.last) / "matches"
-    places = saved(at) if at.exists() else {}
-    if (BASE, NOBODY) not in places:
+    if (BASE, NOBODY) not in (places := saved(at)):
         return
     scripts, labels = read_scripts(places[BASE, NOBODY]), {}
     played = {key: (read_table(place, "games"), read_table(place, "actions")) for key, place in places.items()}
@@ -219,11 +226,12 @@ def behaviour_part(run: Run) -> Iterator[Part]:
 
 def elsewhere(run: Run) -> Iterator[Part]:
     """Did anything change outside the game?"""
-    from maro_lib.transfer import SKILLS, by_row, comparison, falsehoods
-
     items = run.table("transfer/items.parquet")
     if items is None:
         return
+    from maro_lib.figures import plot_before_after
+    from maro_lib.transfer import SKILLS, by_row, comparison, falsehoods
+
     skills = comparison(items[items["family"] == SKILLS])
     figure = plot_before_after(*by_row(skills), title="Outside the game, before and after", xlabel="right, %")
     parts, numbers = [_figure(figure, "transfer"), _picked(skills, SKILL_COLUMNS)], {"skills": _plain(skills)}
@@ -238,11 +246,15 @@ def elsewhere(run: Run) -> Iterator[Part]:
 
 def _picked(table: pd.DataFrame, columns: Mapping[str, str]) -> Html:
     """Some columns of a table of tests, under names of their own; what passes Holm is marked."""
+    from maro_lib.comparison import LEVEL
+
     rows = table.to_dict("records")
     return _table(list(columns), [([_said(row[c]) for c in columns.values()], row["holm"] < LEVEL) for row in rows])
 
 
 def _said(x: object) -> str:
+    from maro_lib.statistics import Mean
+
     if isinstance(x, Mean):
         return str(x).partition(" (n =")[0]  # n has a column of its own
     return f"{x:.3f}" if isinstance(x, float) else str(x)
@@ -250,6 +262,8 @@ def _said(x: object) -> str:
 
 def _plain(table: pd.DataFrame) -> list[dict[str, Any]]:
     """A table's rows as plain numbers; a mean with its interval becomes three of them and its n."""
+    from maro_lib.statistics import Mean
+
     return [{k: asdict(v) if isinstance(v, Mean) else v for k, v in row.items()} for row in table.to_dict("records")]
 
 
@@ -258,9 +272,12 @@ def _plain(table: pd.DataFrame) -> list[dict[str, Any]]:
 
 def training(run: Run) -> Iterator[Part]:
     folder = run_folder(run.last) / "learning"
-    trained = finished(folder) if folder.exists() else None
-    if trained is None:
+    if not (folder / "done.json").exists():
         return
+    from maro_lib.figures import plot_curves, plot_rounds
+    from maro_lib.training import finished
+
+    trained = finished(folder)
     parts = [tag("p", f"{trained.status}; {len(trained.curve)} rows of its curve. ", *trained.notes)]
     parts.append(_figure(plot_curves(trained.curve, "What was learned, step by step"), "training curves"))
     if run.n_rounds > 1:
@@ -289,10 +306,16 @@ def choice(run: Run) -> Iterator[Part]:
 
 
 def games(run: Run) -> Iterator[Part]:
+    if not (at := run_folder(run.last) / "matches").exists():
+        return
+    import pandas as pd
+
+    from maro_lib.decomposition import decompose
+    from maro_lib.matches import BASE, MARO, NOBODY, saved
+    from maro_lib.shards import read_scripts, read_table
     from maro_lib.transcript import show_game
 
-    at = run_folder(run.last) / "matches"
-    places = saved(at) if at.exists() else {}
+    places = saved(at)
     if (MARO, "civilian") not in places or (BASE, NOBODY) not in places:
         return
     rule = str(run.summary.parameters.get("rule", "uniform"))
@@ -311,6 +334,11 @@ def games(run: Run) -> Iterator[Part]:
 
 def chosen(places: dict[tuple[str, str], Path]) -> Iterator[tuple[str, tuple[str, str], str]]:
     """Choose a win that base loses, a loss, and the strangest game: title, line-up and the game's name."""
+    import numpy as np
+
+    from maro_lib.matches import BASE, MARO, NOBODY, outcomes
+    from maro_lib.shards import read_table
+
     key = (MARO, "civilian")
     base, own = (outcomes(_played(places[k])).set_index("order") for k in ((BASE, NOBODY), key))
     gain = (own["civilians_won"] - base["civilians_won"]).sort_values(kind="stable")
@@ -327,6 +355,8 @@ def chosen(places: dict[tuple[str, str], Path]) -> Iterator[tuple[str, tuple[str
 
 
 def _played(folder: Path) -> Played:
+    from maro_lib.rollout import Played
+
     return Played(folder, None, 0, 0, 0.0)
 
 
@@ -337,6 +367,12 @@ def beside_published(run: Run) -> Iterator[Part]:
     measured = run.table("social.parquet")
     if measured is None:
         return
+    import pandas as pd
+
+    from maro_lib import published
+    from maro_lib.matches import BASE
+    from maro_lib.metrics import overall
+
     ours = {
         f"here: {'base' if arm == BASE else f'{arm}, {who}s trained'}": overall(part)
         for (arm, who), part in measured.groupby(["arm", "who"], sort=False)

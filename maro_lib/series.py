@@ -29,6 +29,7 @@ from typing import Any, NamedTuple
 from maro_lib import fingerprints
 from maro_lib.fingerprints import Fingerprint
 from maro_lib.parameters import Parameter, ParameterError, declared, effective, load_params
+from maro_lib.report import write_report
 from maro_lib.runs import (
     EXPERIMENTS,
     OPPONENTS,
@@ -261,8 +262,6 @@ def run_stages(series: Series, fresh: bool) -> None:
             summaries[step.round] = open_summary(part)
         run_or_skip(part, step, f"[{i}/{len(series.steps)}] {step.name}", summaries[step.round], fresh)
     say(report(series, summaries))
-    from maro_lib.report import write_report  # heavy, and only now wanted
-
     say(f"  {shown(write_report(series.run, series.values.get(ROUNDS, 1)))}")
 
 
