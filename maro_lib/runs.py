@@ -38,8 +38,8 @@ STAGES = {
     "04_balancing": Stage(reads=("rollout", "credit.parquet"), writes=("training.parquet", "training.json")),
     "05_maro_training": Stage(
         reads=("rollout", "gamebook.json", "training.parquet", "training.json"),
-        writes=("learning", "control", "choices.json", "matches", "merged"),
-        optional=("control", "merged"),
+        writes=("learning", "control", "references", "choices.json", "matches", "merged"),
+        optional=("control", "references", "merged"),
     ),
     "06_social_metrics": Stage(
         reads=("matches",),

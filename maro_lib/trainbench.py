@@ -254,7 +254,7 @@ def _maro(bench: Bench, loaded: Loaded, folder: Path) -> Contender:
 
 def _read_references(trainer: MaroTrainer) -> None:
     with trainer.accelerator.autocast():  # the Trainer wraps its model only where it trains
-        trainer.compute_references(trainer.model)
+        trainer.compute_references(trainer.model, trainer.material)
 
 
 def _trl(bench: Bench, loaded: Loaded, folder: Path, default: bool) -> Contender:

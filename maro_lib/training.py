@@ -2,7 +2,7 @@
 
 A step is about `batch` dialogues, mixed over factions and outcomes, read one by one, so that nothing is padded; z0 is
 known before any gradient is taken. Reference log-probs come from the same model with its adapter off, once, before
-training. Taught in notebook 05.
+training, and are kept on disk (see `references`). Taught in notebook 05.
 
 Differs from the paper: 4-bit weights where asked for, and an optional anchor (see `loss`).
 """
@@ -18,6 +18,7 @@ import shutil
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -31,6 +32,7 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
 from maro_lib import loss as losses
+from maro_lib import references
 from maro_lib.corpus import TAKEN, Corpus, crossed, steps
 from maro_lib.head import bare_head, scoring
 from maro_lib.models import ORIGIN, Loaded, quiet
@@ -252,8 +254,8 @@ def _numbers(rows: pd.DataFrame) -> dict[str, float]:
 class Material:
     """A corpus with what its loss needs: labels, weights, factions as codes, and log pi_ref of every action token."""
 
-    def __init__(self, corpus: Corpus):
-        self.corpus = corpus
+    def __init__(self, corpus: Corpus, at: Path | None = None):
+        self.corpus, self.at = corpus, at  # where its log-probs are kept
         self.desirable = torch.tensor(corpus.actions["desirable"].to_numpy(bool))
         self.weight = torch.tensor(corpus.actions["weight"].to_numpy(np.float64))
         self.faction = torch.tensor(pd.factorize(corpus.actions["faction"], sort=True)[0])
@@ -268,12 +270,20 @@ class Material:
 
 
 class MaroTrainer(Trainer):
-    """A Trainer whose step is a list of sequences of the corpus; `loaded` has its adapter attached."""
+    """A Trainer whose step is a list of sequences of the corpus; `loaded` has its adapter attached.
 
-    def __init__(self, loaded: Loaded, corpus: Corpus, settings: Settings, folder: Path):
-        self.loaded, self.settings, self.material = loaded, settings, Material(corpus)
+    `place` says where the reference log-probs of a corpus are kept; without it they are read anew.
+    """
+
+    def __init__(
+        self, loaded: Loaded, corpus: Corpus, settings: Settings, folder: Path,
+        place: Callable[[Corpus], Path | None] = lambda _: None,
+    ):  # fmt: skip
+        self.loaded, self.settings, self.material = loaded, settings, Material(corpus, place(corpus))
         self.plan = steps(corpus, settings.batch, settings.epochs, settings.seed)
-        self.crossed = Material(crossed(corpus, settings.seed)) if settings.z0 == "mismatched" else None
+        self.crossed = None
+        if settings.z0 == "mismatched":
+            self.crossed = Material(others := crossed(corpus, settings.seed), place(others))
         self.told: dict[str, float] = {}
         self.head = bare_head(loaded.model)
         plan = [{"step": k} for k in range(len(self.plan))]
@@ -298,24 +308,34 @@ class MaroTrainer(Trainer):
         with self.compute_loss_context_manager():
             return token_logps(model, row, self.head).double()
 
-    def compute_references(self, model: torch.nn.Module) -> None:
+    def find_references(self, model: torch.nn.Module) -> None:
+        """Take the reference log-probs from where they are kept, on all processes, or compute and keep them."""
+        for material in filter(None, (self.material, self.crossed)):
+            found = material.at and references.kept(material.at, material.corpus.n_action_tokens)
+            if self.everyone(found is not None):
+                material.reference = found
+                continue
+            self.compute_references(model, material)
+            if material.at and self.args.process_index == 0:
+                references.keep(material.at, material.reference)
+
+    def compute_references(self, model: torch.nn.Module, material: Material) -> None:
         """Read everything once with the adapter off; what each process read goes to all."""
         model.eval()
+        logps = torch.zeros(material.corpus.n_action_tokens, dtype=torch.float64)
         with self.loaded.base(), torch.no_grad():
-            for material in filter(None, (self.material, self.crossed)):
-                logps = torch.zeros(material.corpus.n_action_tokens, dtype=torch.float64)
-                for row in self.rows(material, range(len(material.corpus))):
-                    read = self.read(model, row).cpu()
-                    if row.n:
-                        logps[material.tokens_of(row)] = read
-                material.reference = self.accelerator.reduce(logps.to(self.args.device), "sum").cpu()
+            for row in self.rows(material, range(len(material.corpus))):
+                read = self.read(model, row).cpu()
+                if row.n:
+                    logps[material.tokens_of(row)] = read
+        material.reference = self.accelerator.reduce(logps.to(self.args.device), "sum").cpu()
 
     # what is learned
 
     def training_step(self, model: torch.nn.Module, inputs: dict[str, int], _n_items: object = None) -> torch.Tensor:
         """Take the gradient of one whole step: the mean over all its actions, on all processes."""
         if self.material.reference is None:
-            self.compute_references(model)
+            self.find_references(model)
         sequences = self.plan[inputs["step"]]
         n_actions = sum(len(self.material.corpus.places[k]) for k in sequences)
         model.train()
@@ -386,6 +406,11 @@ class MaroTrainer(Trainer):
         return self.everyones(torch.cat(found))
 
     # what is told
+
+    def everyone(self, here: bool) -> bool:
+        """Whether something holds on all processes."""
+        n = self.accelerator.reduce(torch.tensor(float(here), device=self.args.device), "sum")
+        return int(n) == self.args.world_size
 
     def everyones(self, rows: torch.Tensor) -> torch.Tensor:
         """The rows of all processes, which may have different numbers of them; the first column is never NaN."""
@@ -529,8 +554,9 @@ def train(
         _open_job(folder, digest)
     if trained := finished(folder):
         return trained
+    place = partial(references.place, folder.parent / references.FOLDER, loaded, half=settings.half)
     with quiet(), adapted(loaded, settings) as learner:
-        trainer = MaroTrainer(learner, corpus, settings, folder)
+        trainer = MaroTrainer(learner, corpus, settings, folder, place)
         trainer.add_callback(Guard(trainer, watch, live))
         status, history = _train(trainer, folder), trainer.state.log_history
         notes = notes_of(history, settings.objective)

@@ -90,7 +90,7 @@ def test_two_processes_learn_what_one_does(tmp_path, capfd):
     assert [len(s) for s in steps(corpus(), 2, 2, BASIC.seed)] == [2, 1, 2, 1], "a process of two goes without"
     loaded = load("embedded", precision="float32")
     watch = Quick(exam_games(2), Sampling(max_new_tokens=32))
-    alone = train(loaded, corpus(), BASIC, tmp_path / "one", watch=watch.with_model(loaded))
+    alone = train(loaded, corpus(), BASIC, tmp_path / "alone" / "one", watch=watch.with_model(loaded))
     together = in_two(tmp_path / "two", BASIC, "float32", watch)
     assert np.ptp(alone.curve["z0"].dropna()) > 0.01, "z0 is read on all processes"
     assert alone.curve["legal"].notna().sum() == 3
@@ -102,7 +102,7 @@ def test_two_processes_learn_what_one_does(tmp_path, capfd):
 
 def test_killed_with_its_caller_it_leaves_nobody_and_goes_on_to_the_same_adapter(tmp_path, capfd):
     settings, folder = replace(BASIC, z0="ema", epochs=6), tmp_path / "two"
-    alone = train(load("embedded", precision="nf4"), corpus(), settings, tmp_path / "one")
+    alone = train(load("embedded", precision="nf4"), corpus(), settings, tmp_path / "alone" / "one")
     caller = get_context("fork").Process(target=in_two, args=(folder, settings, "nf4"))
     caller.start()
     assert await_(lambda: whole_checkpoints(folder) or not caller.is_alive())

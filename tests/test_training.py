@@ -190,7 +190,7 @@ def test_checkpointing_reads_twice_and_changes_nothing(tmp_path):
     found = {}
     for on in (False, True):
         trainer, n = trainer_of(tuned(tiny()), corpus(), replace(BASIC, checkpointing=on), tmp_path), []
-        trainer.compute_references(trainer.model)
+        trainer.find_references(trainer.model)
         layer = trainer.model.get_submodule("base_model.model.model.layers.1.input_layernorm")
         layer.register_forward_hook(lambda *_, n=n: n.append(1))
         found[on] = (*step(trainer), len(n))
@@ -242,7 +242,7 @@ def test_the_reference_is_base_also_where_an_adapter_is_trained_on(tmp_path):
     with torch.no_grad():
         trained = [float(x.sum()) for x in by_hand(tuned(tiny()).model, corpus())]
     trainer = trainer_of(tuned(tiny()), corpus(), BASIC, tmp_path)
-    trainer.compute_references(trainer.model)
+    trainer.find_references(trainer.model)
     ends = np.cumsum(corpus().spans[:, 1] - corpus().spans[:, 0])
     found = [float(x.sum()) for x in np.split(trainer.material.reference, ends[:-1])]
     assert found == pytest.approx(plain, abs=1e-4)
@@ -744,13 +744,13 @@ def test_the_work_of_another_job_is_set_aside(tmp_path, undisturbed, other):
     trained = train(loaded, shuffled if other == "corpus" else corpus(), settings, folder)
     assert before == {p.relative_to(aside): p.read_bytes() for p in aside.rglob("*") if p.is_file()}
     assert not is_equal(weights(trained), weights(undisturbed))
-    assert {p.name for p in tmp_path.iterdir()} == {"x", "x.other-1"}
+    assert {p.name for p in tmp_path.iterdir()} == {"x", "x.other-1", "references"}
 
 
 def test_an_empty_folder_is_taken_as_it_is(tmp_path, undisturbed):
     (tmp_path / "x").mkdir()
     assert_same(train(tiny(), corpus(), BASIC, tmp_path / "x"), undisturbed)
-    assert [p.name for p in tmp_path.iterdir()] == ["x"]
+    assert {p.name for p in tmp_path.iterdir()} == {"x", "references"}
 
 
 # --- what goes astray --------------------------------------------------------------------------------
