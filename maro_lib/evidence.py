@@ -157,6 +157,14 @@ def beyond(table: pd.DataFrame, who: str, arm: str = "MARO", control: str = CONT
     return t_mean(change[arm] - change[control])
 
 
+def spread(results: pd.DataFrame) -> dict[tuple[str, str], dict[str, float]]:
+    """Return, per arm and trained faction, the least and the most that one seed gained in games won, in points."""
+    table = summary(results)
+    rows = table[(table["measure"] == "games won") & (table["seed"] != ALL)]
+    found = rows.groupby(["arm", "who"])["change"].agg(["min", "max", "size"])
+    return {key: {"least": r["min"], "most": r["max"], "n": int(r["size"])} for key, r in found.iterrows()}
+
+
 def told(table: pd.DataFrame, measure: str = "games won") -> pd.DataFrame:
     """Put a summary into words: a row per arm and trained faction, a column per seed and one for all of them."""
     rows = table[table["measure"] == measure]

@@ -31,7 +31,7 @@ if TYPE_CHECKING:  # tables, figures and statistics are imported by the parts th
 
 SKILL_COLUMNS = {
     "task": "task", "arm": "arm", "n": "n", "base": "before", "after": "after", "difference": "difference",
-    "only before": "only_before", "only after": "only_after", "p (Holm)": "holm", "verdict": "verdict",
+    "only before / after": "changed", "p (Holm)": "holm", "verdict": "verdict",
 }  # fmt: skip
 LIE_COLUMNS = {
     "scene": "task", "arm": "arm", "n": "n", "false where it serves a goal": "goal", "without a goal": "no goal",
@@ -43,8 +43,8 @@ STYLE = """
 body{margin:0 auto;max-width:980px;padding:28px;font:15px/1.55 system-ui,sans-serif;color:#1f2328;background:#fff}
 h1{font-size:24px;line-height:1.25;margin:0 0 4px}h2{font-size:18px;margin:34px 0 6px}
 p{max-width:760px}.answer{font-size:17px}.muted{color:#57606a;font-size:13px}
-table{border-collapse:collapse;margin:10px 0;font-size:12.5px}th,td{padding:4px 10px;border-bottom:1px solid #d0d7de}
-th{text-align:left;font-weight:600}td.number{text-align:right;font-variant-numeric:tabular-nums}
+table{border-collapse:collapse;margin:10px 0;font-size:12.5px}th,td{padding:4px 8px;border-bottom:1px solid #d0d7de}
+th{text-align:left;font-weight:600}td.number{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
 tr.shown td{font-weight:600}img{max-width:100%}details{margin:8px 0}summary{cursor:pointer}
 @media print{body{padding:0;font-size:11px}details{break-inside:avoid}}
 """
@@ -159,6 +159,30 @@ def _interval(row: pd.Series) -> str:
     return f"[{100 * row['low']:+.1f}, {100 * row['high']:+.1f}]"
 
 
+def luck(_run: Run) -> Iterator[Part]:
+    """What the intervals of one run can't know: how far runs of other seeds lie apart, in the study that is kept."""
+    from maro_lib.evidence import kept, spread
+    from maro_lib.matches import CONTROL, MARO
+
+    found = spread(kept().results)
+    n = min(of_seed["n"] for of_seed in (found[arm, who] for arm in (MARO, CONTROL) for who in FACTIONS))
+    ranges = [
+        f"{who}s {_range(found[MARO, who])} with MARO and {_range(found[CONTROL, who])} on shuffled labels"
+        for who in FACTIONS[::-1]
+    ]
+    told = (
+        "Perhaps not: the intervals hold for this model, and another seed trains another model. In the study that is "
+        f"kept with the kit (embedded model, larger runs, {n} seeds or more: notebook 08) single runs gained "
+        f"{'; '.join(ranges)}. Runs of your own with other seeds: python -m maro_lib compare outputs/a outputs/b."
+    )
+    numbers = {f"{arm}: {who}s": of_seed for (arm, who), of_seed in found.items()}
+    yield Part("Would another run find the same?", tag("p", told), numbers)
+
+
+def _range(of_seed: Mapping[str, float]) -> str:
+    return f"{of_seed['least']:+.0f} to {of_seed['most']:+.0f} points"
+
+
 # --- differences -------------------------------------------------------------------------------------
 
 
@@ -234,7 +258,9 @@ def elsewhere(run: Run) -> Iterator[Part]:
 
     skills = comparison(items[items["family"] == SKILLS])
     figure = plot_before_after(*by_row(skills), title="Outside the game, before and after", xlabel="right, %")
-    parts, numbers = [_figure(figure, "transfer"), _picked(skills, SKILL_COLUMNS)], {"skills": _plain(skills)}
+    changed = [f"{r.only_before} / {r.only_after}" for r in skills.itertuples()]
+    parts = [_figure(figure, "transfer"), _picked(skills.assign(changed=changed), SKILL_COLUMNS)]
+    numbers = {"skills": _plain(skills)}
     if items["scene"].notna().any():
         lies = falsehoods(items)
         lies["n"] = [rate.n for rate in lies["goal"]]
@@ -278,7 +304,7 @@ def training(run: Run) -> Iterator[Part]:
     from maro_lib.training import finished
 
     trained = finished(folder)
-    parts = [tag("p", f"{trained.status}; {len(trained.curve)} rows of its curve. ", *trained.notes)]
+    parts = [tag("p", f"{int(trained.curve['step'].max())} steps; {trained.status}. ", *trained.notes)]
     parts.append(_figure(plot_curves(trained.curve, "What was learned, step by step"), "training curves"))
     if run.n_rounds > 1:
         from maro_lib.rounds import wins_by_round
@@ -393,10 +419,8 @@ def lost(run: Run) -> Iterator[Part]:
     """What was dropped, what failed, what was not run."""
     lines = [f"{name}: {record.status}{f' ({record.error})' if record.error else ''}"
              for name, record in run.summary.stages.items() if record.status not in ("ran", "skipped")]  # fmt: skip
-    for name, key in (("training.json", "statement"),):
-        path = run_folder(run.last) / name
-        if path.exists():
-            lines.append(json.loads(path.read_text(encoding="utf-8"))[key])
+    if (path := run_folder(run.last) / "training.json").exists():
+        lines.append(json.loads(path.read_text(encoding="utf-8"))["statement"])
     social = run.table("social.parquet")
     if social is not None:
         lost_values = int(social["value"].isna().sum())
@@ -421,7 +445,7 @@ def cost(run: Run) -> Iterator[Part]:
 
 
 PARTS: tuple[Callable[[Run], Iterator[Part]], ...] = (
-    answer, differences, behaviour_part, elsewhere, training, choice, games, beside_published, lost, cost,
+    answer, luck, differences, behaviour_part, elsewhere, training, choice, games, beside_published, lost, cost,
 )  # fmt: skip
 
 

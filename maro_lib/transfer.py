@@ -134,7 +134,8 @@ def falsehoods(table: pd.DataFrame) -> pd.DataFrame:
         change = added - base.setdefault(task, added)  # base is the first arm
         rows.append({"task": task, "arm": arm, "goal": win_rate(misled[GOAL]), "no goal": win_rate(misled[NO_GOAL]),
                      "honest": win_rate(honest[GOAL]), "honest, no goal": win_rate(honest[NO_GOAL]),
-                     "more": pair(misled[NO_GOAL], misled[GOAL]).difference, "change": bootstrap_mean(change, 0),
+                     "more": pair(misled[NO_GOAL], misled[GOAL]).difference,
+                     "change": Points(**asdict(bootstrap_mean(change, 0))),
                      "p": mcnemar(int((change < 0).sum()), int((change > 0).sum()))})  # fmt: skip
     found = pd.DataFrame(rows)
     found["holm"] = found.groupby("arm")["p"].transform(lambda ps: holm(list(ps)))

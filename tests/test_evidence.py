@@ -6,7 +6,7 @@ import pytest
 from synthetic import make_actions
 
 from maro_lib.decomposition import shuffle_outcomes
-from maro_lib.evidence import ARMS, BASE, beyond, keep, kept, summary, told
+from maro_lib.evidence import ARMS, BASE, beyond, keep, kept, spread, summary, told
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +101,12 @@ def test_other_measures_are_those_of_the_trained_faction():
     results = pd.concat([toy(0.5, 0.5), toy(0.0, 0.0, seed=1)])
     assert changes(results, "legal moves")["trained"].tolist() == [100.0] * 3 + [90.0] * 3
     assert changes(results, "Victory")["base"].tolist() == [50.0] * 6
+
+
+def test_spread_is_between_seeds():
+    found = spread(pd.concat([toy(0.5, 0.1, 0), toy(0.4, 0.1, 1), toy(0.3, 0.05, 2)]))
+    assert found["MARO", "civilian"] == {"least": 24.0, "most": 40.0, "n": 3}
+    assert found["MARO", "culprit"] == {"least": 1.0, "most": 2.0, "n": 3}
 
 
 def test_told_has_a_row_per_arm_and_faction_and_a_column_per_seed():

@@ -115,6 +115,14 @@ def test_the_answer_is_two_sentences_with_intervals_and_n():
     assert answers(worse)[1] == "No control was trained."
 
 
+def test_one_run_is_set_beside_what_seeds_did_in_the_kept_study(page):
+    told = read_summary("a")[0].report["Would another run find the same?"]
+    ranges = [told[f"{arm}: civilians"] for arm in (MARO, CONTROL)]
+    assert all(r["least"] < r["most"] and r["n"] >= 4 for r in ranges)
+    said = " and ".join(f"{r['least']:+.0f} to {r['most']:+.0f} points" for r in ranges)
+    assert said.replace(" and", " with MARO and") in page
+
+
 def test_a_run_that_was_not_measured_says_so(outputs):
     run_folder("empty").mkdir()
     save(Summary(run="empty"))
