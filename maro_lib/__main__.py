@@ -60,7 +60,7 @@ def report(arguments: argparse.Namespace) -> int:
 
 
 def add_compare(commands) -> None:
-    command = commands.add_parser("compare", help="several runs side by side, a line each, and all of them pooled")
+    command = commands.add_parser("compare", help="several runs side by side, and their mean")
     command.add_argument("folders", nargs="+", metavar="outputs/RUN", help="the runs' folders, or their names")
     command.set_defaults(command=compare)
 

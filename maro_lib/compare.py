@@ -1,6 +1,8 @@
-"""Several runs side by side: a line each, and one for all of them together.
+"""Several runs side by side: a column each, and one for their mean.
 
-Runs are told apart by name; games and mysteries of two runs are different ones, so pooling resamples all mysteries.
+A run's interval resamples its mysteries: what it says holds for the adapter of that run. The mean's interval is
+Student's over the runs, since another seed learns another adapter; of two or three runs it is wide, and rightly so.
+Runs of one seed have no such mean: they are one run, made twice.
 `python -m maro_lib compare outputs/a outputs/b` prints it; several seeds are several runs that differ in `seed`.
 """
 
@@ -14,9 +16,10 @@ import pandas as pd
 from maro_lib.comparison import compare
 from maro_lib.matches import BASE
 from maro_lib.runs import RunError, outputs_folder, run_folder
+from maro_lib.statistics import t_mean
 from maro_lib.summary import read_summary
 
-POOLED = "all together"
+MEAN = "mean of the runs"
 METRICS = ("games won", "Victory", "CIC, all together", "TII", "ICI", "SCI")
 
 
@@ -30,21 +33,35 @@ def named_run(folder: str) -> tuple[str, int]:
 
 
 def compare_runs(folders: Sequence[str]) -> str:
-    """Return, for each arm, trained faction and metric, the change in each run and in all of them."""
-    tables = {name: _social(name) for name, _ in map(named_run, folders)}
-    parts = {**tables, POOLED: pooled(tables)} if len(tables) > 1 else tables
-    rows = [row for name, table in parts.items() for row in _rows(name, table)]
-    found = pd.DataFrame(rows, columns=["arm", "trained", "metric", "run", "change [95 % interval]"])
-    wide = found.pivot(index=["arm", "trained", "metric"], columns="run", values="change [95 % interval]")
-    return wide.reindex(columns=list(parts)).reindex(METRICS, level="metric").fillna("").to_string()
+    """Return, for each arm, trained faction and metric, the change in each run, and the mean of the runs."""
+    found = {name: changes(_social(name)) for name, _ in map(named_run, folders)}
+    columns = {
+        name: [_told(r.change, r.low, r.high, f"n={r.games}") for r in table.itertuples()]
+        for name, table in found.items()
+    }
+    wide = pd.concat({name: pd.Series(columns[name], table.index) for name, table in found.items()}, axis=1)
+    if len(found) > 1 and len(set(map(_seed, found))) == len(found):
+        alone = pd.concat({name: table["change"] for name, table in found.items()}, axis=1)
+        means = [t_mean(row.dropna()) for _, row in alone.iterrows()]
+        wide[MEAN] = [_told(m.mean, m.low, m.high, f"n={m.n} runs") for m in means]
+    wide.index.names = ["arm", "trained", "metric"]
+    return wide.reindex(METRICS, level="metric").fillna("").to_string()
 
 
-def pooled(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    """Put the games of several runs together, each game and each mystery one of its run."""
-    return pd.concat(
-        table.assign(order=f"{name}/" + table["order"].astype(str), script=f"{name}/" + table["script"].astype(str))
-        for name, table in tables.items()
-    )
+def changes(measured: pd.DataFrame) -> pd.DataFrame:
+    """Return a run's changes against base: a row per arm, trained faction and metric."""
+    base = measured[measured["arm"] == BASE]
+    trained = measured[measured["arm"] != BASE].groupby(["arm", "who"], sort=False)
+    return pd.concat({(arm, who): compare(base, own, who) for (arm, who), own in trained})
+
+
+def _seed(name: str) -> object:
+    return read_summary(name)[0].parameters.get("seed", "as the notebooks have it")
+
+
+def _told(mean: float, low: float, high: float, n: str) -> str:
+    interval = "no interval" if low != low else f"[{low:+.3f}, {high:+.3f}]"
+    return f"{mean:+.3f} {interval} {n}"
 
 
 def _social(name: str) -> pd.DataFrame:
@@ -52,12 +69,3 @@ def _social(name: str) -> pd.DataFrame:
     if not path.exists():
         raise RunError(f"{path}: not there; run notebook 06 of this run (make run ONLY=06 PARAMS=...)")
     return pd.read_parquet(path)
-
-
-def _rows(name: str, table: pd.DataFrame):
-    of = dict(tuple(table.groupby(["arm", "who"], sort=False)))
-    base = pd.concat([part for (arm, _), part in of.items() if arm == BASE])
-    for (arm, who), own in of.items():
-        if arm != BASE:
-            for row in compare(base, own, who).loc[lambda t: t.index.isin(METRICS)].itertuples():
-                yield arm, who, row.Index, name, f"{row.change:+.3f} [{row.low:+.3f}, {row.high:+.3f}] n={row.games}"

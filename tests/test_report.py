@@ -1,6 +1,7 @@
 """The report: honest about what it knows, closed to any network, and deaf to what models write into it."""
 
 import json
+import re
 import shutil
 from dataclasses import dataclass
 
@@ -48,10 +49,9 @@ def make_run(name, seed=0):
     games, at = schedule(scripts, 12, seed, Rules(rounds=2)), run_folder(name) / "matches"
     base, maro, control = NAIVE, Attacks(SKILLED), RANDOM
     play(games, base, folder=at / NOBODY)
-    for arm, policy, place in ((MARO, maro, at), (CONTROL, control, at / "control")):
+    for policy, place in ((maro, at), (control, at / "control")):
         play(games, {"civilian": policy, "culprit": base}, folder=place / "civilian")
         play(games, {"civilian": base, "culprit": policy}, folder=place / "culprit")
-        assert arm
     measured = {}
     for key, place in saved(at).items():
         tables = read_table(place, "games"), read_table(place, "actions")
@@ -203,12 +203,19 @@ def test_it_opens_in_a_browser_without_error_network_or_attack(outputs, page):
 # --- several runs ------------------------------------------------------------------------------------
 
 
-def test_runs_stand_side_by_side_and_pooled(outputs):
+def test_runs_stand_side_by_side_with_a_mean_whose_interval_is_over_runs(outputs):
     text = compare_runs(["a", str(run_folder("b"))])
     line = next(x for x in text.splitlines() if "games won" in x and "civilian" in x)
-    assert "all together" in text.splitlines()[0]
+    assert text.splitlines()[0].endswith("mean of the runs")
     assert line.count("n=12") == 2
-    assert line.count("n=24") == 1, "pooled: the games of both"
+    one, other, mean, low, high = (float(re.findall(r"[-+]\d\.\d+", line)[k]) for k in (0, 3, 6, 7, 8))
+    assert mean == pytest.approx((one + other) / 2, abs=1e-3)
+    assert high - low == pytest.approx(12.706 * abs(one - other), rel=0.02, abs=0.02), "Student's of two"
+
+
+def test_runs_of_one_seed_have_no_mean(outputs):
+    shutil.copytree(run_folder("a"), run_folder("again"))
+    assert "mean" not in compare_runs(["a", "again"])
 
 
 def test_a_run_that_is_not_there_is_a_clear_error(outputs, capsys):
