@@ -7,7 +7,7 @@ is also a word or a place. Used from notebook 02 on.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import cycle
 from typing import Any
 
@@ -62,49 +62,47 @@ def plot_differences(differences: Mapping[str, Any], title: str, xlabel: str) ->
 def plot_study(summary: pd.DataFrame, title: str, measure: str = "games won") -> Figure:
     """Plot a study's changes: a panel per trained faction, a row per arm; all seeds, and each by a small dot."""
     table = summary[summary["measure"] == measure]
-    arms, factions = list(table["arm"].unique()), list(table["who"].unique())
-    with plt.rc_context(STYLE):
-        size = (9.4, 1.3 + 0.36 * len(arms))
-        fig, axes = plt.subplots(1, len(factions), figsize=size, sharex=True, sharey=True, squeeze=False)
-    for ax, who in zip(axes.flat, factions, strict=True):
+    arms = list(table["arm"].unique())
+    fig, panels = _panels(table["who"].unique(), arms, title, xlabel="percentage points")
+    for who, ax in panels.items():
         own = table[table["who"] == who]
-        y = own["arm"].map(arms.index)
-        pooled = own["seed"] == "all"
-        ax.axvline(0, color=GREY, linewidth=1)
-        ax.plot(own["change"][~pooled], y[~pooled] + 0.22, ".", color=GREY, markersize=5, label="one seed")
-        ax.hlines(y[pooled], own["low"][pooled], own["high"][pooled], color=BLUE, linewidth=2.5, alpha=0.45)
-        ax.plot(own["change"][pooled], y[pooled], "o", color=BLUE, markersize=6, label="all seeds, 95 % interval")
-        ax.grid(visible=False, axis="y")
-        finding(ax, f"trained {who}s", xlabel="percentage points")
-    axes[0, 0].set_yticks(range(len(arms)), arms, parse_math=False)
-    axes[0, 0].set_ylim(len(arms) - 0.4, -0.6)
-    axes[0, -1].legend(fontsize=8, frameon=False, loc="lower left", bbox_to_anchor=(1, 0))
-    fig.suptitle(title, x=0.01, ha="left", **TITLE)
+        y, of_all = own["arm"].map(arms.index), own["seed"] == "all"
+        ax.plot(own["change"][~of_all], y[~of_all] + 0.22, ".", color=GREY, markersize=5, label="one seed")
+        ax.hlines(y[of_all], own["low"][of_all], own["high"][of_all], color=BLUE, linewidth=2.5, alpha=0.45)
+        ax.plot(own["change"][of_all], y[of_all], "o", color=BLUE, markersize=6, label="all seeds, 95 % interval")
+    ax.legend(fontsize=8, frameon=False, loc="lower left", bbox_to_anchor=(1, 0))
     return fig
 
 
 def plot_changes(compared: pd.DataFrame, title: str) -> Figure:
     """Plot changes of metrics against base: a panel per trained faction, a row per metric, a colour per arm."""
-    metrics, factions = list(compared["metric"].unique()), sorted(compared["who"].unique())
-    arms = list(compared["arm"].unique())
-    with plt.rc_context(STYLE):
-        size = (9.4, 1.2 + 0.4 * len(metrics))
-        fig, axes = plt.subplots(1, len(factions), figsize=size, sharex=True, sharey=True, squeeze=False)
-    for ax, who in zip(axes.flat, factions, strict=True):
-        ax.axvline(0, color=GREY, linewidth=1)
+    metrics, arms = list(compared["metric"].unique()), list(compared["arm"].unique())
+    fig, panels = _panels(sorted(compared["who"].unique()), metrics, title, xlabel="change in points (95 % interval)")
+    for who, ax in panels.items():
         for k, arm in enumerate(arms):
             own = compared[(compared["who"] == who) & (compared["arm"] == arm)]
             y = own["metric"].map(metrics.index) + 0.26 * (k - (len(arms) - 1) / 2)
             colour = (BLUE, GREY, ORANGE)[k % 3]
             ax.hlines(y, 100 * own["low"], 100 * own["high"], color=colour, linewidth=2.5, alpha=0.45)
             ax.plot(100 * own["change"], y, "o", color=colour, markersize=5, label=arm)
-        ax.grid(visible=False, axis="y")
-        finding(ax, f"trained {who}s", xlabel="change in points (95 % interval)")
-    axes[0, 0].set_yticks(range(len(metrics)), metrics, parse_math=False)
-    axes[0, 0].set_ylim(len(metrics) - 0.4, -0.6)
-    axes[0, -1].legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
-    fig.suptitle(title, x=0.01, ha="left", **TITLE)
+    ax.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     return fig
+
+
+def _panels(factions: Iterable[str], rows: Sequence[str], title: str, xlabel: str) -> tuple[Figure, dict[str, Axes]]:
+    """A panel per trained faction, with the same named rows and a line at 0."""
+    factions = list(factions)
+    with plt.rc_context(STYLE):
+        size = (9.4, 1.3 + 0.4 * len(rows))
+        fig, axes = plt.subplots(1, len(factions), figsize=size, sharex=True, sharey=True, squeeze=False)
+    for ax, who in zip(axes.flat, factions, strict=True):
+        ax.axvline(0, color=GREY, linewidth=1)
+        ax.grid(visible=False, axis="y")
+        finding(ax, f"trained {who}s", xlabel=xlabel)
+    axes[0, 0].set_yticks(range(len(rows)), rows, parse_math=False)
+    axes[0, 0].set_ylim(len(rows) - 0.4, -0.6)
+    fig.suptitle(title, x=0.01, ha="left", **TITLE)
+    return fig, dict(zip(factions, axes.flat, strict=True))
 
 
 def plot_shares(rows: Mapping[str, Mapping[str, Any]], title: str, xlabel: str) -> Figure:
