@@ -13,8 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from maro_lib.comparison import compare
-from maro_lib.matches import BASE
+from maro_lib.metrics import with_judge
 from maro_lib.runs import RunError, outputs_folder, run_folder
 from maro_lib.statistics import t_mean
 from maro_lib.summary import read_summary
@@ -34,7 +33,7 @@ def named_run(folder: str) -> tuple[str, int]:
 
 def compare_runs(folders: Sequence[str]) -> str:
     """Return, for each arm, trained faction and metric, the change in each run, and the mean of the runs."""
-    found = {name: changes(_social(name)) for name, _ in map(named_run, folders)}
+    found = {name: changes(name) for name, _ in map(named_run, folders)}
     columns = {
         name: [_told(r.change, r.low, r.high, f"n={r.games}") for r in table.itertuples()]
         for name, table in found.items()
@@ -44,15 +43,18 @@ def compare_runs(folders: Sequence[str]) -> str:
         alone = pd.concat({name: table["change"] for name, table in found.items()}, axis=1)
         means = [t_mean(row.dropna()) for _, row in alone.iterrows()]
         wide[MEAN] = [_told(m.mean, m.low, m.high, f"n={m.n} runs") for m in means]
-    wide.index.names = ["arm", "trained", "metric"]
-    return wide.reindex(METRICS, level="metric").fillna("").to_string()
+    return wide.fillna("").to_string()
 
 
-def changes(measured: pd.DataFrame) -> pd.DataFrame:
-    """Return a run's changes against base: a row per arm, trained faction and metric."""
-    base = measured[measured["arm"] == BASE]
-    trained = measured[measured["arm"] != BASE].groupby(["arm", "who"], sort=False)
-    return pd.concat({(arm, who): compare(base, own, who) for (arm, who), own in trained})
+def changes(name: str) -> pd.DataFrame:
+    """Return a run's changes against base: a row per arm, trained faction and metric, as notebook 06 left them."""
+    path = run_folder(name) / "comparison.parquet"
+    if not path.exists():
+        raise RunError(f"{path}: not there; run notebook 06 of this run (make run ONLY=06 PARAMS=...)")
+    table = pd.read_parquet(path)
+    table = table[table["metric"].isin(METRICS)]
+    metric = [with_judge(r.metric, r.judge) for r in table.itertuples()]
+    return table.assign(metric=metric).set_index(["arm", "who", "metric"])
 
 
 def _seed(name: str) -> object:
@@ -62,10 +64,3 @@ def _seed(name: str) -> object:
 def _told(mean: float, low: float, high: float, n: str) -> str:
     interval = "no interval" if low != low else f"[{low:+.3f}, {high:+.3f}]"
     return f"{mean:+.3f} {interval} {n}"
-
-
-def _social(name: str) -> pd.DataFrame:
-    path = run_folder(name) / "social.parquet"
-    if not path.exists():
-        raise RunError(f"{path}: not there; run notebook 06 of this run (make run ONLY=06 PARAMS=...)")
-    return pd.read_parquet(path)

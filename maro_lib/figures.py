@@ -18,6 +18,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from maro_lib.metrics import with_judge
+
 BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#6e7781"
 LINES = (BLUE, ORANGE, GREY)
 SIDES = {"won": BLUE, "lost": ORANGE}
@@ -77,7 +79,8 @@ def plot_study(summary: pd.DataFrame, title: str, measure: str = "games won") ->
 def plot_changes(compared: pd.DataFrame, title: str) -> Figure:
     """Plot changes of metrics against base: a panel per trained faction, a row per metric, a colour per arm."""
     metrics, arms = list(compared["metric"].unique()), list(compared["arm"].unique())
-    fig, panels = _panels(sorted(compared["who"].unique()), metrics, title, xlabel="change in points (95 % interval)")
+    rows = [with_judge(metric, compared["judge"].iloc[0]) for metric in metrics]
+    fig, panels = _panels(sorted(compared["who"].unique()), rows, title, xlabel="change in points (95 % interval)")
     for who, ax in panels.items():
         for k, arm in enumerate(arms):
             own = compared[(compared["who"] == who) & (compared["arm"] == arm)]

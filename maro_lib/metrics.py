@@ -27,6 +27,7 @@ MODES = ("strict", "mirage")
 ABILITIES = ("reasoning", "communication", "observation", "creativity")
 ROLE_PLAY, SECTION = "role-play", "section"
 TOP = 20  # of a judge's scores
+JUDGED = ("ICI", "SCI")
 WHO = ["order", "script", "cell", "seat", "agent", "role", "faction"]
 GAME = -1  # the seat of what belongs to a whole game
 
@@ -167,6 +168,11 @@ def _marks(judgements: pd.DataFrame, mode: str) -> dict[int, tuple[dict[str, flo
         scores = own[~is_section].set_index("kind")["score"].to_dict()
         found[int(seat)] = (scores, own.loc[is_section, "score"].tolist())
     return found
+
+
+def with_judge(metric: str, judge: str) -> str:
+    """A metric's name where its values are shown: what a judge gave carries the judge's name."""
+    return f"{metric} ({judge})" if metric in JUDGED else metric
 
 
 def overall(table: pd.DataFrame) -> pd.Series:

@@ -193,19 +193,22 @@ def differences(run: Run) -> Iterator[Part]:
     from maro_lib.comparison import NONE
     from maro_lib.figures import plot_changes
     from maro_lib.matches import MARO
+    from maro_lib.metrics import with_judge
 
+    judge = compared["judge"].iloc[0]
     note = (
-        "Change against base in the same seats of the same games. Judge of ICI and SCI: "
-        f"{compared['judge'].iloc[0]}. Bold: a difference after Holm's correction for all rows of its table; otherwise "
-        "no difference shown. Victory: 1 / rank of the culprit in the vote. CIC: share of the clues that were found, "
-        "by all together or by one character. S, B: suspicion and trust stated about one; TII = S / (S + B). "
-        "ICI, SCI: how well a character reasons, talks and observes, and how well it keeps to its script."
+        f"Change against base in the same seats of the same games. Judge of ICI and SCI: {judge}. Bold: a difference "
+        "after Holm's correction for all rows of its table; otherwise no difference shown. Victory: 1 / rank of the "
+        "culprit in the vote. CIC: share of the clues that were found, by all together or by one character. S, B: "
+        "suspicion and trust stated about one; TII = S / (S + B). ICI, SCI: how well a character reasons, talks and "
+        "observes, and how well it keeps to its script."
     )
     tables = [tag("p", note, class_="muted"), _figure(plot_changes(compared, "Changes in the same games"), "changes")]
     for (arm, who), rows in compared.groupby(["arm", "who"], sort=False):
         body = [
-            ([r.metric, _number(r.base), _number(r.trained), f"{r.change:+.3f}", f"[{r.low:+.3f}, {r.high:+.3f}]",
-              f"{r.p_holm:.3f}", r.verdict, f"{r.games} / {r.mysteries}"], r.verdict != NONE)
+            ([with_judge(r.metric, judge), _number(r.base), _number(r.trained), f"{r.change:+.3f}",
+              f"[{r.low:+.3f}, {r.high:+.3f}]", f"{r.p_holm:.3f}", r.verdict, f"{r.games} / {r.mysteries}"],
+             r.verdict != NONE)
             for r in rows.rename(columns={"p (Holm)": "p_holm"}).itertuples()
         ]  # fmt: skip
         heads = ["metric", "base", "trained", "change", "95 % interval", "p (Holm)", "verdict", "games / mysteries"]
@@ -390,8 +393,8 @@ def _played(folder: Path) -> Played:
 
 
 def beside_published(run: Run) -> Iterator[Part]:
-    measured = run.table("social.parquet")
-    if measured is None:
+    measured, compared = run.table("social.parquet"), run.table("comparison.parquet")
+    if measured is None or compared is None:
         return
     import pandas as pd
 
@@ -407,9 +410,11 @@ def beside_published(run: Run) -> Iterator[Part]:
     body = [
         ([name, *(_number(x) for x in row)], False) for name, row in zip(table.index, table.to_numpy(), strict=True)
     ]
-    note = "Other scripts, another judge, larger models: the same names, not the same measurements. The paper reports: "
-    note += (
-        "; ".join(f"{what}: {value}" for what, value in published.PAPER.items()) + ". Nothing of it is reproduced here."
+    paper = "; ".join(f"{what}: {value}" for what, value in published.PAPER.items())
+    note = (
+        f"Judge of ICI and SCI here: {compared['judge'].iloc[0]}. Other scripts, another judge, "
+        f"larger models: the same names, not the same measurements. The paper reports: {paper}. Nothing "
+        "of it is reproduced here."
     )
     html = join(_table(["", *table.columns], body), tag("p", note, class_="muted"))
     yield Part("Beside what others published", html, pd.DataFrame(ours).to_dict())
