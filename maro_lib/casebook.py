@@ -26,6 +26,13 @@ def find_scripts(path: str) -> tuple[list[Script], list[str]]:
                       f"or a bundled case ({', '.join(cases)})")  # fmt: skip
 
 
+def find_case(name: str) -> Script:
+    """Return a bundled case; an unknown name is answered with those that there are."""
+    if (found := bundled().get(name)) is None:
+        raise ScriptError(f"{name!r} is no bundled case; there are {', '.join(bundled())}")
+    return found
+
+
 def find_playable(path: str) -> list[Script]:
     """Return those that can be played: a script whose culprit is not among the players is named and left out."""
     scripts, notes = find_scripts(path)

@@ -46,14 +46,14 @@ class Arm:
 
 ARMS = {
     "MARO": Arm("uniform credit, min balance, classes even per faction, ema z0, anchor"),
-    "shuffled labels": Arm("each game gets the outcome of another: must gain nothing", shuffled=True),
+    "shuffled labels": Arm("each game gets the outcome of another: what it gains is not MARO's", shuffled=True),
     "SFT on winners": Arm("imitates what winners did", changed={"objective": "sft", "anchor": 0.0}),
     "terminal": Arm("credit for the last action only", rule="terminal"),
     "no balancing": Arm("all characters as they are, classes even overall", mode="all", classes="overall"),
     "KTO as TRL": Arm("z0 from mismatched pairs, never below 0; weights 1; no anchor", mode="all", classes="overall",
                       changed={"z0": "mismatched", "anchor": 0.0, "lam_pos": 1.0, "lam_neg": 1.0}),
     "lambdas overall": Arm("classes weigh the same overall, not within factions", classes="overall"),
-    "no anchor": Arm("the paper's loss as it stands", changed={"anchor": 0.0}),
+    "no anchor": Arm("what holds the model near its base is left out", changed={"anchor": 0.0}),
 }  # fmt: skip
 
 
@@ -142,8 +142,8 @@ def _percent(found: Compared) -> dict[str, Any]:
 
 
 def _together(of_seed: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    if len(of_seed) == 1:
-        return of_seed[0] | {"seed": ALL}
+    if len(of_seed) == 1:  # it says nothing about other seeds
+        return of_seed[0] | {"seed": ALL, "low": float("nan"), "high": float("nan"), "n": 1}
     change = t_mean([row["change"] for row in of_seed])
     means = {name: float(np.mean([row[name] for row in of_seed])) for name in ("trained", "base")}
     numbers = means | {"change": change.mean, "low": change.low, "high": change.high}
@@ -168,7 +168,8 @@ def spread(results: pd.DataFrame) -> dict[tuple[str, str], dict[str, float]]:
 def told(table: pd.DataFrame, measure: str = "games won") -> pd.DataFrame:
     """Put a summary into words: a row per arm and trained faction, a column per seed and one for all of them."""
     rows = table[table["measure"] == measure]
-    words = [f"{r.change:+.0f} [{r.low:.0f}, {r.high:.0f}]" for r in rows.itertuples()]
+    intervals = ["" if r.low != r.low else f" [{r.low:.0f}, {r.high:.0f}]" for r in rows.itertuples()]
+    words = [f"{change:+.0f}{interval}" for change, interval in zip(rows["change"], intervals, strict=True)]
     wide = rows.assign(words=words).pivot(index=["arm", "who"], columns="seed", values="words")
     return wide.reindex(rows["arm"].unique(), level="arm").fillna("")
 

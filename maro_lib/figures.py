@@ -53,7 +53,7 @@ def plot_win_rates(rates: Mapping[str, Any], title: str, xlabel: str = "games wo
 def plot_agreement(agreement: Mapping[str, Any], title: str) -> Figure:
     """Plot rules by their rank correlation with a reference, best on top, with intervals and a line at 0."""
     ranked = dict(sorted(agreement.items(), key=lambda item: -item[1].mean))
-    return _about_zero(ranked, title, scale=1, xlabel="rank correlation with the reference")
+    return _about_zero(ranked, title, scale=1, xlabel="rank correlation with the measured values")
 
 
 def plot_differences(differences: Mapping[str, Any], title: str, xlabel: str) -> Figure:
@@ -68,8 +68,9 @@ def plot_study(summary: pd.DataFrame, title: str, measure: str = "games won") ->
     fig, panels = _panels(table["who"].unique(), arms, title, xlabel="percentage points")
     for who, ax in panels.items():
         own = table[table["who"] == who]
-        y, of_all = own["arm"].map(arms.index), own["seed"] == "all"
-        ax.plot(own["change"][~of_all], y[~of_all] + 0.22, ".", color=GREY, markersize=5, label="one seed")
+        y, of_all = own["arm"].map(arms.index), (own["seed"] == "all") & own["low"].notna()
+        one = own["seed"] != "all"
+        ax.plot(own["change"][one], y[one] + 0.22, ".", color=GREY, markersize=5, label="one seed")
         ax.hlines(y[of_all], own["low"][of_all], own["high"][of_all], color=BLUE, linewidth=2.5, alpha=0.45)
         ax.plot(own["change"][of_all], y[of_all], "o", color=BLUE, markersize=6, label="all seeds, 95 % interval")
     ax.legend(fontsize=8, frameon=False, loc="lower left", bbox_to_anchor=(1, 0))

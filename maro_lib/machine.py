@@ -85,6 +85,8 @@ def check_device(player: Player) -> Finding:
         cpu = f"no GPU; {os.cpu_count()} processor cores ({platform.machine()}), {free} of memory free"
         if "vllm" in player.server_command:
             return Finding(WARNING, "device", cpu, "a GPU for vLLM", "run it where there is one")
+        if player.precision == "nf4" and player.model != "embedded":
+            return Finding(WARNING, "device", cpu, "a GPU: 4 bits are slow on a processor", "run it where there is one")
         return Finding(OK, "device", cpu)
     gpu = torch.cuda.get_device_properties(0)
     more = f", the first of {torch.cuda.device_count()}" if torch.cuda.device_count() > 1 else ""

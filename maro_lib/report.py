@@ -35,9 +35,10 @@ SKILL_COLUMNS = {
 }  # fmt: skip
 LIE_COLUMNS = {
     "scene": "task", "arm": "arm", "n": "n", "false where it serves a goal": "goal", "without a goal": "no goal",
-    "more": "more", "change from base": "change", "p (Holm)": "holm",
+    "added by the goal": "more", "change from base": "change", "p (Holm)": "holm",
 }  # fmt: skip
 QUESTION = "Does playing murder mysteries with itself make this model a better player?"
+NEVER = "all mysteries went as with the base: too few games for an interval"
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 STYLE = """
 body{margin:0 auto;max-width:980px;padding:28px;font:15px/1.55 system-ui,sans-serif;color:#1f2328;background:#fff}
@@ -90,6 +91,12 @@ def write_report(run: str, n_rounds: int = 1) -> Path:
     return path
 
 
+def told(summary: Summary) -> list[str]:
+    """The question, and the sentences that a report answers it with, if it has any."""
+    found = (summary.report or {}).get("answer") or {}
+    return [found["question"], *found["answer"]] if "answer" in found else []
+
+
 def _made(make: Callable[[Run], Iterator[Part]], run: Run) -> list[Part]:
     """Make a part; what is damaged on disk may cost its part, never the page of a long run."""
     try:
@@ -115,7 +122,7 @@ def page(title: str, parts: Sequence[Part]) -> str:
 
 def answer(run: Run) -> Iterator[Part]:
     compared = run.table("comparison.parquet")
-    said = [tag("p", tag("span", run.name, class_="muted")), tag("h1", QUESTION)]
+    said = [tag("p", tag("span", _recipe(run), class_="muted")), tag("h1", QUESTION)]
     if compared is None:
         said.append(tag("p", "Not known: its games were not measured (notebook 06 was not run).", class_="answer"))
         yield Part("answer", join(*said))
@@ -123,6 +130,14 @@ def answer(run: Run) -> Iterator[Part]:
     sentences = answers(compared)
     said += [tag("p", " ".join(sentences), class_="answer")]
     yield Part("answer", join(*said), {"question": QUESTION, "answer": sentences})
+
+
+def _recipe(run: Run) -> str:
+    """What was done, in a line: a run that leaves a part of MARO out says so."""
+    given = run.summary.parameters
+    known = {"model": "model {}", "n_games": "{} games", "rule": "credit {}", "mode": "balancing {}", "seed": "seed {}"}
+    told = [words.format(given[name]) for name, words in known.items() if name in given]
+    return " · ".join([f"run {run.name}", *told])
 
 
 def answers(compared: pd.DataFrame) -> list[str]:
@@ -141,6 +156,8 @@ def answers(compared: pd.DataFrame) -> list[str]:
 def _told(row: pd.Series, where: str) -> str:
     from maro_lib.comparison import NONE
 
+    if row["low"] == row["high"]:
+        return f"{where} {NEVER}"
     if row["verdict"] == NONE:
         return f"{where} no difference from its base was shown: {_points(row)} games won"
     return f"{where} it won {abs(100 * row['change']):.1f} points {'more' if row['change'] > 0 else 'fewer'} " \
@@ -148,7 +165,7 @@ def _told(row: pd.Series, where: str) -> str:
 
 
 def _change(row: pd.Series, who: str) -> str:
-    return f"{who} {_points(row)}"
+    return f"{who}: {NEVER}" if row["low"] == row["high"] else f"{who} {_points(row)}"
 
 
 def _points(row: pd.Series) -> str:
@@ -172,8 +189,9 @@ def luck(_run: Run) -> Iterator[Part]:
     ]
     told = (
         "Perhaps not: the intervals hold for this model, and another seed trains another model. In the study that is "
-        f"kept with the kit (embedded model, larger runs, {n} seeds or more: notebook 08) single runs gained "
-        f"{'; '.join(ranges)}. Runs of your own with other seeds: python -m maro_lib compare outputs/a outputs/b."
+        f"kept with the kit (embedded model, 2,000 games, `min` balancing, {n} seeds or more: notebook 08) single runs "
+        f"gained {'; '.join(ranges)} (shuffled game by game, here dialogue by dialogue). Runs of your own with other "
+        "seeds: python -m maro_lib compare outputs/a outputs/b."
     )
     numbers = {f"{arm}: {who}s": of_seed for (arm, who), of_seed in found.items()}
     yield Part("Would another run find the same?", tag("p", told), numbers)
@@ -190,7 +208,7 @@ def differences(run: Run) -> Iterator[Part]:
     compared = run.table("comparison.parquet")
     if compared is None:
         return
-    from maro_lib.comparison import NONE
+    from maro_lib.comparison import LEVEL, NONE
     from maro_lib.figures import plot_changes
     from maro_lib.matches import MARO
     from maro_lib.metrics import with_judge
@@ -203,6 +221,12 @@ def differences(run: Run) -> Iterator[Part]:
         "suspicion and trust stated about one; TII = S / (S + B). ICI, SCI: how well a character reasons, talks and "
         "observes, and how well it keeps to its script."
     )
+    n_metrics, n_mysteries = compared["metric"].nunique(), int(compared["mysteries"].min())
+    if (least := 2 * n_metrics / 2**n_mysteries) > LEVEL:
+        note += (
+            f" {n_mysteries} mysteries can show no difference: by flipping their signs p (Holm) can't fall below "
+            f"{min(1, least):.2f} for the first of {n_metrics} metrics."
+        )
     tables = [tag("p", note, class_="muted"), _figure(plot_changes(compared, "Changes in the same games"), "changes")]
     for (arm, who), rows in compared.groupby(["arm", "who"], sort=False):
         body = [
@@ -267,7 +291,10 @@ def elsewhere(run: Run) -> Iterator[Part]:
     if items["scene"].notna().any():
         lies = falsehoods(items)
         lies["n"] = [rate.n for rate in lies["goal"]]
-        told = "Lies by outcome: scenes outside any game, scored from facts."
+        told = (
+            "Lies by outcome: scenes outside any game, scored from facts. The same scenes are asked without a goal "
+            "that a false answer serves: what is false there too is inability, not a lie."
+        )
         parts += [tag("p", told), _picked(lies, LIE_COLUMNS)]
         numbers["lies"] = _plain(lies)
     yield Part("Outside the game", join(*parts), numbers)
@@ -357,7 +384,7 @@ def games(run: Run) -> Iterator[Part]:
         view = show_game(tables, game, script=script, credit=pd.Series(credit, tables["actions"].index))
         shown.append(fold(join(tag("b", title), ": ", view.line), view.html))
         named[title] = game
-    note = f"In the margin, what each action counted for in training by the rule {rule}."
+    note = f"Held-out games, played after training. In the margin, what each action would count for by the rule {rule}."
     yield Part("Three games worth reading", join(tag("p", note, class_="muted"), *shown), named)
 
 

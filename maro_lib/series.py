@@ -29,7 +29,7 @@ from typing import Any, NamedTuple
 from maro_lib import fingerprints
 from maro_lib.fingerprints import Fingerprint
 from maro_lib.parameters import Parameter, ParameterError, declared, effective, load_params
-from maro_lib.report import write_report
+from maro_lib.report import told, write_report
 from maro_lib.runs import (
     EXPERIMENTS,
     OPPONENTS,
@@ -262,7 +262,8 @@ def run_stages(series: Series, fresh: bool) -> None:
             summaries[step.round] = open_summary(part)
         run_or_skip(part, step, f"[{i}/{len(series.steps)}] {step.name}", summaries[step.round], fresh)
     say(report(series, summaries))
-    say(f"  {shown(write_report(series.run, series.values.get(ROUNDS, 1)))}")
+    page = write_report(series.run, series.values.get(ROUNDS, 1))
+    say(f"\n{' '.join(told(read_summary(series.run)[0]))}\nRead all of it in {shown(page)}")
 
 
 def run_or_skip(series: Series, step: Step, label: str, summary: Summary, fresh: bool) -> None:

@@ -194,6 +194,12 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
+def set_aside(path: Path) -> None:
+    """Keep what is there under another name, so that it can't be taken for what belongs here."""
+    if path.exists():
+        path.rename(free_name(path, "other"))
+
+
 def free_name(path: Path, word: str) -> Path:
     numbered = (path.with_name(f"{path.name}.{word}-{k}") for k in range(1, 1_000_000))
     return next(p for p in numbered if not p.exists())

@@ -37,7 +37,7 @@ from maro_lib.corpus import TAKEN, Corpus, crossed, steps
 from maro_lib.head import bare_head, scoring
 from maro_lib.models import ORIGIN, Loaded, quiet
 from maro_lib.runs import make_folder, write_atomic
-from maro_lib.shards import free_name
+from maro_lib.shards import set_aside
 
 OBJECTIVES = ("maro", "sft")
 Z0 = ("ema", "batch", "clamped", "per_faction", "fixed", "mismatched")
@@ -595,7 +595,7 @@ def _open_job(folder: Path, digest: str) -> None:
     path = folder / "job.json"
     same = path.exists() and json.loads(path.read_text())["digest"] == digest
     if not same and folder.exists() and any(folder.iterdir()):
-        folder.rename(free_name(folder, "other"))
+        set_aside(folder)
     make_folder(folder)
     if not path.exists():
         write_atomic(path, json.dumps({"digest": digest}))

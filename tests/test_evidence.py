@@ -78,14 +78,21 @@ def test_an_arm_on_fewer_seeds_is_compared_with_base_on_those():
     assert changes(pd.concat([toy(0.5, 0.5), other])).loc[("all", "civilian"), "base"] == 20.0
 
 
+def test_one_seed_has_no_interval_for_all_of_them():
+    found = changes(toy(0.25, 0.05))
+    assert found.loc[("0", "civilian"), ["low", "high"]].notna().all()
+    assert found.loc[("all", "civilian"), ["low", "high"]].isna().all()
+    words = told(summary(toy(0.25, 0.05)))
+    assert "[" in words.loc[("MARO", "civilian"), "0"]
+    assert words.loc[("MARO", "civilian"), "all"] == "+20"
+
+
 def test_the_interval_of_all_seeds_is_that_of_the_seeds():
     """Ten times the games would not make two seeds agree: the unit is the seed."""
     table = changes(pd.concat([toy(0.5, 0.5), toy(0.5, 0.5, seed=1), toy(0.5, 0.5, seed=2)]))
     assert table.loc[("0", "civilian"), "n"] == 20, "mysteries"
     assert table.loc[("all", "civilian"), "n"] == 3, "seeds"
     assert table.loc[("all", "civilian"), ["low", "high"]].tolist() == [40.0, 40.0], "seeds that agree"
-    alone = changes(toy(0.5, 0.5))
-    assert alone.loc[("all", "civilian")].tolist() == alone.loc[("0", "civilian")].tolist(), "one seed: its own"
 
 
 def test_beyond_the_control_is_paired_by_seed():

@@ -1,9 +1,12 @@
 """Laws of the gamebook: what a run plays is kept, and held-out games are others."""
 
-from maro_lib.casebook import bundled
+import pytest
+
+from maro_lib.casebook import bundled, find_case
 from maro_lib.environment import Rules
 from maro_lib.gamebook import Gamebook, load_gamebook
 from maro_lib.generator import Knobs
+from maro_lib.scripts import ScriptError
 
 BOOK = Gamebook(seed=3, n_scripts=4, knobs=Knobs(characters=5, red_herrings=2), rules=Rules(rounds=2))
 
@@ -26,3 +29,9 @@ def test_a_given_script_is_held_out_by_other_seeds_only():
     own, other = book.games(4), book.held_out(4, 99)
     assert {g.script.digest for g in own} == {g.script.digest for g in other}
     assert not {g.seed for g in own} & {g.seed for g in other}
+
+
+def test_an_unknown_case_is_answered_with_those_that_there_are():
+    assert find_case("quiet_hours").title
+    with pytest.raises(ScriptError, match="'stroke' is no bundled case; there are .*stroke_before_quarter"):
+        find_case("stroke")

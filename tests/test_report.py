@@ -19,7 +19,7 @@ from maro_lib.lessons import HOME
 from maro_lib.matches import BASE, CONTROL, MARO, NOBODY, saved
 from maro_lib.metrics import social
 from maro_lib.policies import NAIVE, RANDOM, SKILLED, Policy, Reply
-from maro_lib.report import answers, chosen, write_report
+from maro_lib.report import answers, chosen, told, write_report
 from maro_lib.rollout import play, schedule
 from maro_lib.rule_judge import RuleJudge
 from maro_lib.runs import RunError, run_folder
@@ -113,6 +113,9 @@ def test_the_answer_is_two_sentences_with_intervals_and_n():
         "As civilians it won 20.0 points fewer of the games than its base [-30.0, -10.0]"
     )
     assert answers(worse)[1] == "No control was trained."
+    same = pd.DataFrame([row(arm, "culprit", 0.0, 0.0, 0.0, NONE) for arm in (MARO, CONTROL)])
+    assert answers(same)[0].startswith("As culprits all mysteries went as with the base: too few games")
+    assert "culprits: all mysteries went as with the base" in answers(same)[1]
 
 
 def test_one_run_is_set_beside_what_seeds_did_in_the_kept_study(page):
@@ -121,6 +124,19 @@ def test_one_run_is_set_beside_what_seeds_did_in_the_kept_study(page):
     assert all(r["least"] < r["most"] and r["n"] >= 4 for r in ranges)
     said = " and ".join(f"{r['least']:+.0f} to {r['most']:+.0f} points" for r in ranges)
     assert said.replace(" and", " with MARO and") in page
+
+
+def test_a_run_says_what_it_was_made_of_and_what_so_few_mysteries_can_show(page):
+    assert "run a · seed 0" in page
+    assert "4 mysteries can show no difference" in page
+
+
+def test_the_terminal_is_told_what_the_page_answers(page):
+    question, *sentences = told(read_summary("a")[0])
+    assert question in page
+    assert all(sentence in page for sentence in sentences)
+    assert len(sentences) == 2
+    assert told(Summary(run="empty")) == []
 
 
 def test_a_run_that_was_not_measured_says_so(outputs):

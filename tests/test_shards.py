@@ -8,6 +8,7 @@ from maro_lib.environment import Rules
 from maro_lib.generator import Knobs, generate_many
 from maro_lib.policies import RANDOM
 from maro_lib.rollout import play, schedule
+from maro_lib.shards import set_aside
 from maro_lib.tables import TABLES
 
 GAMES = schedule(generate_many(1, 0, Knobs(characters=4)), 4, 5, Rules(rounds=1))
@@ -28,3 +29,13 @@ def test_a_table_that_lacks_games_is_noticed(tmp_path, table, kept):
     assert (folder / "shard-00000.damaged-1").exists(), "what was damaged is kept"
     for name, rows in before.items():
         pd.testing.assert_frame_equal(again.table(name), rows)
+
+
+def test_what_is_set_aside_is_kept_each_time(tmp_path):
+    for k in (1, 2):
+        (tmp_path / "x").mkdir()
+        (tmp_path / "x" / "file").write_text(str(k))
+        set_aside(tmp_path / "x")
+    assert {p.name: (p / "file").read_text() for p in tmp_path.iterdir()} == {"x.other-1": "1", "x.other-2": "2"}
+    set_aside(tmp_path / "x")
+    assert len(list(tmp_path.iterdir())) == 2, "what is not there needs nothing"
