@@ -33,5 +33,5 @@ def test_a_given_script_is_held_out_by_other_seeds_only():
 
 def test_an_unknown_case_is_answered_with_those_that_there_are():
     assert find_case("quiet_hours").title
-    with pytest.raises(ScriptError, match="'stroke' is no bundled case; there are .*stroke_before_quarter"):
+    with pytest.raises(ScriptError, match=r"'stroke' is no bundled case; there are .*stroke_before_quarter"):
         find_case("stroke")
