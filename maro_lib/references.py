@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,10 +24,10 @@ from maro_lib.runs import make_folder, write_atomic
 FOLDER = "references"  # beside those of the trainings that use it
 
 
-def place(folder: Path, loaded: Loaded, corpus: Corpus, *, half: bool) -> Path:
-    """Where the log-probs of a corpus's action tokens are, under the weights that `loaded` has."""
+def place(folder: Path, loaded: Loaded, corpus: Corpus, sequences: Sequence[int], *, half: bool) -> Path:
+    """Where the log-probs of the action tokens in some sequences of a corpus are, under the weights of `loaded`."""
     total = hashlib.blake2b(digest_size=12)
-    total.update(json.dumps([loaded.origin, loaded.fingerprint, half]).encode())
+    total.update(json.dumps([loaded.origin, loaded.fingerprint, half, [*sequences]]).encode())
     for ids in corpus.ids:
         total.update(len(ids).to_bytes(8, "little") + np.asarray(ids, np.int32).tobytes())
     total.update(corpus.actions[["row", "start", "end"]].to_numpy(np.int64).tobytes())

@@ -277,13 +277,14 @@ class MaroTrainer(Trainer):
 
     def __init__(
         self, loaded: Loaded, corpus: Corpus, settings: Settings, folder: Path,
-        place: Callable[[Corpus], Path | None] = lambda _: None,
+        place: Callable[[Corpus, Sequence[int]], Path | None] = lambda *_: None,
     ):  # fmt: skip
-        self.loaded, self.settings, self.material = loaded, settings, Material(corpus, place(corpus))
+        self.loaded, self.settings = loaded, settings
         self.plan = steps(corpus, settings.batch, settings.epochs, settings.seed)
-        self.crossed = None
+        self.planned = sorted({int(k) for step in self.plan for k in step})  # of a part of an epoch: not everything
+        self.material, self.crossed = Material(corpus, place(corpus, self.planned)), None
         if settings.z0 == "mismatched":
-            self.crossed = Material(others := crossed(corpus, settings.seed), place(others))
+            self.crossed = Material(others := crossed(corpus, settings.seed), place(others, self.planned))
         self.told: dict[str, float] = {}
         self.head = bare_head(loaded.model)
         plan = [{"step": k} for k in range(len(self.plan))]
@@ -320,11 +321,11 @@ class MaroTrainer(Trainer):
                 references.keep(material.at, material.reference)
 
     def compute_references(self, model: torch.nn.Module, material: Material) -> None:
-        """Read everything once with the adapter off; what each process read goes to all."""
+        """Read once, with the adapter off, what the plan will read; what each process read goes to all."""
         model.eval()
         logps = torch.zeros(material.corpus.n_action_tokens, dtype=torch.float64)
         with self.loaded.base(), torch.no_grad():
-            for row in self.rows(material, range(len(material.corpus))):
+            for row in self.rows(material, self.planned):
                 read = self.read(model, row).cpu()
                 if row.n:
                     logps[material.tokens_of(row)] = read

@@ -2,9 +2,10 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
-from test_training import BASIC, assert_same, corpus, tiny
+from test_training import BASIC, assert_same, corpus, tiny, trainer_of, tuned
 
 from maro_lib import references
 from maro_lib.balancing import shuffle_labels
@@ -58,12 +59,27 @@ def test_other_dialogues_actions_weights_or_numbers_are_kept_elsewhere(tmp_path)
     fewer = replace(given, actions=given.actions.iloc[1:].reset_index(drop=True))
     other_ids = replace(given, ids=[given.ids[0] + 1, *given.ids[1:]])
     cut_elsewhere = replace(given, ids=[given.ids[0][:-1], *given.ids[1:]])
-    places = [references.place(tmp_path, loaded, c, half=False) for c in (given, fewer, other_ids, cut_elsewhere)]
-    places += [references.place(tmp_path, loaded, given, half=True)]
-    places += [references.place(tmp_path, load("embedded", precision="nf4"), given, half=False)]
+    corpora = (given, fewer, other_ids, cut_elsewhere)
+    places = [references.place(tmp_path, loaded, c, [0, 1], half=False) for c in corpora]
+    places += [references.place(tmp_path, loaded, given, [0, 2], half=False)]
+    places += [references.place(tmp_path, loaded, given, [0, 1], half=True)]
+    places += [references.place(tmp_path, load("embedded", precision="nf4"), given, [0, 1], half=False)]
     assert len(set(places)) == len(places)
     blind = replace(given, actions=shuffle_labels(given.actions, 0))
-    assert references.place(tmp_path, tiny(), blind, half=False) == places[0], "labels don't matter"
+    assert references.place(tmp_path, tiny(), blind, [0, 1], half=False) == places[0], "labels don't matter"
+
+
+def test_part_of_an_epoch_needs_part_of_the_references(tmp_path):
+    part = replace(MISMATCHED, batch=1, epochs=0.5)
+    trainer = trainer_of(tuned(tiny()), corpus(), part, tmp_path)
+    assert 0 < len(trainer.planned) < len(corpus())
+    trainer.find_references(trainer.model)
+    whole = trainer_of(tuned(tiny()), corpus(), replace(part, epochs=1), tmp_path)
+    whole.find_references(whole.model)
+    for a, b in ((trainer.material, whole.material), (trainer.crossed, whole.crossed)):
+        read = a.corpus.token_places(np.concatenate([a.corpus.places[k] for k in trainer.planned]))
+        assert torch.equal(a.reference[read], b.reference[read])
+        assert a.reference.count_nonzero() == len(read) < b.reference.count_nonzero()
 
 
 def test_what_is_kept_is_read_back_exactly(tmp_path):
