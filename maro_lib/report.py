@@ -189,7 +189,7 @@ def luck(_run: Run) -> Iterator[Part]:
     ]
     told = (
         "Perhaps not: the intervals hold for this model, and another seed trains another model. In the study that is "
-        f"kept with the kit (embedded model, 2,000 games, `min` balancing, {n} seeds or more: notebook 08) single runs "
+        f"kept with the kit (embedded model, 2,000 games, balancing min, {n} seeds: notebook 08) single runs "
         f"gained {'; '.join(ranges)} (shuffled game by game, here dialogue by dialogue). Runs of your own with other "
         "seeds: python -m maro_lib compare outputs/a outputs/b."
     )
