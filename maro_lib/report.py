@@ -91,7 +91,7 @@ def write_report(run: str, n_rounds: int = 1) -> Path:
     return path
 
 
-def told(summary: Summary) -> list[str]:
+def in_brief(summary: Summary) -> list[str]:
     """The question, and the sentences that a report answers it with, if it has any."""
     found = (summary.report or {}).get("answer") or {}
     return [found["question"], *found["answer"]] if "answer" in found else []
@@ -156,7 +156,7 @@ def answers(compared: pd.DataFrame) -> list[str]:
 def _told(row: pd.Series, where: str) -> str:
     from maro_lib.comparison import NONE
 
-    if row["low"] == row["high"]:
+    if _unmoved(row):
         return f"{where} {NEVER}"
     if row["verdict"] == NONE:
         return f"{where} no difference from its base was shown: {_points(row)} games won"
@@ -165,7 +165,12 @@ def _told(row: pd.Series, where: str) -> str:
 
 
 def _change(row: pd.Series, who: str) -> str:
-    return f"{who}: {NEVER}" if row["low"] == row["high"] else f"{who} {_points(row)}"
+    return f"{who}: {NEVER}" if _unmoved(row) else f"{who} {_points(row)}"
+
+
+def _unmoved(row: pd.Series) -> bool:
+    """No mystery ended otherwise: an interval of width zero would look like certainty."""
+    return row["low"] == row["high"] == row["change"] == 0
 
 
 def _points(row: pd.Series) -> str:

@@ -29,7 +29,7 @@ from typing import Any, NamedTuple
 from maro_lib import fingerprints
 from maro_lib.fingerprints import Fingerprint
 from maro_lib.parameters import Parameter, ParameterError, declared, effective, load_params
-from maro_lib.report import told, write_report
+from maro_lib.report import in_brief, write_report
 from maro_lib.runs import (
     EXPERIMENTS,
     OPPONENTS,
@@ -263,7 +263,7 @@ def run_stages(series: Series, fresh: bool) -> None:
         run_or_skip(part, step, f"[{i}/{len(series.steps)}] {step.name}", summaries[step.round], fresh)
     say(report(series, summaries))
     page = write_report(series.run, series.values.get(ROUNDS, 1))
-    say(f"\n{' '.join(told(read_summary(series.run)[0]))}\nRead all of it in {shown(page)}")
+    say(f"\n{' '.join(in_brief(read_summary(series.run)[0]))}\nRead all of it in {shown(page)}")
 
 
 def run_or_skip(series: Series, step: Step, label: str, summary: Summary, fresh: bool) -> None:

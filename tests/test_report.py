@@ -19,7 +19,7 @@ from maro_lib.lessons import HOME
 from maro_lib.matches import BASE, CONTROL, MARO, NOBODY, saved
 from maro_lib.metrics import social
 from maro_lib.policies import NAIVE, RANDOM, SKILLED, Policy, Reply
-from maro_lib.report import answers, chosen, told, write_report
+from maro_lib.report import answers, chosen, in_brief, write_report
 from maro_lib.rollout import play, schedule
 from maro_lib.rule_judge import RuleJudge
 from maro_lib.runs import RunError, run_folder
@@ -132,11 +132,11 @@ def test_a_run_says_what_it_was_made_of_and_what_so_few_mysteries_can_show(page)
 
 
 def test_the_terminal_is_told_what_the_page_answers(page):
-    question, *sentences = told(read_summary("a")[0])
+    question, *sentences = in_brief(read_summary("a")[0])
     assert question in page
     assert all(sentence in page for sentence in sentences)
     assert len(sentences) == 2
-    assert told(Summary(run="empty")) == []
+    assert in_brief(Summary(run="empty")) == []
 
 
 def test_a_run_that_was_not_measured_says_so(outputs):
