@@ -40,7 +40,7 @@ notebooks: .venv/.ready
 		wait $$chain || status=$$?; cat "$$tmp/chain"; exit $$status))
 
 lab: .venv/.ready ## open the notebooks in JupyterLab
-	@$(PY) -m jupyter lab notebooks
+	@$(PY) -m jupyter lab --LabApp.default_url=/lab/tree/notebooks/01_environment.ipynb
 
 refresh: .venv/.ready ## execute the notebooks again, in place; an empty `git diff` then proves that nothing moved
 	$(call part,refresh,$(call apart,for notebook in notebooks/*.ipynb; do $(PY) -m jupyter nbconvert \

@@ -8,7 +8,7 @@ notebook 08.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
@@ -24,6 +24,7 @@ from maro_lib.gamebook import Gamebook
 from maro_lib.local import LocalPolicy
 from maro_lib.matches import BASE, CONTROL, MEASURES, NOBODY, Compared, compare, match
 from maro_lib.models import load
+from maro_lib.progress import Bar
 from maro_lib.rollout import play
 from maro_lib.runs import ROOT, make_folder, write_atomic
 from maro_lib.statistics import Mean, t_mean
@@ -83,25 +84,32 @@ def corpus_of(arm: Arm, actions: pd.DataFrame, dialogues: pd.DataFrame, seed: in
     return make_corpus(dialogues, balanced.actions), lambdas
 
 
-def collect(study: Study, arms: Sequence[str], seeds: Iterable[int], folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+def collect(
+    study: Study, arms: Sequence[str], seeds: Sequence[int], folder: Path, *, progress: bool = False
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Go through seeds and arms; return all matches and all training curves. Killed, it goes on where it was."""
     results, curves = [], []
-    for seed in seeds:
-        at, book = folder / f"seed-{seed}", study.book(seed)
-        base = LocalPolicy(load(study.model, precision=study.precision))
-        played = play(book.games(study.n_games), base, folder=at / "rollout", concurrency=study.concurrency)
-        actions, dialogues = played.table("actions"), played.table("dialogues")
-        held_out = book.held_out(study.n_matches, study.n_match_scripts)
-        options = {"concurrency": study.concurrency}
-        alone = match(held_out, base, folder=at / "matches", line_ups=(NOBODY,), **options)
-        results.append(alone.assign(arm=BASE, seed=seed))
-        for name in arms:
-            place = at / name.replace(" ", "_")
-            trained = _train(study, ARMS[name], actions, dialogues, seed, place / "learning")
-            tuned = LocalPolicy(load(study.model, precision=study.precision, adapter=str(trained.folder)))
-            matched = match(held_out, tuned, folder=place / "matches", line_ups=FACTIONS, **options)
-            results.append(matched.assign(arm=name, seed=seed))
-            curves.append(trained.curve.assign(arm=name, seed=seed))
+    with Bar(len(seeds) * (1 + len(arms)), "arm", shown=progress) as bar:
+        for seed in seeds:
+            at, book = folder / f"seed-{seed}", study.book(seed)
+            bar.set_postfix_str(f"seed {seed}, its games")
+            base = LocalPolicy(load(study.model, precision=study.precision))
+            played = play(book.games(study.n_games), base, folder=at / "rollout", concurrency=study.concurrency)
+            actions, dialogues = played.table("actions"), played.table("dialogues")
+            held_out = book.held_out(study.n_matches, study.n_match_scripts)
+            options = {"concurrency": study.concurrency}
+            alone = match(held_out, base, folder=at / "matches", line_ups=(NOBODY,), **options)
+            results.append(alone.assign(arm=BASE, seed=seed))
+            bar.update()
+            for name in arms:
+                bar.set_postfix_str(f"seed {seed}, {name}")
+                place = at / name.replace(" ", "_")
+                trained = _train(study, ARMS[name], actions, dialogues, seed, place / "learning")
+                tuned = LocalPolicy(load(study.model, precision=study.precision, adapter=str(trained.folder)))
+                matched = match(held_out, tuned, folder=place / "matches", line_ups=FACTIONS, **options)
+                results.append(matched.assign(arm=name, seed=seed))
+                curves.append(trained.curve.assign(arm=name, seed=seed))
+                bar.update()
     return pd.concat(results, ignore_index=True), pd.concat(curves, ignore_index=True)
 
 

@@ -6,8 +6,10 @@ is also a word or a place. Used from notebook 02 on.
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import cycle
 from typing import Any
 
@@ -19,6 +21,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from maro_lib.metrics import with_judge
+from maro_lib.progress import Bar, Place, in_view
 
 BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#6e7781"
 LINES = (BLUE, ORANGE, GREY)
@@ -258,24 +261,30 @@ def _mark(known: pd.DataFrame) -> str:
     return "o" if len(known) < 10 else ""
 
 
-def live_curves(seconds: float = 5.0) -> Callable[[pd.DataFrame], None]:
-    """Return what draws a training curve anew in the notebook, at most every few seconds."""
-    from IPython.display import display
-
-    drawn = {"at": 0.0, "handle": None}
+@contextmanager
+def watching(shown: bool, n_steps: int, seconds: float = 5.0) -> Iterator[Callable[[pd.DataFrame], None] | None]:
+    """Give what shows a training as it goes: its curves under the cell, in a terminal a bar of its steps."""
+    if not shown:
+        yield None
+        return
+    if not in_view():
+        with Bar(n_steps, "step", shown=True) as bar:
+            yield lambda curve: bar.update(int(curve["step"].max()) - bar.n)
+        return
+    place, drawn_at = Place(), -math.inf
 
     def draw(curve: pd.DataFrame) -> None:
-        if time.monotonic() - drawn["at"] < seconds or "objective" not in curve:
-            return
-        fig = plot_curves(curve, title=f"Training, step {int(curve['step'].max())}")
-        if drawn["handle"]:
-            drawn["handle"].update(fig)
-        else:
-            drawn["handle"] = display(fig, display_id=True)
-        plt.close(fig)
-        drawn["at"] = time.monotonic()
+        nonlocal drawn_at
+        if time.monotonic() - drawn_at >= seconds and "objective" in curve:
+            fig = plot_curves(curve, title=f"Training, step {int(curve['step'].max())} of {n_steps}")
+            place.show(fig)
+            plt.close(fig)
+            drawn_at = time.monotonic()
 
-    return draw
+    try:
+        yield draw
+    finally:
+        place.show("")
 
 
 def _about_zero(means: Mapping[str, Any], title: str, scale: float, xlabel: str) -> Figure:

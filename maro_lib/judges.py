@@ -34,13 +34,13 @@ CHECK_SEED = 700_000
 
 
 @contextlib.contextmanager
-def seated(player: Player, *, cache: Path | None = None, retries: int = 2) -> Iterator[Judge]:
+def seated(player: Player, *, cache: Path | None = None, retries: int = 2, progress: bool = False) -> Iterator[Judge]:
     """Make a judge ready for the time of a `with`: `rules` for its model's name, or any model that could play."""
     if player.model == RULES:
         yield RuleJudge()
         return
     with player.seated() as policy:
-        yield ModelJudge(policy, Cache(cache), retries)
+        yield ModelJudge(policy, Cache(cache), retries, progress)
 
 
 # --- can it be believed? -----------------------------------------------------------------------------

@@ -24,6 +24,7 @@ from maro_lib.judge import EMPTY, FAILED, OK, Case, Judgement, sections_of
 from maro_lib.metrics import ABILITIES, ROLE_PLAY, SECTION, TOP
 from maro_lib.phrases import phrasebook
 from maro_lib.policies import Policy, Request
+from maro_lib.progress import Bar
 from maro_lib.rouge import rouge_l
 
 AT_ONCE = 64  # questions per call of the policy
@@ -102,6 +103,7 @@ class ModelJudge:
     policy: Policy
     cache: Cache = field(default_factory=lambda: Cache(None))
     retries: int = 2
+    progress: bool = False
 
     @property
     def name(self) -> str:
@@ -117,15 +119,17 @@ class ModelJudge:
     def _ask(self, questions: Mapping[str, Question], tries: int) -> dict[str, Question]:
         """Ask once; keep what could be read, and at last what could not; return what is to be asked again."""
         again = {}
-        for some in _batches(list(questions.items()), AT_ONCE):  # what is answered is on disk before more is asked
-            replies = self.policy.act([_request(key, q, tries) for key, q in some])
-            for (key, question), reply in zip(some, replies, strict=True):
-                score = question.read(reply.text)
-                if score is None and tries <= self.retries:
-                    again[key] = question
-                    continue
-                status, score = (FAILED, math.nan) if score is None else (OK, score)
-                self.cache[key] = Judgement(question.kind, question.section, score, status, reply.text, tries)
+        with Bar(len(questions), "question", shown=self.progress) as bar:
+            for some in _batches(list(questions.items()), AT_ONCE):  # what is answered is on disk before more is asked
+                replies = self.policy.act([_request(key, q, tries) for key, q in some])
+                for (key, question), reply in zip(some, replies, strict=True):
+                    score = question.read(reply.text)
+                    if score is None and tries <= self.retries:
+                        again[key] = question
+                        continue
+                    status, score = (FAILED, math.nan) if score is None else (OK, score)
+                    self.cache[key] = Judgement(question.kind, question.section, score, status, reply.text, tries)
+                bar.update(len(some))
         return again
 
     def _key(self, question: Question) -> str:

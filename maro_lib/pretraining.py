@@ -24,7 +24,6 @@ import pandas as pd
 import torch
 from tokenizers import pre_tokenizers, trainers
 from torch.nn import functional as F
-from tqdm import tqdm
 from transformers import Qwen2Config, Qwen2ForCausalLM, Qwen2Tokenizer
 
 from maro_lib import tasks
@@ -33,6 +32,7 @@ from maro_lib.environment import Message
 from maro_lib.generator import vocabulary
 from maro_lib.lessons import Example, Maker, any_game, default_game, games, lessons, views, width
 from maro_lib.policies import Mixture
+from maro_lib.progress import Bar
 from maro_lib.recipe import Recipe
 from maro_lib.rollout import run_sessions, start
 
@@ -232,7 +232,7 @@ def learn(
     """Make a model from nothing; return it, its chat, and a table of what was learned when."""
     model, chat = make(recipe)
     exam, rows, since = vote_views(n_views), [], []
-    with tqdm(total=recipe.tokens, unit="token", unit_scale=True, disable=not progress) as bar:
+    with Bar(recipe.tokens, "token", shown=progress, unit_scale=True) as bar:
         for step in pretrain(model, chat, recipe):
             bar.update(step.tokens - bar.n)
             since.append(step)

@@ -24,11 +24,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from maro_lib.environment import Action, Environment, MurderMystery, Rules
 from maro_lib.journal import Journal, Said
 from maro_lib.policies import Policy, Remote, Reply, Request, Windowed
+from maro_lib.progress import Bar
 from maro_lib.runs import RunError
 from maro_lib.scripts import FACTIONS, Script
 from maro_lib.shards import Rows, Shards, Wanted, as_table, empty_rows, read_table
@@ -295,11 +295,13 @@ def _sessions(
     print(f"rollout: {note}\n" if note else "", end="", file=sys.stderr)
     n_actions, illegal = 0, dict.fromkeys(FACTIONS, 0)
     total = len(games) + n_done
-    with tqdm(total=total, initial=n_done, unit="game", disable=not progress, mininterval=0.5) as bar:
+    with Bar(total, "game", shown=progress, initial=n_done) as bar:
 
         def count(n: int, live: Sequence[Session]) -> None:
             nonlocal n_actions
             n_actions += n
+            wrong = " ".join(f"{f} {n}" for f, n in illegal.items())
+            bar.beat(f"{n_actions} actions, illegal in ended games: {wrong}")
             if journal and not n:
                 journal.watch({s.game.order: s.replies for s in live})
 
@@ -308,8 +310,6 @@ def _sessions(
             for a in session.env.log:
                 illegal[session.game.script.characters[a.player].faction] += not a.legal
             bar.update()
-            wrong = " ".join(f"{f} {n}" for f, n in illegal.items())
-            bar.set_postfix_str(f"{n_actions} actions, illegal: {wrong}", refresh=False)
             yield session
 
 

@@ -29,6 +29,7 @@ from typing import Any, NamedTuple
 from maro_lib import fingerprints
 from maro_lib.fingerprints import Fingerprint
 from maro_lib.parameters import Parameter, ParameterError, declared, effective, load_params
+from maro_lib.progress import WATCHED
 from maro_lib.report import in_brief, write_report
 from maro_lib.runs import (
     EXPERIMENTS,
@@ -347,8 +348,9 @@ def execute(notebook: Path, target: Path, parameters: dict[str, Any], run: str) 
     os.environ.setdefault("JUPYTER_PREFER_ENV_PATH", "1")  # this environment's kernel, not the user's other one
     quiet = ["--IPKernelApp.log_level=CRITICAL"]  # a kernel that is stopped would complain about being stopped
     options = {"kernel_name": "python3", "cwd": notebook.parent, "extra_arguments": quiet}
-    if watched := sys.stderr.isatty():  # then also a long cell's own bar, which the notebook writes to its stderr
+    if watched := sys.stderr.isatty():  # then also a long cell's own bar, by way of the notebook's stderr
         options["stderr_file"] = sys.stderr
+        os.environ[WATCHED] = "1"
     try:
         papermill.execute_notebook(notebook, target, parameters, progress_bar=watched, **options)
     except papermill.PapermillExecutionError as error:

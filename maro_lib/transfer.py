@@ -25,6 +25,7 @@ import pandas as pd
 from maro_lib.evaldata import DataError
 from maro_lib.matches import BASE, CONTROL, MARO
 from maro_lib.models import load
+from maro_lib.progress import Bar
 from maro_lib.runs import learned_adapter, make_folder, write_atomic
 from maro_lib.scenes import GOAL, NO_GOAL
 from maro_lib.statistics import Points, Rate, bootstrap_mean, holm, mcnemar, paired_rates, win_rate
@@ -173,7 +174,7 @@ class Evaluated:
 
 def evaluate(
     harness: Harness, arms: Mapping[str, Answering], skills: Sequence[str], safety: Sequence[str], limits: Limits,
-    folder: Path,
+    folder: Path, progress: bool = False,
 ) -> Evaluated:  # fmt: skip
     """Ask every arm every task. What was asked before is read from `folder`: killed, it goes on where it was.
 
@@ -186,16 +187,19 @@ def evaluate(
     for task in skills:
         harness.load(task)
     plan = [(family, task) for family, of_family in ((SKILLS, skills), (SAFETY, safety)) for task in of_family]
+    steps = [(*step, arm) for step in plan if step[1] not in left_out for arm in arms]
     tables, asked = [], 0
     make_folder(folder)
-    for family, task in (step for step in plan if step[1] not in left_out):
-        for arm, answering in arms.items():
-            path = folder / f"{task}-{_key(harness, task, answering, limits)}.parquet"
+    with Bar(len(steps), "task", shown=progress) as bar:
+        for family, task, arm in steps:
+            bar.set_postfix_str(f"{task}, {arm}")
+            path = folder / f"{task}-{_key(harness, task, arms[arm], limits)}.parquet"
             if not path.exists():
-                found = pd.DataFrame(harness.evaluate(task, answering, limits))
+                found = pd.DataFrame(harness.evaluate(task, arms[arm], limits))
                 write_atomic(path, found.to_parquet(index=False))
                 asked += 1
             tables.append(pd.read_parquet(path).assign(family=family, arm=arm))
+            bar.update()
     table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(COLUMNS))
     return Evaluated(table[list(COLUMNS)].astype(COLUMNS), left_out, asked)
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from ipykernel.kernelspec import get_kernel_dict
 from papermill.inspection import inspect_notebook
 
 from maro_lib.parameters import ParameterError, declared, load_params, read_parameters
@@ -17,6 +18,7 @@ from maro_lib.runs import ROOT, STAGES
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 PARAMS = sorted((ROOT / "params").rglob("*.yaml"))
+KERNEL = get_kernel_dict()
 GOOD = Path(__file__).parent / "fixtures" / "notebooks" / "good" / "02_rollout.ipynb"
 MADE = re.compile(r"\..*cache|\.(venv|git|hypothesis|ipynb_checkpoints)|outputs|build|__pycache__|.*egg-info")
 
@@ -113,6 +115,12 @@ def title_and_question(notebook: dict) -> Iterator[str]:
         yield "the first cell has no question: a line that ends in `?`"
 
 
+def opens_unchanged(notebook: dict) -> Iterator[str]:
+    """JupyterLab writes its own name for the kernel into a notebook, and then it has been changed by being opened."""
+    if (name := notebook["metadata"]["kernelspec"]["display_name"]) != KERNEL["display_name"]:
+        yield f"names its kernel {name!r}, JupyterLab {KERNEL['display_name']!r}"
+
+
 def ends_with_finish(notebook: dict) -> Iterator[str]:
     calls = (n.func for n in tree(code(notebook)[-1]) if isinstance(n, ast.Call))
     if "finish" not in {getattr(f, "id", getattr(f, "attr", "")) for f in calls}:
@@ -121,7 +129,7 @@ def ends_with_finish(notebook: dict) -> Iterator[str]:
 
 RULES = (executed_in_order, no_errors, no_warnings, one_parameter_cell, short_cells, short_functions,
          nothing_set_up_by_hand, most_cells_compared, nothing_raises_on_purpose, title_and_question,
-         ends_with_finish)  # fmt: skip
+         opens_unchanged, ends_with_finish)  # fmt: skip
 
 
 def test_the_series_has_notebooks():
@@ -178,6 +186,7 @@ BREAKS = [
     (nothing_raises_on_purpose, add("1 / 0", tags=["raises-exception"])),
     (title_and_question, retitle("# Title\n\nA statement.")),
     (title_and_question, retitle("A question without a title?")),
+    (opens_unchanged, lambda notebook: notebook["metadata"]["kernelspec"].update(display_name="Python 3")),
     (ends_with_finish, lambda notebook: notebook["cells"].pop()),
 ]
 
@@ -241,9 +250,9 @@ def listed(readme: str) -> set[str]:
 
 
 def to_be_listed(root: Path) -> set[str]:
-    """Every file of the top level, notebooks/, maro_lib/*.py, params/ and tests/*.py, except hidden ones."""
+    """Every file of the top level, notebooks/, maro_lib/*.py and params/, except hidden ones."""
     files = [*root.glob("*"), *root.glob("notebooks/*.ipynb"), *root.glob("maro_lib/*.py"),
-             *root.glob("params/**/*.yaml"), *root.glob("tests/*.py")]  # fmt: skip
+             *root.glob("params/**/*.yaml")]  # fmt: skip
     return {str(p.relative_to(root)) for p in files if p.is_file() and not p.name.startswith(".")}
 
 

@@ -1,0 +1,126 @@
+"""A bar is seen while something runs, and leaves nothing behind: not in a notebook, not in a terminal."""
+
+import io
+from collections.abc import Iterator
+
+import pytest
+from jupyter_client.manager import start_new_kernel
+
+from maro_lib.progress import WATCHED, Bar, in_view
+
+SAID = "text/plain"
+WALK = """
+from maro_lib.progress import Bar
+with Bar(3, "game", shown=True, mininterval=0.0) as bar:
+    for k in range(3):
+        bar.beat(f"{k} done")
+        bar.update()
+"""
+CURVES = """
+import pandas as pd
+from maro_lib.figures import watching
+with watching(True, 9, seconds=0.0) as live:
+    for k in (1, 2):
+        step = list(range(k + 1))
+        live(pd.DataFrame({"step": step, "objective": 0.5, "r_pos": 0.0, "r_neg": 0.0, "margin": 0.0, "z0": 0.0}))
+"""
+
+
+class Notebook:
+    """A real kernel, and what it sends to whoever shows a notebook."""
+
+    def __init__(self):
+        self.manager, self.client = start_new_kernel()
+
+    def run(self, code: str) -> list[tuple[str, dict]]:
+        sent = []
+        self.client.execute_interactive(
+            code, output_hook=lambda m: sent.append((m["msg_type"], m["content"])), timeout=60
+        )
+        return [(kind, what) for kind, what in sent if kind not in ("status", "execute_input")]
+
+    def close(self) -> None:
+        self.client.stop_channels()
+        self.manager.shutdown_kernel(now=True)
+
+
+@pytest.fixture(scope="module")
+def notebook() -> Iterator[Notebook]:
+    with pytest.MonkeyPatch.context() as environment:  # this environment's kernel, not the user's other one
+        environment.setenv("JUPYTER_PREFER_ENV_PATH", "1")
+        started = Notebook()
+    yield started
+    started.close()
+
+
+def test_bar_moves_under_its_cell_and_is_gone_at_the_end(notebook):
+    (first, placed), *changes = notebook.run(WALK)
+    assert (first, placed["data"]) == ("display_data", {SAID: ""}), "what nbval compares: it is stored, and empty"
+    assert {kind for kind, _ in changes} == {"update_display_data"}, "nothing is printed"
+    shown = [what["data"][SAID] for _, what in changes]
+    assert "0/3" in shown[0]
+    assert any("3/3" in line and "2 done" in line for line in shown)
+    assert shown[-1] == ""
+    assert {what["transient"]["display_id"] for _, what in changes} == {placed["transient"]["display_id"]}
+
+
+def test_bar_is_gone_after_an_error_too(notebook):
+    failing = WALK.replace("bar.update()", "raise ValueError('on the way')")
+    sent = notebook.run(failing)
+    (_, placed), *changes, (last, error) = sent
+    assert placed["data"] == {SAID: ""}
+    assert changes[-1][1]["data"] == {SAID: ""}
+    assert (last, error["evalue"]) == ("error", "on the way")
+
+
+def test_bar_that_is_not_wanted_leaves_no_place(notebook):
+    assert notebook.run(WALK.replace("shown=True", "shown=False")) == []
+    assert notebook.run("import maro_lib.figures as f\nwith f.watching(False, 9) as live: assert live is None") == []
+
+
+def test_curves_are_drawn_again_and_again_and_are_gone_at_the_end(notebook):
+    (_, placed), *changes = notebook.run(CURVES)
+    assert placed["data"] == {SAID: ""}
+    assert ["image/png" in what["data"] for _, what in changes] == [True, True, False]
+    assert changes[-1][1]["data"] == {SAID: ""}
+
+
+def test_in_a_notebook_that_a_terminal_watches_the_bar_goes_to_stderr(notebook):
+    notebook.run(f"import os; os.environ[{WATCHED!r}] = '1'")
+    try:
+        sent = notebook.run(WALK)
+        steps = notebook.run(CURVES)
+    finally:
+        notebook.run(f"del os.environ[{WATCHED!r}]")
+    for unit, told in (("game", sent), ("step", steps)):
+        assert {(kind, what["name"]) for kind, what in told} == {("stream", "stderr")}
+        assert unit in "".join(what["text"] for _, what in told)
+
+
+def test_outside_a_notebook_the_bar_is_a_line_that_is_wiped():
+    assert not in_view()
+    stderr = io.StringIO()
+    with Bar(2, "game", shown=True, file=stderr) as bar:
+        bar.update(2)
+    *_, before, last = stderr.getvalue().split("\r")
+    assert "0/2" in stderr.getvalue()
+    assert not before.strip()
+    assert last == ""
+
+
+def test_a_beat_is_seen_while_nothing_is_finished():
+    stderr = io.StringIO()
+    with Bar(2, "game", shown=True, file=stderr, mininterval=0.0) as bar:
+        bar.beat("17 actions")
+    assert "0/2" in stderr.getvalue()
+    assert "17 actions" in stderr.getvalue()
+
+
+def test_beats_draw_no_more_often_than_the_bar():
+    stderr = io.StringIO()
+    with Bar(2, "game", shown=True, file=stderr, mininterval=60.0) as bar:
+        before = stderr.getvalue()
+        for k in range(1000):
+            bar.beat(f"{k} actions")
+        assert stderr.getvalue() == before
+    Bar(2, "game", shown=False).beat("nobody sees it")
