@@ -44,7 +44,8 @@ lab: .venv/.ready ## open the notebooks in JupyterLab
 
 refresh: .venv/.ready ## execute the notebooks again, in place; an empty `git diff` then proves that nothing moved
 	$(call part,refresh,$(call apart,for notebook in notebooks/*.ipynb; do $(PY) -m jupyter nbconvert \
-		--to notebook --execute --inplace --ExecutePreprocessor.record_timing=False "$$notebook" || exit; done))
+		--to notebook --execute --inplace --ExecutePreprocessor.record_timing=False \
+		--ExecutePreprocessor.coalesce_streams=True "$$notebook" || exit; done))
 
 clean: ## remove .venv and the caches, never outputs/
 	rm -rf .venv build maro_lib.egg-info .pytest_cache .ruff_cache .hypothesis
