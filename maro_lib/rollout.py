@@ -300,8 +300,8 @@ def _sessions(
         def count(n: int, live: Sequence[Session]) -> None:
             nonlocal n_actions
             n_actions += n
-            wrong = " ".join(f"{f} {n}" for f, n in illegal.items())
-            bar.beat(f"{n_actions} actions, illegal in ended games: {wrong}")
+            if progress:
+                bar.beat(_told(live, n_actions, illegal))
             if journal and not n:
                 journal.watch({s.game.order: s.replies for s in live})
 
@@ -311,6 +311,13 @@ def _sessions(
                 illegal[session.game.script.characters[a.player].faction] += not a.legal
             bar.update()
             yield session
+
+
+def _told(live: Sequence[Session], n_actions: int, illegal: Mapping[str, int]) -> str:
+    """Say how far the games under way are, and how much went wrong in those that ended."""
+    slowest = min((s.env.log[-1].round if s.env.log else 0 for s in live), default=0)
+    wrong = ", ".join(f"{faction} {n}" for faction, n in illegal.items())
+    return f"the slowest in round {slowest}, {n_actions:,} actions, illegal in ended games: {wrong}"
 
 
 def _request(games: Sequence[Game], policies: Seating) -> Wanted:

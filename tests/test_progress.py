@@ -1,12 +1,16 @@
 """A bar is seen while something runs, and leaves nothing behind: not in a notebook, not in a terminal."""
 
 import io
+import re
 from collections.abc import Iterator
 
 import pytest
 from jupyter_client.manager import start_new_kernel
 
+from maro_lib.generator import generate_many
+from maro_lib.policies import RANDOM
 from maro_lib.progress import WATCHED, Bar, in_view
+from maro_lib.rollout import play, schedule
 
 SAID = "text/plain"
 WALK = """
@@ -124,3 +128,15 @@ def test_beats_draw_no_more_often_than_the_bar():
             bar.beat(f"{k} actions")
         assert stderr.getvalue() == before
     Bar(2, "game", shown=False).beat("nobody sees it")
+
+
+def test_games_that_all_run_at_once_still_show_how_far_they_are(capsys):
+    games = schedule(generate_many(4, seed=0), 4, seed=0)
+    told = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Bar, "beat", lambda _, note: told.append(note))
+        play(games, RANDOM, concurrency=4, progress=True)
+    rounds = [int(re.search(r"slowest in round (\d+)", note)[1]) for note in told]
+    assert rounds == sorted(rounds)
+    assert (rounds[0], rounds[-1]) == (0, games[0].rules.rounds)
+    assert "\r" in capsys.readouterr().err
