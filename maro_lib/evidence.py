@@ -9,7 +9,7 @@ notebook 08.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,7 +27,7 @@ from maro_lib.models import load
 from maro_lib.progress import Bar
 from maro_lib.rollout import play
 from maro_lib.runs import ROOT, make_folder, write_atomic
-from maro_lib.statistics import Mean, t_mean
+from maro_lib.statistics import holm, t_mean, t_test
 from maro_lib.training import Settings, Trained, train
 
 FACTIONS = ("civilian", "culprit")
@@ -158,11 +158,23 @@ def _together(of_seed: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return {name: round(x, 1) for name, x in numbers.items()} | {"seed": ALL, "n": change.n}  # n: seeds
 
 
-def beyond(table: pd.DataFrame, who: str, arm: str = "MARO", control: str = CONTROL) -> Mean:
-    """How much more an arm gained than another on the same seeds, in points; n counts seeds."""
-    rows = table[(table["who"] == who) & (table["measure"] == "games won") & (table["seed"] != ALL)]
-    change = rows.pivot(index="seed", columns="arm", values="change")[[arm, control]].dropna()
-    return t_mean(change[arm] - change[control])
+def beyond(table: pd.DataFrame, arm: str = "MARO") -> pd.DataFrame:
+    """How much more an arm gained than each of the others that share several seeds with it, in points.
+
+    A row per trained faction and other arm; n counts seeds. The study asks whether it gains more than the control; all
+    other comparisons are beside that, so their p is also told as Holm adjusts it for their number.
+    """
+    rows = table[(table["measure"] == "games won") & (table["seed"] != ALL)]
+    found = []
+    for who, of_who in rows.groupby("who"):
+        change = of_who.pivot(index="seed", columns="arm", values="change")
+        for other in [name for name in of_who["arm"].unique() if name != arm]:
+            more = (change[arm] - change[other]).dropna()
+            found.append({"arm": other, "who": who} | asdict(t_mean(more)) | {"p": t_test(more)})
+    versus = pd.DataFrame([row for row in found if row["n"] > 1])
+    beside = versus["arm"] != CONTROL
+    versus.loc[beside, "holm"] = holm(versus.loc[beside, "p"].tolist())
+    return versus
 
 
 def spread(results: pd.DataFrame) -> dict[tuple[str, str], dict[str, float]]:

@@ -15,7 +15,7 @@ from math import prod, sqrt
 
 import numpy as np
 import pandas as pd
-from scipy.stats import binomtest, t
+from scipy.stats import binomtest, t, ttest_1samp
 
 _BLOCK = 2_000_000  # resampled indices held at once: keeps memory flat however many games there are
 
@@ -94,6 +94,12 @@ def t_mean(values) -> Mean:
         return Mean(float(values.mean()) if values.size else np.nan, np.nan, np.nan, values.size)
     half = float(t.ppf(0.975, values.size - 1)) * values.std(ddof=1) / sqrt(values.size)
     return Mean(float(values.mean()), float(values.mean() - half), float(values.mean() + half), values.size)
+
+
+def t_test(values) -> float:
+    """Return the two-sided p of a mean of a few independent values, such as one per seed, by Student's test."""
+    values = _numbers(values, "values")
+    return float(ttest_1samp(values, 0.0).pvalue) if values.size > 1 else np.nan
 
 
 def paired_difference(a, b, seed: int, *, n_boot: int = 1000) -> Mean:

@@ -99,9 +99,22 @@ def test_beyond_the_control_is_paired_by_seed():
     gained = {"MARO": (10.0, 20.0, 30.0), "shuffled labels": (0.0, 11.0, 18.0)}
     rows = [(arm, str(k), "civilian", "games won", x) for arm, xs in gained.items() for k, x in enumerate(xs)]
     table = pd.DataFrame(rows, columns=["arm", "seed", "who", "measure", "change"])
-    found = beyond(table, "civilian")  # 10, 9, 12: mean 31/3, sd 1.528, t(2) = 4.303
-    assert (found.mean, found.n) == (pytest.approx(31 / 3), 3)
+    (found,) = beyond(table).itertuples()  # 10, 9, 12: mean 31/3, sd 1.528, t(2) = 4.303
+    assert (found.arm, found.who, found.n) == ("shuffled labels", "civilian", 3)
+    assert found.mean == pytest.approx(31 / 3)
     assert found.high - found.mean == pytest.approx(4.303 * 1.5275 / 3**0.5, rel=1e-3)
+    assert found.p == pytest.approx(0.0072, abs=1e-4), "t = 11.72 on 2 degrees of freedom"
+
+
+def test_what_is_compared_beside_the_control_is_adjusted_for_its_number():
+    gained = {"MARO": (10.0, 20.0, 30.0), "shuffled labels": (0.0, 11.0, 18.0), "one seed": (0.0,)}
+    gained |= {"near": (9.0, 22.0, 31.0), "far": (0.0, 11.0, 18.0)}
+    rows = [(arm, str(k), "civilian", "games won", x) for arm, xs in gained.items() for k, x in enumerate(xs)]
+    found = beyond(pd.DataFrame(rows, columns=["arm", "seed", "who", "measure", "change"])).set_index("arm")
+    assert set(found.index) == {"shuffled labels", "near", "far"}, "one seed says nothing of others"
+    assert np.isnan(found.loc["shuffled labels", "holm"]), "that is the question, and only one"
+    assert found.loc["far", "holm"] == pytest.approx(2 * found.loc["far", "p"])
+    assert found.loc["near", "holm"] == found.loc["near", "p"]
 
 
 def test_other_measures_are_those_of_the_trained_faction():
