@@ -317,7 +317,7 @@ def _told(live: Sequence[Session], n_actions: int, illegal: Mapping[str, int]) -
     """Say how far the games under way are, and how much went wrong in those that ended."""
     slowest = min((s.env.log[-1].round if s.env.log else 0 for s in live), default=0)
     wrong = ", ".join(f"{faction} {n}" for faction, n in illegal.items())
-    return f"the slowest in round {slowest}, {n_actions:,} actions, illegal in ended games: {wrong}"
+    return f"{n_actions:,} actions, slowest in round {slowest}, illegal: {wrong}"
 
 
 def _request(games: Sequence[Game], policies: Seating) -> Wanted:
