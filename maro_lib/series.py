@@ -347,7 +347,7 @@ def execute(notebook: Path, target: Path, parameters: dict[str, Any], run: str) 
 
     os.environ.setdefault("JUPYTER_PREFER_ENV_PATH", "1")  # this environment's kernel, not the user's other one
     quiet = ["--IPKernelApp.log_level=CRITICAL"]  # a kernel that is stopped would complain about being stopped
-    options = {"kernel_name": "python3", "cwd": notebook.parent, "extra_arguments": quiet}
+    options = {"kernel_name": "python3", "cwd": notebook.parent, "extra_arguments": quiet, "coalesce_streams": True}
     if watched := sys.stderr.isatty():  # then also a long cell's own bar, by way of the notebook's stderr
         options["stderr_file"] = sys.stderr
         os.environ[WATCHED] = "1"

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import pty
 import shutil
 import signal
 import subprocess
@@ -85,6 +86,29 @@ def again(finished, tmp_path) -> Place:
     return place
 
 
+@pytest.fixture(scope="module")
+def watched(tmp_path_factory) -> tuple[Place, str]:
+    """A run in a terminal, of a notebook with a bar; and what the terminal was sent."""
+    place = Place(tmp_path_factory.mktemp("watched"), "good")
+    path = place.notebooks / "02_rollout.ipynb"
+    notebook = json.loads(path.read_text())
+    notebook["cells"][2]["source"] += ["\nfrom maro_lib.progress import Bar"]
+    notebook["cells"][3]["source"] += ["\nwith Bar(4, 'game', shown=True, mininterval=0) as bar:\n    bar.update(3)"]
+    path.write_text(json.dumps(notebook))
+    terminal, end = pty.openpty()
+    process = subprocess.Popen(
+        place.command("--only", "02"), cwd=place.folder, env=place.environment, stdout=end, stderr=end
+    )
+    os.close(end)
+    sent = b""
+    with contextlib.suppress(OSError):  # the terminal's other end is closed
+        while some := os.read(terminal, 4096):
+            sent += some
+    assert process.wait(60) == 0, sent.decode()
+    os.close(terminal)
+    return place, sent.decode()
+
+
 # --- a run that succeeds ---------------------------------------------------------------------------
 
 
@@ -96,6 +120,18 @@ def test_series_makes_everything_and_says_where(finished):
     for path in ("rollout", "credit.parquet", "training.json", "03_decomposition.ipynb", "summary.json"):
         assert f"\n  outputs/cpu/{path}" in done.stdout
         assert place.made(path).exists()
+
+
+def test_a_long_cell_shows_its_bar_in_the_terminal_and_keeps_nothing_of_it(watched):
+    place, sent = watched
+    assert "3/4" in sent
+    assert "game" in sent
+    cells = json.loads(place.made("02_rollout.ipynb").read_text())["cells"]
+    outputs = [output for cell in cells for output in cell.get("outputs", [])]
+    assert {output["output_type"] for output in outputs} == {"stream"}, (
+        "what a notebook in view would show is not there"
+    )
+    assert not "".join(t for o in outputs if o["name"] == "stderr" for t in o["text"]).strip()
 
 
 def test_series_ends_with_the_headline_numbers(finished):
