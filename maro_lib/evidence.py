@@ -42,10 +42,13 @@ class Arm:
     mode: str = "min"
     classes: str = "per_faction"
     shuffled: bool = False
+    games: float = 1.0  # the share of the study's games that it learns from
+    dialogues: float = 1.0  # how many it reads, as a share of the study's
+    camp_weights: dict[str, float] = field(default_factory=dict)
     changed: dict[str, object] = field(default_factory=dict)  # of the settings
 
 
-ARMS = {
+CONTENDERS = {
     "MARO": Arm("uniform credit, min balance, classes even per faction, ema z0, anchor"),
     "shuffled labels": Arm("each game gets the outcome of another: what it gains is not MARO's", shuffled=True),
     "SFT on winners": Arm("imitates what winners did", changed={"objective": "sft", "anchor": 0.0}),
@@ -53,9 +56,19 @@ ARMS = {
     "no balancing": Arm("all characters as they are, classes even overall", mode="all", classes="overall"),
     "KTO as TRL": Arm("z0 from mismatched pairs, never below 0; weights 1; no anchor", mode="all", classes="overall",
                       changed={"z0": "mismatched", "anchor": 0.0, "lam_pos": 1.0, "lam_neg": 1.0}),
-    "lambdas overall": Arm("classes weigh the same overall, not within factions", classes="overall"),
     "no anchor": Arm("what holds the model near its base is left out", changed={"anchor": 0.0}),
 }  # fmt: skip
+
+VARIANTS = {
+    "beta 0.5": Arm("a flatter sigmoid", changed={"beta": 0.5}),
+    "beta 2": Arm("a sharper sigmoid", changed={"beta": 2.0}),
+    "lambdas overall": Arm("classes weigh the same overall, not within factions", classes="overall"),
+    "culprits only": Arm("the civilians hand nothing to training", camp_weights={"civilian": 0.0}),
+    "twice the steps": Arm("everything is read about twice as often", dialogues=2.0),
+    "half the games": Arm("as many steps, from half as many games", games=0.5),
+}
+
+ARMS = CONTENDERS | VARIANTS
 
 
 @dataclass(frozen=True)
@@ -79,7 +92,8 @@ class Study:
 def corpus_of(arm: Arm, actions: pd.DataFrame, dialogues: pd.DataFrame, seed: int) -> tuple[Corpus, dict[str, float]]:
     """Decompose, balance and join: what one arm learns from, and the lambdas that go with it."""
     actions = shuffle_outcomes(actions, seed) if arm.shuffled else actions
-    balanced = balance(actions.assign(weight=decompose(actions, arm.rule)), arm.mode, seed=seed, classes=arm.classes)
+    credited = actions.assign(weight=decompose(actions, arm.rule))
+    balanced = balance(credited, arm.mode, seed=seed, classes=arm.classes, camp_weights=arm.camp_weights)
     lambdas = {"lam_pos": balanced.lam_pos, "lam_neg": balanced.lam_neg}
     return make_corpus(dialogues, balanced.actions), lambdas
 
@@ -94,7 +108,8 @@ def collect(
             at, book = folder / f"seed-{seed}", study.book(seed)
             bar.set_postfix_str(f"seed {seed}, its games")
             base = LocalPolicy(load(study.model, precision=study.precision))
-            played = play(book.games(study.n_games), base, folder=at / "rollout", concurrency=study.concurrency)
+            games = book.games(study.n_games)
+            played = play(games, base, folder=at / "rollout", concurrency=study.concurrency)
             actions, dialogues = played.table("actions"), played.table("dialogues")
             held_out = book.held_out(study.n_matches, study.n_match_scripts)
             options = {"concurrency": study.concurrency}
@@ -104,7 +119,9 @@ def collect(
             for name in arms:
                 bar.set_postfix_str(f"seed {seed}, {name}")
                 place = at / name.replace(" ", "_")
-                trained = _train(study, ARMS[name], actions, dialogues, seed, place / "learning")
+                seen = {game.name for game in games[: round(ARMS[name].games * len(games))]}
+                learned = actions[actions["game"].isin(seen)]
+                trained = _train(study, ARMS[name], learned, dialogues, seed, place / "learning")
                 tuned = LocalPolicy(load(study.model, precision=study.precision, adapter=str(trained.folder)))
                 matched = match(held_out, tuned, folder=place / "matches", line_ups=FACTIONS, **options)
                 results.append(matched.assign(arm=name, seed=seed))
@@ -115,7 +132,7 @@ def collect(
 
 def _train(study: Study, arm: Arm, actions: pd.DataFrame, dialogues: pd.DataFrame, seed: int, folder: Path) -> Trained:
     corpus, lambdas = corpus_of(arm, actions, dialogues, seed)
-    settings = replace(study.settings, **lambdas, seed=seed, epochs=study.n_dialogues / len(corpus))
+    settings = replace(study.settings, **lambdas, seed=seed, epochs=arm.dialogues * study.n_dialogues / len(corpus))
     loaded = load(study.model, precision=study.precision)
     return train(loaded, corpus, replace(settings, **arm.changed), folder)
 
