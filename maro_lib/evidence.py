@@ -21,11 +21,12 @@ from maro_lib.balancing import balance
 from maro_lib.corpus import Corpus, make_corpus
 from maro_lib.decomposition import decompose, shuffle_outcomes
 from maro_lib.gamebook import Gamebook
+from maro_lib.habits import HABITS
 from maro_lib.local import LocalPolicy
 from maro_lib.matches import BASE, CONTROL, MEASURES, NOBODY, Compared, compare, match
 from maro_lib.models import load
 from maro_lib.progress import Bar
-from maro_lib.rollout import play
+from maro_lib.rollout import Played, play
 from maro_lib.runs import ROOT, make_folder, write_atomic
 from maro_lib.statistics import holm, t_mean, t_test
 from maro_lib.training import Settings, Trained, train
@@ -91,6 +92,7 @@ class Study:
 
 def corpus_of(arm: Arm, actions: pd.DataFrame, dialogues: pd.DataFrame, seed: int) -> tuple[Corpus, dict[str, float]]:
     """Decompose, balance and join: what one arm learns from, and the lambdas that go with it."""
+    actions = actions[actions["order"] < arm.games * (1 + actions["order"].max())]
     actions = shuffle_outcomes(actions, seed) if arm.shuffled else actions
     credited = actions.assign(weight=decompose(actions, arm.rule))
     balanced = balance(credited, arm.mode, seed=seed, classes=arm.classes, camp_weights=arm.camp_weights)
@@ -102,36 +104,37 @@ def collect(
     study: Study, arms: Sequence[str], seeds: Sequence[int], folder: Path, *, progress: bool = False
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Go through seeds and arms; return all matches and all training curves. Killed, it goes on where it was."""
+    if unknown := set(arms) - {*ARMS, *HABITS}:
+        raise ValueError(f"arms: {', '.join(sorted(unknown))}; known are {', '.join([*ARMS, *HABITS])}")
     results, curves = [], []
+    options = {"concurrency": study.concurrency}
     with Bar(len(seeds) * (1 + len(arms)), "arm", shown=progress) as bar:
         for seed in seeds:
             at, book = folder / f"seed-{seed}", study.book(seed)
             bar.set_postfix_str(f"seed {seed}, its games")
             base = LocalPolicy(load(study.model, precision=study.precision))
-            games = book.games(study.n_games)
-            played = play(games, base, folder=at / "rollout", concurrency=study.concurrency)
-            actions, dialogues = played.table("actions"), played.table("dialogues")
+            played = play(book.games(study.n_games), base, folder=at / "rollout", **options)
             held_out = book.held_out(study.n_matches, study.n_match_scripts)
-            options = {"concurrency": study.concurrency}
             alone = match(held_out, base, folder=at / "matches", line_ups=(NOBODY,), **options)
             results.append(alone.assign(arm=BASE, seed=seed))
             bar.update()
             for name in arms:
                 bar.set_postfix_str(f"seed {seed}, {name}")
                 place = at / name.replace(" ", "_")
-                seen = {game.name for game in games[: round(ARMS[name].games * len(games))]}
-                learned = actions[actions["game"].isin(seen)]
-                trained = _train(study, ARMS[name], learned, dialogues, seed, place / "learning")
-                tuned = LocalPolicy(load(study.model, precision=study.precision, adapter=str(trained.folder)))
-                matched = match(held_out, tuned, folder=place / "matches", line_ups=FACTIONS, **options)
+                if name in HABITS:
+                    contender = HABITS[name](base)
+                else:
+                    trained = _train(study, ARMS[name], played, seed, place / "learning")
+                    contender = LocalPolicy(load(study.model, precision=study.precision, adapter=str(trained.folder)))
+                    curves.append(trained.curve.assign(arm=name, seed=seed))
+                matched = match(held_out, contender, folder=place / "matches", line_ups=FACTIONS, **options)
                 results.append(matched.assign(arm=name, seed=seed))
-                curves.append(trained.curve.assign(arm=name, seed=seed))
                 bar.update()
-    return pd.concat(results, ignore_index=True), pd.concat(curves, ignore_index=True)
+    return pd.concat(results, ignore_index=True), pd.concat(curves, ignore_index=True) if curves else pd.DataFrame()
 
 
-def _train(study: Study, arm: Arm, actions: pd.DataFrame, dialogues: pd.DataFrame, seed: int, folder: Path) -> Trained:
-    corpus, lambdas = corpus_of(arm, actions, dialogues, seed)
+def _train(study: Study, arm: Arm, played: Played, seed: int, folder: Path) -> Trained:
+    corpus, lambdas = corpus_of(arm, played.table("actions"), played.table("dialogues"), seed)
     settings = replace(study.settings, **lambdas, seed=seed, epochs=arm.dialogues * study.n_dialogues / len(corpus))
     loaded = load(study.model, precision=study.precision)
     return train(loaded, corpus, replace(settings, **arm.changed), folder)

@@ -1,12 +1,19 @@
 """Laws of a study: its control is fair, its intervals resample mysteries, what is kept is what was found."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 from synthetic import make_actions
 
 from maro_lib.decomposition import shuffle_outcomes
-from maro_lib.evidence import ARMS, BASE, beyond, keep, kept, spread, summary, told
+from maro_lib.environment import Rules
+from maro_lib.evidence import ARMS, BASE, Arm, Study, beyond, collect, corpus_of, keep, kept, spread, summary, told
+from maro_lib.gamebook import Gamebook
+from maro_lib.lessons import HOME
+from maro_lib.rollout import Played
+from maro_lib.training import Settings
 
 
 @pytest.fixture(scope="module")
@@ -147,5 +154,71 @@ def test_what_is_kept_is_what_was_found(tmp_path):
 
 def test_arms_differ_from_maro_in_what_they_say():
     assert [name for name, arm in ARMS.items() if arm.shuffled] == ["shuffled labels"]
-    plain = [(a.rule, a.mode, a.classes, a.shuffled, sorted(a.changed)) for a in ARMS.values()]
-    assert len(set(map(str, plain))) == len(ARMS), "no two arms are the same"
+    plain = {str(replace(arm, why="")) for arm in ARMS.values()}
+    assert len(plain) == len(ARMS), "no two arms are the same"
+
+
+# --- a study as it is run ------------------------------------------------------------------------------
+
+TINY = Study(
+    Gamebook(n_scripts=4, knobs=HOME, rules=Rules(rounds=1)), Settings(batch=8), n_games=8, n_dialogues=8, n_matches=2,
+    n_match_scripts=2,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("study")
+
+
+@pytest.fixture(scope="module")
+def collected(folder):
+    return collect(TINY, ["MARO", "twice the steps", "always searches"], [0], folder)
+
+
+def test_an_unknown_arm_is_refused_before_a_game_is_played(tmp_path):
+    with pytest.raises(ValueError, match="arms: MARRO; known are MARO, shuffled"):
+        collect(TINY, ["MARO", "MARRO"], [0], tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_every_arm_plays_the_held_out_games_as_either_faction(collected):
+    results, _ = collected
+    played = results.groupby(["arm", "trained"])["order"].agg(list)
+    assert set(played.index) == {(BASE, "nobody")} | {
+        (arm, who) for arm in ("MARO", "twice the steps", "always searches") for who in ("civilian", "culprit")
+    }
+    assert all(orders == [0, 1] for orders in played)
+
+
+def test_twice_the_steps_is_twice_as_many_steps_and_a_habit_trains_nothing(collected):
+    _, curves = collected
+    n = curves.groupby("arm")["step"].size()
+    assert n["twice the steps"] == 2 * n["MARO"]
+    assert set(n.index) == {"MARO", "twice the steps"}
+
+
+def test_who_always_searches_never_asks_and_the_others_play_as_before(collected):
+    results, _ = collected
+    forced = results[results["arm"] == "always searches"].set_index("trained")
+    assert (forced.loc["culprit", "asks_culprit"] == 0).all()
+    assert (forced.loc["civilian", "asks_civilian"] == 0).all()
+    alone = results[results["arm"] == BASE]
+    assert (alone["asks_civilian"] > 0).any() or (alone["asks_culprit"] > 0).any(), "base does ask"
+
+
+def learned(arm, folder):
+    rollout = Played(folder / "seed-0" / "rollout", None, 8, 8, 0.0)
+    actions = rollout.table("actions")
+    return actions, corpus_of(arm, actions, rollout.table("dialogues"), 0)[0].actions
+
+
+def test_half_the_games_are_the_first_half(collected, folder):
+    whole, half = (set(learned(arm, folder)[1]["game"]) for arm in (Arm(""), ARMS["half the games"]))
+    assert half == {name for name in whole if name < "g000004"}
+    assert half < whole
+
+
+def test_culprits_only_learns_from_no_civilian(collected, folder):
+    _, kept = learned(ARMS["culprits only"], folder)
+    assert set(kept["faction"]) == {"culprit"}
