@@ -37,7 +37,7 @@ def test_smallest_run_reaches_the_end(run):
     assert done.returncode == 0, done.stderr
     stages = run.summary("smoke")["stages"]
     assert {stage["status"] for stage in stages.values()} == {"ran"}
-    assert stages["02_rollout"]["headline"]["games"] == 40
+    assert stages["02_rollout"]["headline"]["games"] == 20
 
 
 def test_unfit_rule_is_refused_before_anything_is_read(tmp_path):
