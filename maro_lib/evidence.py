@@ -143,6 +143,13 @@ def _train(study: Study, arm: Arm, played: Played, seed: int, folder: Path) -> T
 ALL = "all"  # the row of all seeds together
 
 
+def among(results: pd.DataFrame, arms: Sequence[str]) -> pd.DataFrame:
+    """The games of some arms, in this order, and those of the base, on the seeds that all of these arms have."""
+    seeds = set.intersection(*(set(results["seed"][results["arm"] == arm]) for arm in arms))
+    own = results[results["seed"].isin(seeds)]
+    return pd.concat([own[own["arm"] == arm] for arm in (BASE, *arms)], ignore_index=True)
+
+
 def summary(results: pd.DataFrame) -> pd.DataFrame:
     """Return a row per arm, seed, trained faction and measure, in percent, and one for all seeds together.
 

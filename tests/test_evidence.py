@@ -9,7 +9,21 @@ from synthetic import make_actions
 
 from maro_lib.decomposition import shuffle_outcomes
 from maro_lib.environment import Rules
-from maro_lib.evidence import ARMS, BASE, Arm, Study, beyond, collect, corpus_of, keep, kept, spread, summary, told
+from maro_lib.evidence import (
+    ARMS,
+    BASE,
+    Arm,
+    Study,
+    among,
+    beyond,
+    collect,
+    corpus_of,
+    keep,
+    kept,
+    spread,
+    summary,
+    told,
+)
 from maro_lib.gamebook import Gamebook
 from maro_lib.lessons import HOME
 from maro_lib.rollout import Played
@@ -122,6 +136,17 @@ def test_what_is_compared_beside_the_control_is_adjusted_for_its_number():
     assert np.isnan(found.loc["shuffled labels", "holm"]), "that is the question, and only one"
     assert found.loc["far", "holm"] == pytest.approx(2 * found.loc["far", "p"])
     assert found.loc["near", "holm"] == found.loc["near", "p"]
+
+
+def test_among_arms_only_the_seeds_that_all_of_them_have_count():
+    def arm(name, seed):
+        games = toy(0.5, 0.5, seed)
+        return games.assign(arm=games["arm"].replace("MARO", name))
+
+    results = pd.concat([arm("MARO", 0), arm("MARO", 1), arm("beta 2", 1), arm("terminal", 0), arm("terminal", 1)])
+    found = among(results, ["beta 2", "MARO"])
+    assert list(found["arm"].unique()) == [BASE, "beta 2", "MARO"]
+    assert set(found["seed"]) == {1}
 
 
 def test_other_measures_are_those_of_the_trained_faction():

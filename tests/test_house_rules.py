@@ -1,6 +1,7 @@
 """The house rules, which no tool checks: for notebooks, parameter files, the README's tree, and the code."""
 
 import ast
+import base64
 import contextlib
 import copy
 import json
@@ -284,6 +285,13 @@ def test_tree_is_read_however_it_is_drawn(drawn, tmp_path):
         "maro_lib/scripts.py is in README.md's tree, but does not exist",
         "maro_lib/solver.py is not in README.md's tree",
     ]
+
+
+def test_the_readme_shows_the_studys_figure_as_the_notebook_does():
+    cells = code(json.loads((ROOT / "notebooks" / "08_evidence.ipynb").read_text()))
+    drawn = [o["data"].get("image/png", "") for c in cells for o in c["outputs"] if "data" in o]
+    shown = base64.b64encode((ROOT / "notebooks" / "images" / "evidence.png").read_bytes()).decode()
+    assert shown in ["".join(picture).replace("\n", "") for picture in drawn], "save the notebook's figure anew"
 
 
 # --- what no file may hold -------------------------------------------------------------------------
