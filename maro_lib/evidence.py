@@ -120,14 +120,14 @@ def collect(
             bar.update()
             for name in arms:
                 bar.set_postfix_str(f"seed {seed}, {name}")
-                place = at / name.replace(" ", "_")
+                place = name.replace(" ", "_")
                 if name in HABITS:
                     contender = HABITS[name](base)
                 else:
-                    trained = _train(study, ARMS[name], played, seed, place / "learning")
+                    trained = _train(study, ARMS[name], played, seed, at / "learning" / place)
                     contender = LocalPolicy(load(study.model, precision=study.precision, adapter=str(trained.folder)))
                     curves.append(trained.curve.assign(arm=name, seed=seed))
-                matched = match(held_out, contender, folder=place / "matches", line_ups=FACTIONS, **options)
+                matched = match(held_out, contender, folder=at / "matches" / place, line_ups=FACTIONS, **options)
                 results.append(matched.assign(arm=name, seed=seed))
                 bar.update()
     return pd.concat(results, ignore_index=True), pd.concat(curves, ignore_index=True) if curves else pd.DataFrame()

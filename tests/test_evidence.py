@@ -223,6 +223,10 @@ def test_twice_the_steps_is_twice_as_many_steps_and_a_habit_trains_nothing(colle
     assert set(n.index) == {"MARO", "twice the steps"}
 
 
+def test_arms_that_read_the_same_dialogues_share_their_references(collected, folder):
+    assert len(list((folder / "seed-0" / "learning" / "references").iterdir())) == 1
+
+
 def test_who_always_searches_never_asks_and_the_others_play_as_before(collected):
     results, _ = collected
     forced = results[results["arm"] == "always searches"].set_index("trained")
