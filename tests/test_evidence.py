@@ -186,7 +186,7 @@ def test_arms_differ_from_maro_in_what_they_say():
 # --- a study as it is run ------------------------------------------------------------------------------
 
 TINY = Study(
-    Gamebook(n_scripts=4, knobs=HOME, rules=Rules(rounds=1)), Settings(batch=8), n_games=8, n_dialogues=8, n_matches=2,
+    Gamebook(n_scripts=4, knobs=HOME, rules=Rules(rounds=1)), Settings(batch=8), n_games=8, n_dialogues=16, n_matches=2,
     n_match_scripts=2,
 )  # fmt: skip
 
