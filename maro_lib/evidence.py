@@ -66,6 +66,7 @@ VARIANTS = {
     "lambdas overall": Arm("classes weigh the same overall, not within factions", classes="overall"),
     "culprits only": Arm("the civilians hand nothing to training", camp_weights={"civilian": 0.0}),
     "twice the steps": Arm("everything is read about twice as often", dialogues=2.0),
+    "anchor 0.005": Arm("a weaker pull back to base", changed={"anchor": 0.005}),
     "half the games": Arm("as many steps, from half as many games", games=0.5),
 }
 
