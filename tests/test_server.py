@@ -700,7 +700,7 @@ def test_a_server_does_not_outlive_its_run(place, number):
 
 def test_a_server_that_ends_early_shows_its_last_words(place):
     _, url, log, _ = place
-    talk = "import sys; print('\\n'.join(map(str, range(100)))); sys.exit('CUDA out of memory')"
+    talk = "import sys; print('\\n'.join(map(str, range(100))), flush=True); sys.exit('CUDA out of memory')"
     with pytest.raises(ServerStartError) as error, serving(f'{sys.executable} -c "{talk}"', url, log=log, wait=20):
         pass
     assert "exit code 1" in str(error.value)
