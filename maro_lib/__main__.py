@@ -8,7 +8,7 @@ import sys
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the series of notebooks."""
-    from maro_lib.series import run_series  # only what the chosen command needs is imported
+    from maro_lib.run.series import run_series  # only what the chosen command needs is imported
 
     return run_series(arguments.params, arguments.only, arguments.start, arguments.fresh, arguments.notebooks)
 
@@ -46,9 +46,9 @@ def add_report(commands) -> None:
 
 def report(arguments: argparse.Namespace) -> int:
     """Write a report and say where."""
-    from maro_lib.compare import named_run
-    from maro_lib.report import write_report
+    from maro_lib.run.compare import named_run
     from maro_lib.runs import RunError, shown
+    from maro_lib.show.report import write_report
 
     try:
         run, n_rounds = named_run(arguments.folder)
@@ -67,7 +67,7 @@ def add_compare(commands) -> None:
 
 def compare(arguments: argparse.Namespace) -> int:
     """Compare runs by what their games show."""
-    from maro_lib.compare import compare_runs
+    from maro_lib.run.compare import compare_runs
     from maro_lib.runs import RunError
 
     try:
@@ -86,7 +86,7 @@ def add_doctor(commands) -> None:
 
 def doctor(arguments: argparse.Namespace) -> int:
     """Check a parameter file against this machine and return 1 if there is a problem."""
-    from maro_lib.doctor import doctor
+    from maro_lib.run.doctor import doctor
 
     return doctor(arguments.params)
 
@@ -103,8 +103,8 @@ def add_audit(commands) -> None:
 
 def audit(arguments: argparse.Namespace) -> int:
     """Check scripts and return 1 if one has a problem."""
-    from maro_lib.audit import audit_path, tokenizer_counter
-    from maro_lib.scripts import ScriptError
+    from maro_lib.play.audit import audit_path, tokenizer_counter
+    from maro_lib.world.scripts import ScriptError
 
     count_tokens = tokenizer_counter(arguments.tokenizer) if arguments.tokenizer else None
     try:
@@ -127,12 +127,14 @@ def add_bench(commands) -> None:
 
 def bench(arguments: argparse.Namespace) -> int:
     """Measure and print."""
-    from maro_lib.benchmark import bench, bench_model, show_paces
     from maro_lib.runs import outputs_folder
+    from maro_lib.show.figures import plot_paces
+    from maro_lib.study.benchmark import bench, bench_model, told_paces
 
     if arguments.model:
         paces = bench_model(arguments.model, arguments.games or 96)
-        print("\n".join(show_paces(paces, outputs_folder() / "bench" / "playing.png")))
+        picture = plot_paces(paces, outputs_folder() / "bench" / "playing.png")
+        print("\n".join([*told_paces(paces), str(picture)]))
     else:
         print("\n".join(bench(arguments.games or 10_000)))
     return 0

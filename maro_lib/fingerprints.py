@@ -4,7 +4,7 @@ A stage depends on its notebook's code, on the library modules that this code re
 parameters, on the artefacts it reads, and on the versions below it. A change in `loss` therefore costs
 nobody the games that were played before. Contents are hashed, not dates: a copied folder is still current.
 
-Used by the series runner (`maro_lib.series`).
+Used by the series runner (`maro_lib.run.series`).
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 
+from maro_lib.rooms import offers
 from maro_lib.runs import located
 
 PACKAGE = Path(__file__).resolve().parent
@@ -76,14 +77,15 @@ def code_cells(notebook: Path) -> list[str]:
 
 
 def library_files(sources: list[str], package: Path = PACKAGE) -> list[Path]:
-    """Return the package's data and the modules that some code reaches by import, also through others."""
-    modules = {p.stem: p for p in package.glob("*.py")}
-    reached, waiting = {"__init__"}, set().union(*(_imports(s, package.name) for s in sources))
-    while waiting := (waiting & modules.keys()) - reached:
+    """Return the package's data and the modules that some code reaches by import, also by rooms and through others."""
+    modules = {".".join(p.relative_to(package.parent).with_suffix("").parts): p for p in package.rglob("*.py")}
+    reached: set[str] = set()
+    waiting = {f"{package.name}.__init__"}.union(*(_imports(source, modules) for source in sources))
+    while waiting := waiting - reached:
         reached |= waiting
-        waiting = set().union(*(_imports(modules[m].read_text(encoding="utf-8"), package.name) for m in waiting))
-    data = [p for p in package.rglob("*") if p.is_file() and p.parent.name != "__pycache__" and p.parent != package]
-    return [modules[name] for name in sorted(reached & modules.keys())] + sorted(data)
+        waiting = set().union(*(_imports(modules[name].read_text(encoding="utf-8"), modules) for name in waiting))
+    data = [p for p in package.rglob("*") if p.is_file() and "__pycache__" not in p.parts and p.suffix != ".py"]
+    return [modules[name] for name in sorted(reached)] + sorted(data)
 
 
 def files_of(path: Path) -> list[Path]:
@@ -116,23 +118,22 @@ def _installed() -> Iterator[tuple[str, str]]:
             yield package, "not installed"
 
 
-def _imports(source: str, package: str) -> set[str]:
-    """Return the names that some code imports from a package, also inside functions."""
+def _imports(source: str, modules: Mapping[str, Path]) -> set[str]:
+    """Return the modules that some code imports, also inside functions; a name that a room offers is its module."""
     try:
         nodes = list(ast.walk(ast.parse(source)))
     except SyntaxError:  # a cell with a magic, or a broken one: rather too many modules than one too few
-        return set(re.findall(r"\w+", source))
+        words = set(re.findall(r"\w+", source))
+        return {name for name in modules if name.rpartition(".")[2] in words}
     found: set[str] = set()
     for node in nodes:
         if isinstance(node, ast.Import):
-            found.update(*(name.name.split(".") for name in node.names if _is_in(package, name.name)))
-        elif isinstance(node, ast.ImportFrom) and (node.level or _is_in(package, node.module or "")):
-            found.update((node.module or "").split("."), (name.name for name in node.names))
-    return found
-
-
-def _is_in(package: str, module: str) -> bool:
-    return module.split(".")[0] == package
+            found.update(name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            room = modules.get(f"{node.module}.__init__")
+            places = offers(room.read_text(encoding="utf-8")) if room else {}
+            found |= {node.module, *(places.get(n.name, f"{node.module}.{n.name}") for n in node.names)}
+    return found & modules.keys()
 
 
 def _named_files(values: Iterable[Any], folder: Path) -> Iterator[Path]:

@@ -3,7 +3,7 @@
 It is written after every stage, and before it too, so that a run that was killed still says how far it came.
 Nothing in it says who ran it: no user, host name or path.
 
-Written by the series runner (`maro_lib.series`).
+Written by the series runner (`maro_lib.run.series`).
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from maro_lib.tables import SCHEMAS
+from maro_lib.play.tables import SCHEMAS
 
 EMPTY = {
     "order": 0, "script": "manor", "seat": 0, "role": "civilian", "faction": "civilian", "policy": "random",

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from maro_lib.audit import audit, audit_path, count_words
-from maro_lib.environment import MurderMystery
-from maro_lib.generator import Knobs, generate
-from maro_lib.scripts import ScriptError, bundled, dump_script
+from maro_lib.play.audit import audit, audit_path, count_words
+from maro_lib.world.environment import MurderMystery
+from maro_lib.world.generator import Knobs, generate
+from maro_lib.world.scripts import ScriptError, bundled, dump_script
 
 GOOD = generate(0, Knobs(characters=4))
 MIRAGE = Path(__file__).parent / "fixtures" / "mirage"

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from synthetic import make_actions, played
 
-from maro_lib.balancing import MODES, NothingToLearn, balance, shuffle_labels
-from maro_lib.decomposition import decompose
+from maro_lib.learn.balancing import MODES, NothingToLearn, balance, shuffle_labels
+from maro_lib.learn.decomposition import decompose
 
 EVERY_MODE = ["min", "max", "all", "ips"]
 

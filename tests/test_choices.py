@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from maro_lib.choices import move_probabilities, vote_probabilities, vote_views
-from maro_lib.exam import exam_games
-from maro_lib.local import LocalPolicy
-from maro_lib.models import load
-from maro_lib.rollout import play
+from maro_lib.embedded.exam import exam_games
+from maro_lib.measure.choices import move_probabilities, vote_probabilities, vote_views
+from maro_lib.model.loading import load
+from maro_lib.model.local import LocalPolicy
+from maro_lib.play.rollout import play
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from maro_lib.comparison import NONE, SHOWN, compare
+from maro_lib.measure.comparison import NONE, SHOWN, compare
 from maro_lib.statistics import sign_flip
 
 

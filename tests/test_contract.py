@@ -11,11 +11,11 @@ from itertools import product
 import pytest
 from worlds import PLAIN, Says, advance, finish, requests, varied_scripts, world, worlds
 
-from maro_lib.environment import Environment, MurderMystery, Rules
-from maro_lib.local import LocalPolicy, Sampling
-from maro_lib.models import load
-from maro_lib.policies import NAIVE, RANDOM, SKILLED, Fixed, Mixture, Policy, Reply, Scripted
-from maro_lib.scripts import Script
+from maro_lib.model.loading import load
+from maro_lib.model.local import LocalPolicy, Sampling
+from maro_lib.play.policies import NAIVE, RANDOM, SKILLED, Fixed, Mixture, Policy, Reply, Scripted
+from maro_lib.world.environment import Environment, MurderMystery, Rules
+from maro_lib.world.scripts import Script
 
 
 @dataclass(frozen=True)

@@ -8,17 +8,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from maro_lib import corpus as corpora
-from maro_lib.balancing import balance
-from maro_lib.chat import Chat
-from maro_lib.corpus import LONG, UNKNOWN, Corpus, crossed, make_corpus, steps
-from maro_lib.decomposition import decompose
-from maro_lib.environment import Rules
-from maro_lib.generator import Knobs, generate_many
-from maro_lib.local import LocalPolicy, Sampling
-from maro_lib.models import load
-from maro_lib.policies import RANDOM
-from maro_lib.rollout import play, schedule
+from maro_lib.learn import corpus as corpora
+from maro_lib.learn.balancing import balance
+from maro_lib.learn.corpus import LONG, UNKNOWN, Corpus, crossed, make_corpus, steps
+from maro_lib.learn.decomposition import decompose
+from maro_lib.model.chat import Chat
+from maro_lib.model.loading import load
+from maro_lib.model.local import LocalPolicy, Sampling
+from maro_lib.play.policies import RANDOM
+from maro_lib.play.rollout import play, schedule
+from maro_lib.world.environment import Rules
+from maro_lib.world.generator import Knobs, generate_many
 
 SMALL = Knobs(characters=4, places=2, clues=3, red_herrings=1)
 ACTION = ["game", "seat", "t"]

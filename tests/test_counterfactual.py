@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from maro_lib.counterfactual import counterfactual
-from maro_lib.environment import Rules
-from maro_lib.generator import Knobs, generate_many
-from maro_lib.policies import SKILLED, Fixed, Mixture, Reply
-from maro_lib.rollout import play, schedule
-from maro_lib.scripts import parse_script
+from maro_lib.learn.counterfactuals import counterfactual
+from maro_lib.play.policies import SKILLED, Fixed, Mixture, Reply
+from maro_lib.play.rollout import play, schedule
+from maro_lib.world.environment import Rules
+from maro_lib.world.generator import Knobs, generate_many
+from maro_lib.world.scripts import parse_script
 
 TRIO = parse_script(
     {

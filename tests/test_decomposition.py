@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from synthetic import make_actions, played, table
 
-from maro_lib.decomposition import RULES, decompose, label, rank_agreement, register, rules
+from maro_lib.learn.decomposition import RULES, decompose, label, rank_agreement, register, rules
 
 FROM_OUTCOME = ["uniform", "terminal", "discounted", "role_baseline", "turn_normalised", "agent_normalised"]
 MEASURED = [*FROM_OUTCOME, "belief_shift"]

@@ -8,9 +8,12 @@ from pathlib import Path
 import pytest
 from servers import Server
 
-from maro_lib import estimates
 from maro_lib.__main__ import main
-from maro_lib.doctor import (
+from maro_lib.model import estimates
+from maro_lib.model.estimates import Memory, Plan, Shape, Speed, Weights
+from maro_lib.model.loading import EMBEDDED
+from maro_lib.model.players import Player
+from maro_lib.run.doctor import (
     Source,
     check_context,
     check_memory,
@@ -19,12 +22,10 @@ from maro_lib.doctor import (
     check_template,
     check_training,
 )
-from maro_lib.estimates import GB, Memory, Plan, Shape, Speed, Weights, duration
-from maro_lib.machine import check_bitsandbytes, check_disk, check_packages, check_python
-from maro_lib.models import EMBEDDED
-from maro_lib.players import Player
+from maro_lib.run.machine import check_bitsandbytes, check_disk, check_packages, check_python
+from maro_lib.run.sample import Sample
 from maro_lib.runs import ROOT
-from maro_lib.sample import Sample
+from maro_lib.wording import GB, duration
 
 QWEN_7B, LLAMA_8B = Weights(6_525_288_448, 1_090_328_064), Weights(6_979_321_856, 1_050_939_392)
 QWEN_SHAPE = Shape(28, 3584, 18_944, 4, 128, 152_064, 32_768, 28)
@@ -221,7 +222,7 @@ def test_four_bits_work_here():
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.skipif("avx512_bf16" not in CPU, reason="only a processor with AVX512-BF16 repacks weights")
 def test_four_bits_that_would_be_repacked_are_seen(monkeypatch):
-    monkeypatch.setattr("maro_lib.models.guard_4bit", lambda layer: None)
+    monkeypatch.setattr("maro_lib.model.loading.guard_4bit", lambda layer: None)
     finding = check_bitsandbytes()
     assert (finding.status, finding.found) == ("problem", "4-bit layers compute wrong numbers on cpu")
 

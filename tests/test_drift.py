@@ -1,6 +1,6 @@
 """Laws of the world without anything to learn."""
 
-from maro_lib.drift import coin_flips
+from maro_lib.learn.drift import coin_flips
 
 
 def test_mean_r_never_rises_above_nothing():

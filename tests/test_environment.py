@@ -32,11 +32,11 @@ from worlds import (
     worlds,
 )
 
-from maro_lib.environment import MurderMystery, Rules, _mentions
-from maro_lib.leaks import PUBLIC, plant
-from maro_lib.phrases import phrasebook
-from maro_lib.policies import RANDOM, SKILLED, Mixture
-from maro_lib.scripts import ScriptError
+from maro_lib.play.leaks import PUBLIC, plant
+from maro_lib.play.policies import RANDOM, SKILLED, Mixture
+from maro_lib.world.environment import MurderMystery, Rules, _mentions
+from maro_lib.world.phrases import phrasebook
+from maro_lib.world.scripts import ScriptError
 
 ANN, BEN, CAL, DOT = range(4)
 RUBBISH = Says("rubbish", lambda _: "?!")
@@ -683,7 +683,7 @@ def test_several_answer_at_once_only_where_nobody_hears_the_others():
 DIGEST = """
 import hashlib
 from worlds import begin, course, finish, worlds
-from maro_lib.policies import Mixture
+from maro_lib.play.policies import Mixture
 games = [course(finish(begin(s, k), Mixture(), k)) for s in worlds().values() for k in range(3)]
 print(hashlib.sha256(repr(games).encode()).hexdigest())
 """

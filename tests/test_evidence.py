@@ -7,9 +7,12 @@ import pandas as pd
 import pytest
 from synthetic import make_actions
 
-from maro_lib.decomposition import shuffle_outcomes
-from maro_lib.environment import Rules
-from maro_lib.evidence import (
+from maro_lib.embedded.lessons import HOME
+from maro_lib.learn.decomposition import shuffle_outcomes
+from maro_lib.learn.training import Settings
+from maro_lib.play.gamebook import Gamebook
+from maro_lib.play.rollout import Played
+from maro_lib.study.evidence import (
     ARMS,
     BASE,
     Arm,
@@ -24,10 +27,7 @@ from maro_lib.evidence import (
     summary,
     told,
 )
-from maro_lib.gamebook import Gamebook
-from maro_lib.lessons import HOME
-from maro_lib.rollout import Played
-from maro_lib.training import Settings
+from maro_lib.world.environment import Rules
 
 
 @pytest.fixture(scope="module")

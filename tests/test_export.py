@@ -10,9 +10,9 @@ import pytest
 import torch
 from test_models import lora, sequences
 
-from maro_lib import export
-from maro_lib.export import NOTE, ExportError, merge
-from maro_lib.models import ORIGIN, load, token_logps
+from maro_lib.learn import export
+from maro_lib.learn.export import NOTE, ExportError, merge
+from maro_lib.model.loading import ORIGIN, load, token_logps
 
 
 @pytest.fixture(scope="module", params=["nf4", "float32", "bfloat16"])
@@ -142,7 +142,7 @@ def test_an_unwritable_place_is_a_clear_error(on_nf4, tmp_path):
 
 CHILD = """
 import sys
-from maro_lib.export import merge
+from maro_lib.learn.export import merge
 merge("embedded", sys.argv[1], sys.argv[2])
 """
 

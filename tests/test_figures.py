@@ -10,7 +10,7 @@ matplotlib.use("Agg")
 
 from matplotlib import pyplot as plt
 
-from maro_lib.figures import finding, plot_agreement, plot_mass, plot_win_rates
+from maro_lib.show.figures import finding, plot_agreement, plot_mass, plot_win_rates
 from maro_lib.statistics import Mean, Rate
 
 RATES = {

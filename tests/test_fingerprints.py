@@ -13,6 +13,8 @@ PACKAGE = {
     "dice.py": "import random",
     "loss.py": "def later():\n    import package.games",
     "cases/a.yaml": "title: a",
+    "room/__init__.py": "if TYPE_CHECKING:\n    from package.room.table import sit",
+    "room/table.py": "from package import dice",
 }
 
 
@@ -52,6 +54,8 @@ def names(package: Path, *sources: str) -> list[str]:
         ("import package.loss", ["__init__.py", "dice.py", "games.py", "loss.py"]),
         ("%matplotlib inline\nfrom package import dice", ["__init__.py", "dice.py"]),
         ("from other.dice import roll", ["__init__.py"]),
+        ("from package.room import sit", ["__init__.py", "dice.py", "room/table.py"]),
+        ("from package.room.table import sit", ["__init__.py", "dice.py", "room/table.py"]),
     ],
 )
 def test_library_is_followed_by_import_and_no_further(package, source, modules):

@@ -2,11 +2,11 @@
 
 import pytest
 
-from maro_lib.casebook import bundled, find_case
-from maro_lib.environment import Rules
-from maro_lib.gamebook import Gamebook, load_gamebook
-from maro_lib.generator import Knobs
-from maro_lib.scripts import ScriptError
+from maro_lib.play.gamebook import Gamebook, load_gamebook
+from maro_lib.world.casebook import bundled, find_case
+from maro_lib.world.environment import Rules
+from maro_lib.world.generator import Knobs
+from maro_lib.world.scripts import ScriptError
 
 BOOK = Gamebook(seed=3, n_scripts=4, knobs=Knobs(characters=5, red_herrings=2), rules=Rules(rounds=2))
 

@@ -13,10 +13,10 @@ import pytest
 import yaml
 from scipy.stats import chi2_contingency, chisquare
 
-from maro_lib.generator import COMPACT, MAX, Knobs, generate, generate_many, vocabulary
-from maro_lib.generator_prose import PROSE
-from maro_lib.scripts import CULPRIT, dump_script, parse_script
-from maro_lib.solver import clue_facts, is_solvable, know, suspects
+from maro_lib.world.generator import COMPACT, MAX, Knobs, generate, generate_many, vocabulary
+from maro_lib.world.generator_prose import PROSE
+from maro_lib.world.scripts import CULPRIT, dump_script, parse_script
+from maro_lib.world.solver import clue_facts, is_solvable, know, suspects
 
 RICH = Knobs(
     stages=3, special_rules=2, ending="open", characters=7, culprits=2, clues=9, red_herrings=6, private_clues=4
@@ -266,7 +266,7 @@ def test_seed_0_is_this_mystery():
 @pytest.mark.parametrize("register", REGISTERS)
 def test_same_seed_same_script_in_another_process(register):
     code = (
-        "from maro_lib.generator import Knobs, generate_many\n"
+        "from maro_lib.world.generator import Knobs, generate_many\n"
         "from dataclasses import replace\n"
         f"print(*(s.digest for s in generate_many(20, 3, replace({RICH!r}, register={register!r}))))"
     )

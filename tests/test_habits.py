@@ -3,14 +3,14 @@
 import pytest
 import torch
 
-from maro_lib.environment import Rules
-from maro_lib.generator import generate
-from maro_lib.habits import Searching, resting_share
-from maro_lib.lessons import HOME
-from maro_lib.local import LocalPolicy, Sampling
-from maro_lib.loss import anchor_loss, maro_loss
-from maro_lib.models import load
-from maro_lib.rollout import Game, play, start
+from maro_lib.embedded.lessons import HOME
+from maro_lib.learn.loss import anchor_loss, maro_loss
+from maro_lib.model.loading import load
+from maro_lib.model.local import LocalPolicy, Sampling
+from maro_lib.play.rollout import Game, play, start
+from maro_lib.study.habits import Searching, resting_share
+from maro_lib.world.environment import Rules
+from maro_lib.world.generator import generate
 
 
 @pytest.fixture(scope="module")

@@ -4,8 +4,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, CohereConfig, Gemma2Config, GraniteConfig, LlamaConfig, Qwen2Config
 
-from maro_lib import head as heads
-from maro_lib.head import bare_head, scoring
+from maro_lib.model import head as heads
+from maro_lib.model.head import bare_head, scoring
 
 SMALL = {"hidden_size": 16, "num_hidden_layers": 1, "intermediate_size": 16, "num_attention_heads": 2,
          "num_key_value_heads": 1, "head_dim": 8, "vocab_size": 50, "pad_token_id": 0}  # fmt: skip

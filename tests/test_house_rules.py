@@ -14,7 +14,7 @@ import pytest
 from ipykernel.kernelspec import get_kernel_dict
 from papermill.inspection import inspect_notebook
 
-from maro_lib.parameters import ParameterError, declared, load_params, read_parameters
+from maro_lib.run.parameters import ParameterError, declared, load_params, read_parameters
 from maro_lib.runs import ROOT, STAGES
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -282,8 +282,8 @@ def test_tree_is_read_however_it_is_drawn(drawn, tmp_path):
     (tmp_path / "maro_lib" / "solver.py").write_text("")
     (tmp_path / "README.md").write_text(readme)
     assert differences(readme, tmp_path) == [
-        "maro_lib/scripts.py is in README.md's tree, but does not exist",
-        "maro_lib/solver.py is not in README.md's tree",
+        "maro_lib/world/scripts.py is in README.md's tree, but does not exist",
+        "maro_lib/world/solver.py is not in README.md's tree",
     ]
 
 

@@ -12,20 +12,20 @@ import pandas as pd
 import pytest
 from servers import Server
 
-from maro_lib.environment import Rules
-from maro_lib.generator import generate_many
-from maro_lib.history import World, moments, public_lines
-from maro_lib.judge import Judgement, failures, judge_games, sections_of
-from maro_lib.judges import check, opposites, rename, seated, with_texts
-from maro_lib.lessons import HOME
-from maro_lib.metrics import ABILITIES, ROLE_PLAY, SECTION, social
-from maro_lib.model_judge import Cache, ModelJudge, read_score
-from maro_lib.players import Player
-from maro_lib.policies import NAIVE, RANDOM, SKILLED, Reply
-from maro_lib.rollout import play, schedule
-from maro_lib.rouge import rouge_l, words
-from maro_lib.rule_judge import RuleJudge
-from maro_lib.scripts import Fact, bundled
+from maro_lib.embedded.lessons import HOME
+from maro_lib.measure.judge import Judgement, failures, judge_games, sections_of
+from maro_lib.measure.judges import check, opposites, rename, seated, with_texts
+from maro_lib.measure.metrics import ABILITIES, ROLE_PLAY, SECTION, social
+from maro_lib.measure.model_judge import Cache, ModelJudge, read_score
+from maro_lib.measure.rouge import rouge_l, words
+from maro_lib.measure.rule_judge import RuleJudge
+from maro_lib.model.players import Player
+from maro_lib.play.policies import NAIVE, RANDOM, SKILLED, Reply
+from maro_lib.play.rollout import play, schedule
+from maro_lib.world.environment import Rules
+from maro_lib.world.generator import generate_many
+from maro_lib.world.history import World, moments, public_lines
+from maro_lib.world.scripts import Fact, bundled
 
 SCRIPTS = generate_many(5, 31, HOME)
 BY_DIGEST = {s.digest: s for s in SCRIPTS}
@@ -336,8 +336,8 @@ def test_a_killed_judge_goes_on(tmp_path):
 
 def test_the_embedded_model_can_be_asked():
     """It can't judge, and says nothing that could be read: all of it fails, within bounds, and is counted."""
-    from maro_lib.local import LocalPolicy, Sampling
-    from maro_lib.models import load
+    from maro_lib.model.loading import load
+    from maro_lib.model.local import LocalPolicy, Sampling
 
     games, actions = games_of(RANDOM, 1)
     policy = LocalPolicy(load("embedded", precision="float32"), Sampling(max_new_tokens=8))

@@ -19,15 +19,16 @@ from accelerate.utils import FullyShardedDataParallelPlugin, patch_environment
 from accelerate.utils.launch import prepare_multi_gpu_env
 from safetensors.torch import load_file
 
-from maro_lib.balancing import balance
-from maro_lib.corpus import Corpus, make_corpus, steps
-from maro_lib.decomposition import decompose
-from maro_lib.exam import exam_games
-from maro_lib.launch import DDP, Job, LaunchError, Quick, _check, _command, _environment, _run, launch
-from maro_lib.local import LocalPolicy, Sampling
-from maro_lib.models import load
-from maro_lib.rollout import play
-from maro_lib.training import Settings, Trained, train, whole_checkpoints
+from maro_lib.embedded.exam import exam_games
+from maro_lib.learn.balancing import balance
+from maro_lib.learn.corpus import Corpus, make_corpus, steps
+from maro_lib.learn.decomposition import decompose
+from maro_lib.learn.launching import DDP, Job, LaunchError, _check, _command, _environment, _run, launch
+from maro_lib.learn.quick import QuickGames
+from maro_lib.learn.training import Settings, Trained, train, whole_checkpoints
+from maro_lib.model.loading import load
+from maro_lib.model.local import LocalPolicy, Sampling
+from maro_lib.play.rollout import play
 
 FSDP = DDP.with_name("fsdp_qlora.yaml")
 PATIENCE = 300  # seconds, on a machine that has other work too
@@ -45,7 +46,7 @@ def corpus() -> Corpus:
     return make_corpus(dialogues, kept.merge(three[["game", "seat", "t"]]))
 
 
-def in_two(folder: Path, settings: Settings, precision: str, watch: Quick | None = None) -> Trained:
+def in_two(folder: Path, settings: Settings, precision: str, watch: QuickGames | None = None) -> Trained:
     return launch(
         2, model="embedded", precision=precision, adapter="", corpus=corpus(), settings=settings, folder=folder,
         watch=watch,
@@ -89,8 +90,8 @@ def await_(condition, seconds: float = PATIENCE) -> bool:
 def test_two_processes_learn_what_one_does(tmp_path, capfd):
     assert [len(s) for s in steps(corpus(), 2, 2, BASIC.seed)] == [2, 1, 2, 1], "a process of two goes without"
     loaded = load("embedded", precision="float32")
-    watch = Quick(exam_games(2), Sampling(max_new_tokens=32))
-    alone = train(loaded, corpus(), BASIC, tmp_path / "alone" / "one", watch=watch.with_model(loaded))
+    watch = QuickGames(exam_games(2), Sampling(max_new_tokens=32))
+    alone = train(loaded, corpus(), BASIC, tmp_path / "alone" / "one", watch=watch)
     together = in_two(tmp_path / "two", BASIC, "float32", watch)
     assert np.ptp(alone.curve["z0"].dropna()) > 0.01, "z0 is read on all processes"
     assert alone.curve["legal"].notna().sum() == 3
@@ -201,7 +202,7 @@ def test_what_cannot_work_is_refused_before_anything_is_started(tmp_path, monkey
     with pytest.raises(LaunchError, match="num_processes: 3, but there are 2 GPUs"):
         _check(3, DDP, None)
     with pytest.raises(LaunchError, match="quick games need a whole model"):
-        _check(2, FSDP, Quick(exam_games(1)))
+        _check(2, FSDP, QuickGames(exam_games(1)))
     _check(2, FSDP, None)
     assert list(tmp_path.iterdir()) == [broken]
 
@@ -210,7 +211,7 @@ def test_what_cannot_work_is_refused_before_anything_is_started(tmp_path, monkey
 
 
 def test_a_job_is_read_as_it_was_written(tmp_path):
-    watch = Quick(exam_games(3), Sampling(0.7, 40), {"cache_gb": 0.5})
+    watch = QuickGames(exam_games(3), Sampling(0.7, 40), {"cache_gb": 0.5})
     job = Job("m", "nf4", "a", corpus(), replace(BASIC, beta=1 / 3), tmp_path / "x", watch)
     job.save(tmp_path)
     again = Job.read(tmp_path)

@@ -2,11 +2,11 @@
 
 import pytest
 
-from maro_lib import environment
-from maro_lib.environment import MurderMystery
-from maro_lib.generator import Knobs, generate
-from maro_lib.leaks import PUBLIC, find_leaks, plant
-from maro_lib.scripts import bundled
+from maro_lib.play.leaks import PUBLIC, find_leaks, plant
+from maro_lib.world import environment
+from maro_lib.world.environment import MurderMystery
+from maro_lib.world.generator import Knobs, generate
+from maro_lib.world.scripts import bundled
 
 RICH = generate(4, Knobs(characters=5, culprits=2, private_clues=3, stages=2, ending="open"))
 

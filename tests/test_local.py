@@ -10,14 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from worlds import world
 
-from maro_lib.chat import Chat
-from maro_lib.environment import Message, Rules
-from maro_lib.generator import Knobs, generate_many
-from maro_lib.leaks import find_leaks
-from maro_lib.local import STRIP, LocalPolicy, Sampling, draw, strips
-from maro_lib.models import ModelError, load, token_logps
-from maro_lib.policies import RANDOM, Fixed, WindowError
-from maro_lib.rollout import play, schedule
+from maro_lib.model.chat import Chat
+from maro_lib.model.loading import ModelError, load, token_logps
+from maro_lib.model.local import STRIP, LocalPolicy, Sampling, draw, strips
+from maro_lib.play.leaks import find_leaks
+from maro_lib.play.policies import RANDOM, Fixed, WindowError
+from maro_lib.play.rollout import play, schedule
+from maro_lib.world.environment import Message, Rules
+from maro_lib.world.generator import Knobs, generate_many
 
 SMALL = Knobs(characters=4, places=2, clues=3, red_herrings=1)
 

@@ -9,8 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from maro_lib import loss as losses
-from maro_lib.loss import anchor_loss, batch, clamped, ema, fixed, maro_loss, mismatched, per_faction, sft_loss
+from maro_lib.learn import loss as losses
+from maro_lib.learn.loss import anchor_loss, batch, clamped, ema, fixed, maro_loss, mismatched, per_faction, sft_loss
 
 
 def numbers(*values, **options):
@@ -322,7 +322,7 @@ def train_trl(loss_type, folder):
     from transformers import TrainerCallback
     from trl import KTOConfig, KTOTrainer
 
-    from maro_lib.models import load
+    from maro_lib.model.loading import load
 
     gradients = []
 

@@ -9,18 +9,20 @@ import pytest
 import torch
 from test_models import lora
 
-from maro_lib.balancing import balance
-from maro_lib.corpus import make_corpus
-from maro_lib.decomposition import decompose
-from maro_lib.environment import Rules
-from maro_lib.generator import generate_many
-from maro_lib.lessons import HOME
-from maro_lib.local import LocalPolicy, Sampling
-from maro_lib.matches import BOTH, LINE_UPS, NOBODY, QuickGames, gains, line_up, match, outcomes
-from maro_lib.metrics import reciprocal_rank
-from maro_lib.models import load
-from maro_lib.rollout import play, schedule
-from maro_lib.training import Settings, train
+from maro_lib.embedded.lessons import HOME
+from maro_lib.learn.balancing import balance
+from maro_lib.learn.corpus import make_corpus
+from maro_lib.learn.decomposition import decompose
+from maro_lib.learn.quick import QuickGames
+from maro_lib.learn.training import Settings, train
+from maro_lib.measure.matches import LINE_UPS, gains, match, outcomes
+from maro_lib.measure.metrics import reciprocal_rank
+from maro_lib.model.loading import load
+from maro_lib.model.local import LocalPolicy, Sampling
+from maro_lib.model.players import BOTH, NOBODY, line_up
+from maro_lib.play.rollout import play, schedule
+from maro_lib.world.environment import Rules
+from maro_lib.world.generator import generate_many
 
 SHORT = Sampling(max_new_tokens=10)
 
@@ -135,7 +137,7 @@ def seed():
 
 
 def test_quick_games_tell_what_they_promise_and_leave_no_trace(tuned):
-    watch = QuickGames(some_games(2), tuned)
+    watch = QuickGames(some_games(2), tuned.sampling)
     seed()
     expected = numbers()
     seed()
@@ -155,7 +157,7 @@ def test_training_is_the_same_whether_it_is_watched_or_not(tmp_path):
     settings, given = Settings(epochs=2, batch=100, check_every=2, warmup=0.0, learning_rate=2e-2), corpus()
     loaded = load("embedded", precision="float32")
     alone = train(loaded, given, settings, tmp_path / "alone")
-    watch = QuickGames(some_games(2, seed=9), LocalPolicy(loaded, SHORT))
+    watch = QuickGames(some_games(2, seed=9), SHORT)
     watched = train(loaded, given, settings, tmp_path / "watched", watch=watch)
     one, other = ((t.folder / "adapter_model.safetensors").read_bytes() for t in (alone, watched))
     assert one == other

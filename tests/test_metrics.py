@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from maro_lib.metrics import (
+from maro_lib.measure.metrics import (
     ABILITIES,
     Ratings,
     clue_investigation,

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from maro_lib.mirage import PUBLISHED, Loaded, is_mirage, load_mirage, read_culprits
-from maro_lib.scripts import ScriptError, dump_script, load_script
+from maro_lib.world.mirage import PUBLISHED, Loaded, is_mirage, load_mirage, read_culprits
+from maro_lib.world.scripts import ScriptError, dump_script, load_script
 
 FIXTURES = Path(__file__).parent / "fixtures" / "mirage"
 LANTERN, ROWING, MUSEUM, BOW = (

@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from maro_lib.environment import Rules
-from maro_lib.generator import Knobs, generate_many
-from maro_lib.local import LocalPolicy
-from maro_lib.models import ModelError, load, token_logps
-from maro_lib.rollout import play, schedule
+from maro_lib.model.loading import ModelError, load, token_logps
+from maro_lib.model.local import LocalPolicy
+from maro_lib.play.rollout import play, schedule
+from maro_lib.world.environment import Rules
+from maro_lib.world.generator import Knobs, generate_many
 
 LAYERS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from maro_lib.runs import ROOT
-from maro_lib.scripts import bundled
+from maro_lib.world.scripts import bundled
 
 
 class Run:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from maro_lib.parameters import Parameter, ParameterError, declared, effective, load_params, read_parameters
+from maro_lib.run.parameters import Parameter, ParameterError, declared, effective, load_params, read_parameters
 
 FIXTURES = Path(__file__).parent / "fixtures" / "notebooks"
 GOOD = sorted((FIXTURES / "good").glob("*.ipynb"))

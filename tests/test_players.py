@@ -2,10 +2,10 @@
 
 import pytest
 
-from maro_lib.local import LocalPolicy
-from maro_lib.models import ModelError
-from maro_lib.players import Player
-from maro_lib.policies import NAIVE, RANDOM, SKILLED, Mixture
+from maro_lib.model.loading import ModelError
+from maro_lib.model.local import LocalPolicy
+from maro_lib.model.players import Player
+from maro_lib.play.policies import NAIVE, RANDOM, SKILLED, Mixture
 
 
 @pytest.mark.parametrize(

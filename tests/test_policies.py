@@ -7,9 +7,9 @@ import pytest
 from scipy.stats import binomtest
 from worlds import advance, begin, finish, requests, varied_scripts, world, worlds
 
-from maro_lib.environment import MurderMystery, Rules
-from maro_lib.phrases import phrasebook
-from maro_lib.policies import NAIVE, RANDOM, SKILLED, Fixed, Mixture, Policy, Scripted, suspicion
+from maro_lib.play.policies import NAIVE, RANDOM, SKILLED, Fixed, Mixture, Policy, Scripted, suspicion
+from maro_lib.world.environment import MurderMystery, Rules
+from maro_lib.world.phrases import phrasebook
 
 N_GAMES = 60
 SCRIPTED = [RANDOM, NAIVE, SKILLED, Mixture(), Scripted(1, 0), Scripted(0, 1), Scripted(0.5, 0.5)]
@@ -147,7 +147,7 @@ def test_every_scripted_reply_is_legal(name, policy):
 
 @pytest.mark.parametrize("register", ["compact", "prose"])
 def test_every_scripted_reply_to_a_generated_mystery_is_legal(register):
-    from maro_lib.generator import Knobs, generate
+    from maro_lib.world.generator import Knobs, generate
 
     rng = random.Random(0)
     for seed in range(12):

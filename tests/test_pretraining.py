@@ -11,17 +11,17 @@ import torch
 import yaml
 from transformers import AutoTokenizer
 
-from maro_lib.chat import Chat
-from maro_lib.environment import Message
-from maro_lib.exam import exam_games, examine
-from maro_lib.generator import Knobs, generate, generate_many, vocabulary
-from maro_lib.lessons import CORRECTION, any_game, drill, evidence, longer_game, task_example, views, weigh
-from maro_lib.models import EMBEDDED, load
-from maro_lib.pretraining import learn, new_model, same_words, tokenizer_texts, train_tokenizer, weighted_loss
-from maro_lib.recipe import Recipe
+from maro_lib.embedded.exam import exam_games, examine
+from maro_lib.embedded.lessons import CORRECTION, any_game, drill, evidence, longer_game, task_example, views, weigh
+from maro_lib.embedded.pretraining import learn, new_model, same_words, tokenizer_texts, train_tokenizer, weighted_loss
+from maro_lib.embedded.recipe import Recipe
+from maro_lib.embedded.tasks import items
+from maro_lib.model.chat import Chat
+from maro_lib.model.loading import EMBEDDED, load
 from maro_lib.runs import ROOT
-from maro_lib.solver import is_solvable
-from maro_lib.tasks import items
+from maro_lib.world.environment import Message
+from maro_lib.world.generator import Knobs, generate, generate_many, vocabulary
+from maro_lib.world.solver import is_solvable
 
 
 @pytest.fixture(scope="module")

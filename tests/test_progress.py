@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import pytest
 from jupyter_client.manager import start_new_kernel
 
-from maro_lib.generator import generate_many
-from maro_lib.policies import RANDOM
+from maro_lib.play.policies import RANDOM
+from maro_lib.play.rollout import play, schedule
 from maro_lib.progress import WATCHED, Bar, in_view
-from maro_lib.rollout import play, schedule
+from maro_lib.world.generator import generate_many
 
 SAID = "text/plain"
 WALK = """
@@ -22,7 +22,7 @@ with Bar(3, "game", shown=True, mininterval=0.0) as bar:
 """
 CURVES = """
 import pandas as pd
-from maro_lib.figures import watching
+from maro_lib.show.figures import watching
 with watching(True, 9, seconds=0.0) as live:
     for k in (1, 2):
         step = list(range(k + 1))
@@ -79,7 +79,9 @@ def test_bar_is_gone_after_an_error_too(notebook):
 
 def test_bar_that_is_not_wanted_leaves_no_place(notebook):
     assert notebook.run(WALK.replace("shown=True", "shown=False")) == []
-    assert notebook.run("import maro_lib.figures as f\nwith f.watching(False, 9) as live: assert live is None") == []
+    assert (
+        notebook.run("import maro_lib.show.figures as f\nwith f.watching(False, 9) as live: assert live is None") == []
+    )
 
 
 def test_curves_are_drawn_again_and_again_and_are_gone_at_the_end(notebook):

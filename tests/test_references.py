@@ -7,10 +7,10 @@ import pytest
 import torch
 from test_training import BASIC, assert_same, corpus, tiny, trainer_of, tuned
 
-from maro_lib import references
-from maro_lib.balancing import shuffle_labels
-from maro_lib.models import load
-from maro_lib.training import MaroTrainer, train
+from maro_lib.learn import references
+from maro_lib.learn.balancing import shuffle_labels
+from maro_lib.learn.training import MaroTrainer, train
+from maro_lib.model.loading import load
 
 MISMATCHED = replace(BASIC, z0="mismatched")
 FEW = torch.arange(5, dtype=torch.float64)

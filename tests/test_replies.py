@@ -8,9 +8,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from worlds import worlds
 
-from maro_lib.phrases import COMPACT, EN, ZH
-from maro_lib.replies import Illegal, Move, clean, name_spelling, parse
-from maro_lib.scripts import parse_script
+from maro_lib.world.phrases import COMPACT, EN, ZH
+from maro_lib.world.replies import Illegal, Move, clean, name_spelling, parse
+from maro_lib.world.scripts import parse_script
 
 # Ann is asked; "the cellar" exists but is no longer on offer.
 PEOPLE = (("Ann Lee", ()), ("Dr. Ben Ash", ("the butler",)), ("Iris Strauß", ()), ("Lady Dot of the Lake", ()))

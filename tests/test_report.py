@@ -10,21 +10,21 @@ import pandas as pd
 import pytest
 
 from maro_lib.__main__ import main
-from maro_lib.compare import compare_runs
-from maro_lib.comparison import NONE, SHOWN, compare
-from maro_lib.environment import Rules
-from maro_lib.generator import generate_many
-from maro_lib.judge import judge_games
-from maro_lib.lessons import HOME
-from maro_lib.matches import BASE, CONTROL, MARO, NOBODY, saved
-from maro_lib.metrics import social
-from maro_lib.policies import NAIVE, RANDOM, SKILLED, Policy, Reply
-from maro_lib.report import answers, chosen, in_brief, write_report
-from maro_lib.rollout import play, schedule
-from maro_lib.rule_judge import RuleJudge
+from maro_lib.embedded.lessons import HOME
+from maro_lib.measure.comparison import NONE, SHOWN, compare
+from maro_lib.measure.judge import judge_games
+from maro_lib.measure.matches import BASE, CONTROL, MARO, NOBODY, saved
+from maro_lib.measure.metrics import social
+from maro_lib.measure.rule_judge import RuleJudge
+from maro_lib.play.policies import NAIVE, RANDOM, SKILLED, Policy, Reply
+from maro_lib.play.rollout import play, schedule
+from maro_lib.play.shards import read_scripts, read_table
+from maro_lib.run.compare import compare_runs
 from maro_lib.runs import RunError, run_folder
-from maro_lib.shards import read_scripts, read_table
+from maro_lib.show.report import answers, chosen, in_brief, write_report
 from maro_lib.summary import Summary, read_summary, save
+from maro_lib.world.environment import Rules
+from maro_lib.world.generator import generate_many
 
 ATTACK = "</script><img src=x onerror=\"document.title='hacked'\"><b>bold</b>"
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

@@ -13,12 +13,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from maro_lib.environment import MurderMystery, Rules
-from maro_lib.generator import Knobs, generate_many
-from maro_lib.policies import RANDOM, SKILLED, Mixture, Random, Reply, Scripted
-from maro_lib.rollout import Game, count_replies, play, schedule, seat_policies
-from maro_lib.shards import StorageError, read_scripts, read_table, shard_folders
-from maro_lib.tables import SCHEMAS, TABLES
+from maro_lib.play.policies import RANDOM, SKILLED, Mixture, Random, Reply, Scripted
+from maro_lib.play.rollout import Game, count_replies, play, schedule, seat_policies
+from maro_lib.play.shards import StorageError, read_scripts, read_table, shard_folders
+from maro_lib.play.tables import SCHEMAS, TABLES
+from maro_lib.world.environment import MurderMystery, Rules
+from maro_lib.world.generator import Knobs, generate_many
 
 SCRIPTS = generate_many(3, 0, Knobs(characters=4))
 N_GAMES = 120
@@ -160,10 +160,10 @@ def test_a_policy_that_miscounts_is_named():
 
 CHILD = """
 import sys
-from maro_lib.environment import MurderMystery, Rules
-from maro_lib.generator import Knobs, generate_many
-from maro_lib.policies import Mixture
-from maro_lib.rollout import play, schedule
+from maro_lib.world.environment import MurderMystery, Rules
+from maro_lib.world.generator import Knobs, generate_many
+from maro_lib.play.policies import Mixture
+from maro_lib.play.rollout import play, schedule
 games = schedule(generate_many(3, 0, Knobs(characters=4)), int(sys.argv[2]), 5, Rules(rounds=2))
 play(games, Mixture(), folder=sys.argv[1], concurrency=4, shard_size=int(sys.argv[3]))
 """
@@ -376,7 +376,7 @@ def test_a_game_of_another_kind_is_played_saved_and_kept_apart(tmp_path):
 
 def test_games_of_other_code_are_kept_apart(tmp_path, monkeypatch):
     play(games(3), RANDOM, folder=tmp_path / "rollout")
-    monkeypatch.setattr("maro_lib.rollout._code", lambda: "of another day")
+    monkeypatch.setattr("maro_lib.play.rollout._code", lambda: "of another day")
     assert play(games(3), RANDOM, folder=tmp_path / "rollout").n_resumed == 0
 
 

@@ -15,21 +15,18 @@ import torch
 from servers import Server
 from test_series import Place, wait_until
 
-from maro_lib import series
-from maro_lib.balancing import NothingToLearn, balance
-from maro_lib.corpus import make_corpus
-from maro_lib.counterfactual import counterfactual
-from maro_lib.decomposition import decompose
-from maro_lib.environment import Rules
-from maro_lib.figures import plot_rounds
-from maro_lib.generator import Knobs, generate_many
-from maro_lib.local import LocalPolicy, Sampling
-from maro_lib.models import load, quiet
-from maro_lib.parameters import declared
-from maro_lib.players import Opposed, Player, learner
-from maro_lib.policies import NAIVE, RANDOM, SKILLED
-from maro_lib.rollout import play, schedule
-from maro_lib.rounds import round_table, wins_by_round
+from maro_lib.learn.balancing import NothingToLearn, balance
+from maro_lib.learn.corpus import make_corpus
+from maro_lib.learn.counterfactuals import counterfactual
+from maro_lib.learn.decomposition import decompose
+from maro_lib.model.loading import load, quiet
+from maro_lib.model.local import LocalPolicy, Sampling
+from maro_lib.model.players import Opposed, Player, learner
+from maro_lib.play.policies import NAIVE, RANDOM, SKILLED
+from maro_lib.play.rollout import play, schedule
+from maro_lib.run import series
+from maro_lib.run.parameters import declared
+from maro_lib.run.series import SEED_STEP, Step, check_rounds, choose, find_notebooks, in_order, plan
 from maro_lib.runs import (
     MissingInput,
     RunError,
@@ -44,8 +41,11 @@ from maro_lib.runs import (
     run_folder,
     shown,
 )
-from maro_lib.series import SEED_STEP, Step, check_rounds, choose, find_notebooks, in_order, plan
+from maro_lib.show.figures import plot_rounds
 from maro_lib.statistics import Rate
+from maro_lib.study.rounds import round_table, wins_by_round
+from maro_lib.world.environment import Rules
+from maro_lib.world.generator import Knobs, generate_many
 
 matplotlib.use("Agg")
 

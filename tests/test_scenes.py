@@ -2,9 +2,9 @@
 
 import pytest
 
-from maro_lib.evaldata import score_scene
-from maro_lib.models import EMBEDDED
-from maro_lib.scenes import GOAL, KINDS, NO_GOAL, REGISTERS, STORIES, named_places, scenes, verdict
+from maro_lib.model.loading import EMBEDDED
+from maro_lib.study.evaldata import score_scene
+from maro_lib.study.scenes import GOAL, KINDS, NO_GOAL, REGISTERS, STORIES, named_places, scenes, verdict
 
 
 @pytest.mark.parametrize("register", REGISTERS)

@@ -5,8 +5,8 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from maro_lib.scripts import Fact, ScriptError, Sections, bundled, dump_script, load_script, parse_script
-from maro_lib.solver import clue_facts, has_logic, is_solvable, know, suspects
+from maro_lib.world.scripts import Fact, ScriptError, Sections, bundled, dump_script, load_script, parse_script
+from maro_lib.world.solver import clue_facts, has_logic, is_solvable, know, suspects
 
 NAMES = [
     "Ann",

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from maro_lib.run.series import choose, find_notebooks
 from maro_lib.runs import RunError
-from maro_lib.series import choose, find_notebooks
 
 FIXTURES = Path(__file__).parent / "fixtures" / "notebooks"
 

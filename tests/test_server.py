@@ -18,18 +18,18 @@ import servers
 from servers import END, KNOWN, VLLM, Server, logp, play_by_rule, prompt_tokens, status, tokens
 from worlds import begin, requests, world
 
-from maro_lib import endpoint
-from maro_lib.endpoint import ServerError
-from maro_lib.environment import Message, Rules
-from maro_lib.policies import Policy, Remote, Windowed, WindowError
-from maro_lib.rollout import play, schedule
-from maro_lib.server import ServerPolicy, defuse, estimate_tokens, load_adapter, unload_adapter
-from maro_lib.server_process import ServerStartError, serving
-from maro_lib.tables import TABLES
+from maro_lib.model import endpoint
+from maro_lib.model.endpoint import ServerError
+from maro_lib.model.loading import EMBEDDED
+from maro_lib.model.server import ServerPolicy, defuse, estimate_tokens, load_adapter, unload_adapter
+from maro_lib.model.server_process import ServerStartError, serving
+from maro_lib.play.policies import Policy, Remote, Windowed, WindowError
+from maro_lib.play.rollout import play, schedule
+from maro_lib.play.tables import TABLES
+from maro_lib.world.environment import Message, Rules
 
 N_GAMES = 3
 PROGRAM = str(Path(servers.__file__))
-EMBEDDED = Path(endpoint.__file__).parent / "embedded"
 
 
 def games(n: int = N_GAMES, rounds: int = 1):
@@ -678,7 +678,7 @@ def test_a_server_stops_after_a_failure_even_if_it_would_not(place, error):
 
 PARENT = """
 import signal, sys, time
-from maro_lib.server_process import serving
+from maro_lib.model.server_process import serving
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a test run in the background would hand on "ignore"
 with serving(sys.argv[1], sys.argv[2], log=sys.argv[3], wait=20, grace=0.2):
     print("up", flush=True)
@@ -753,7 +753,7 @@ def test_no_command_starts_nothing(place):
 @pytest.mark.skipif(not (EMBEDDED / "config.json").exists(), reason="the embedded model is not there yet")
 def test_the_embedded_model_plays_behind_transformers_serve(place):
     pytest.importorskip("uvicorn", reason="transformers serve needs transformers[serving]")
-    from maro_lib.generator import Knobs, generate
+    from maro_lib.world.generator import Knobs, generate
 
     port, url, log, _ = place
     planned = schedule([generate(0, Knobs(characters=4, register="compact"))], 1, 0, Rules(rounds=1))

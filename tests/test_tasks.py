@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from maro_lib.tasks import TASKS, Item, draw, is_held_out, is_right, items
+from maro_lib.embedded.tasks import TASKS, Item, draw, is_held_out, is_right, items
 
 
 def test_every_answer_to_learn_from_is_right():

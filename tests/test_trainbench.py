@@ -9,8 +9,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import Qwen2Config
 
-from maro_lib.estimates import kept_per_token, shape
-from maro_lib.trainbench import (
+from maro_lib.model.estimates import kept_per_token, shape
+from maro_lib.study.trainbench import (
     MARO,
     TRL_BEST,
     TRL_DEFAULT,

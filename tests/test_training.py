@@ -25,16 +25,11 @@ from safetensors.torch import load_file
 from test_models import lora
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
-from maro_lib.balancing import balance
-from maro_lib.corpus import Corpus, crossed, make_corpus
-from maro_lib.decomposition import decompose
-from maro_lib.environment import Rules
-from maro_lib.generator import generate_many
-from maro_lib.lessons import HOME
-from maro_lib.local import LocalPolicy
-from maro_lib.models import ORIGIN, Loaded, load, token_logps
-from maro_lib.rollout import play, schedule
-from maro_lib.training import (
+from maro_lib.embedded.lessons import HOME
+from maro_lib.learn.balancing import balance
+from maro_lib.learn.corpus import Corpus, crossed, make_corpus
+from maro_lib.learn.decomposition import decompose
+from maro_lib.learn.training import (
     Z0,
     MaroTrainer,
     Settings,
@@ -44,6 +39,11 @@ from maro_lib.training import (
     train,
     whole_checkpoints,
 )
+from maro_lib.model.loading import ORIGIN, Loaded, load, token_logps
+from maro_lib.model.local import LocalPolicy
+from maro_lib.play.rollout import play, schedule
+from maro_lib.world.environment import Rules
+from maro_lib.world.generator import generate_many
 
 WHOLE_STEP = 10**6  # sequences in a step: all there are
 BASIC = Settings(  # 6 steps, 3 checkpoints

@@ -6,13 +6,13 @@ from html.parser import HTMLParser
 import pandas as pd
 import pytest
 
-from maro_lib import transcript
-from maro_lib.environment import Message, Rules
 from maro_lib.markup import Html, prose, tag
-from maro_lib.policies import SKILLED, Reply
-from maro_lib.rollout import play, schedule
-from maro_lib.scripts import parse_script
-from maro_lib.transcript import show_game, show_script, show_view, side_by_side
+from maro_lib.play.policies import SKILLED, Reply
+from maro_lib.play.rollout import play, schedule
+from maro_lib.show import transcript
+from maro_lib.show.transcript import show_game, show_script, show_view, side_by_side
+from maro_lib.world.environment import Message, Rules
+from maro_lib.world.scripts import parse_script
 
 TAGS = {"div", "span", "bdi", "b", "details", "summary", "table", "tr", "th", "td", "wbr"}
 ATTRIBUTES = {"style", "class", "dir", "lang", "open", "colspan"}

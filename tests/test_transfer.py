@@ -11,14 +11,14 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from maro_lib import exam, tasks
-from maro_lib.chat import Chat
-from maro_lib.evaldata import N_ITEMS, DataError, source, write_items
-from maro_lib.harness import Answering, Harness, InMemory, Limits, TaskError, _splits
-from maro_lib.local import answers
-from maro_lib.models import load
-from maro_lib.scenes import GOAL, NO_GOAL
-from maro_lib.transfer import (
+from maro_lib.embedded import exam, tasks
+from maro_lib.model.chat import Chat
+from maro_lib.model.loading import load
+from maro_lib.model.local import answers
+from maro_lib.study.evaldata import N_ITEMS, DataError, source, write_items
+from maro_lib.study.harness import Answering, Harness, InMemory, Limits, TaskError, _splits
+from maro_lib.study.scenes import GOAL, NO_GOAL
+from maro_lib.study.transfer import (
     BASE,
     CONTROL,
     MARO,

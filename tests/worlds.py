@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from maro_lib.environment import Environment, MurderMystery, Rules
-from maro_lib.policies import Policy, Reply, Request
-from maro_lib.scripts import Script, bundled, parse_script
+from maro_lib.play.policies import Policy, Reply, Request
+from maro_lib.world.environment import Environment, MurderMystery, Rules
+from maro_lib.world.scripts import Script, bundled, parse_script
 
 NAMES = ("Ann", "Ben", "Cal", "Dot")
 CLUES = (
@@ -72,7 +72,7 @@ def worlds() -> dict[str, Script]:
 
 def varied_scripts() -> dict[str, Script]:
     """Everything that the package brings or makes: bundled scripts, and generated ones with each knob turned."""
-    from maro_lib.generator import Knobs, generate
+    from maro_lib.world.generator import Knobs, generate
 
     rich = {"characters": 5, "culprits": 2, "private_clues": 3, "stages": 2, "special_rules": 1, "ending": "open"}
     return bundled() | {

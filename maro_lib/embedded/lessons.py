@@ -1,0 +1,271 @@
+"""What the embedded model reads: games between scripted players, drills, and small tasks.
+
+A lesson is a view as a player will read it, whose players are good or bad for a whole game (`policies.Mixture`), or a
+small task in plain chat form (`tasks`). Drills teach copying (prompts answered at random, lists said again and again)
+and evidence (all clues, and the vote that they prove). Good players come first, for evidence is learned only where most
+players follow it; the mixture of good and bad ones, which the model is to imitate, comes last. Taught in notebook 00.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import count
+from math import ceil
+from typing import NamedTuple
+
+from maro_lib.embedded import tasks
+from maro_lib.embedded.recipe import Recipe
+from maro_lib.model.chat import Chat
+from maro_lib.play.policies import Mixture, Policy, Reply, Request
+from maro_lib.play.rollout import Game, run_sessions, start
+from maro_lib.world.environment import Message, Rules, system_message
+from maro_lib.world.generator import Knobs, generate
+from maro_lib.world.phrases import phrasebook
+
+BOOK = phrasebook("en", "compact")
+Maker = Callable[[random.Random], tuple[Knobs, Rules]]
+DECISIVE = {"Vote": 4.0, "Turn": 4.0}  # few tokens on which much depends: they weigh more
+CORRECTION = Message("user", BOOK.correction.format(reason=BOOK.reasons["name"], form=BOOK.forms["vote"]))
+
+
+class Example(NamedTuple):
+    """One sequence to learn from."""
+
+    ids: list[int]
+    weights: list[float]
+
+
+# --- games -------------------------------------------------------------------------------------------
+
+
+RECITED = 64  # tokens
+SHARE_SHOWN = 0.9  # of good players, while the model learns to reason
+HOME = Knobs(characters=5, red_herrings=2)
+
+
+def short_game(rng: random.Random) -> tuple[Knobs, Rules]:
+    """A game that is over soon: the beginning of the lessons."""
+    knobs = Knobs(characters=rng.randint(3, 4), places=rng.randint(2, 3), clues=rng.randint(2, 4), red_herrings=1,
+                  private_clues=rng.randint(0, 1))  # fmt: skip
+    return knobs, Rules(rounds=1)
+
+
+def longer_game(rng: random.Random) -> tuple[Knobs, Rules]:
+    """A game of about the size that the notebooks play."""
+    if rng.random() < 0.2:
+        return short_game(rng)
+    knobs = Knobs(characters=rng.choice((4, 5, 5)), places=rng.randint(3, 4), clues=rng.randint(4, 6),
+                  red_herrings=rng.randint(1, 3), private_clues=rng.randint(0, 1))  # fmt: skip
+    return knobs, Rules(rounds=2)
+
+
+def any_game(rng: random.Random) -> tuple[Knobs, Rules]:
+    """Half of them as before, half of every size and kind."""
+    if rng.random() < 0.5:
+        return longer_game(rng)
+    n = rng.choice((4, 5, 5, 6, 6, 6, 7, 8))
+    clues = rng.choice((4, 6, 6, 6, 8))
+    knobs = Knobs(
+        stages=rng.choice((1, 1, 1, 2)), special_rules=rng.choice((0, 0, 0, 1)),
+        ending=rng.choice(("closed", "closed", "open")), characters=n,
+        culprits=2 if n > 5 and rng.random() < 0.2 else 1, places=rng.choice((3, 4, 4, 5)), clues=clues,
+        red_herrings=rng.choice((1, 3, 3, 5)), private_clues=rng.choice((0, 1, 1, 2)),
+    )  # fmt: skip
+    return knobs, Rules(rounds=rng.choice((2, 3, 3)))
+
+
+def default_game(_: random.Random) -> tuple[Knobs, Rules]:
+    """The game that the notebooks play with this model."""
+    return HOME, Rules(rounds=2)
+
+
+def games(rng: random.Random, maker: Maker, n: int) -> Iterator[Game]:
+    """Draw `n` games, none of which any run plays: their scripts come from seeds above 2**32."""
+    for k in range(n):
+        knobs, rules = maker(rng)
+        seed = rng.randrange(2**32, 2**48)
+        yield Game(f"g{k}", k, generate(seed, knobs), seed, rules)
+
+
+@dataclass(frozen=True)
+class Slips:
+    """Scripted players who now and then say what is not allowed, and put it right when they are corrected."""
+
+    players: Mixture
+    share: float = 0.03
+    name: str = "slips"
+
+    def act(self, requests: Sequence[Request]) -> list[Reply]:
+        meant = self.players.act(requests)
+        return [self._slip(r) or reply for r, reply in zip(requests, meant, strict=True)]
+
+    def _slip(self, request: Request) -> Reply | None:
+        rng, me, book = request.rng("slip", request.t), request.brief.me.name, request.brief.book
+        if request.prompt.retry or rng.random() >= self.share:
+            return None
+        closed = [p for p in tasks.PLACES if p not in request.prompt.places]
+        wrong = {
+            "turn": [book.search.format(place=rng.choice(closed)), book.ask.format(name=me, text=book.question)],
+            "vote": [book.voted.format(name=me), book.no_idea], "rate": [book.no_idea, book.voted.format(name=me)],
+        }  # fmt: skip
+        return Reply(rng.choice(wrong[request.prompt.phase])) if request.prompt.phase in wrong else None
+
+
+@dataclass(frozen=True)
+class Reserved:
+    """Players who tell what they know but never whom they suspect: who listens must read the evidence."""
+
+    players: Policy
+    name: str = "reserved"
+
+    def act(self, requests: Sequence[Request]) -> list[Reply]:
+        told = self.players.act(requests)
+        return [self._without_suspicion(r, reply.text) for r, reply in zip(requests, told, strict=True)]
+
+    def _without_suspicion(self, request: Request, text: str) -> Reply:
+        book = request.brief.book
+        for name in request.brief.names:
+            text = text.replace(book.suspect.format(name=name), "").replace("  ", " ")
+        return Reply(text.strip() or book.no_idea)
+
+
+def views(
+    rng: random.Random, maker: Maker, share_good: float, share_reserved: float = 0.0, n_games: int = 64
+) -> Iterator[list[Message]]:
+    """Play games by scripted players without end, and yield every player's view."""
+    players = Slips(Mixture(share_good))
+    reserved = Reserved(players)
+    while True:
+        played = games(rng, maker, n_games)
+        started = (start(g, reserved if rng.random() < share_reserved else players) for g in played)
+        for session in run_sessions(started, n_games):
+            for seat in range(len(session.seats)):
+                yield list(session.env.private_view(seat))
+
+
+def drill(rng: random.Random) -> list[Message]:
+    """A view of nothing but prompts, answered at random: copying names is learned from few tokens."""
+    me, *others = rng.sample(tasks.NAMES, rng.randint(3, 8))
+    sites = rng.sample(tasks.PLACES, rng.randint(1, 5))
+    names, places = " ".join(others), " ".join(sites)
+    rate = [BOOK.rating.format(name=n, s=rng.randrange(3), b=rng.randrange(3)) for n in others]
+    asked = [
+        (f"{BOOK.turn}\n{BOOK.places}", BOOK.search.format(place=rng.choice(sites))),
+        (f"{BOOK.turn}\n{BOOK.places}", BOOK.ask.format(name=rng.choice(others), text=BOOK.question)),
+        (BOOK.rate, BOOK.rating_joint.join(rate)),
+        (BOOK.vote, BOOK.voted.format(name=rng.choice(others))),
+    ]
+    view = [Message("system", BOOK.you_are.format(name=me, others=names))]
+    for prompt, reply in rng.sample(asked, len(asked)):
+        view += [Message("user", prompt.format(names=names, places=places)), Message("assistant", reply)]
+    return view
+
+
+def evidence(rng: random.Random) -> list[Message]:
+    """A view that holds all the clues and nothing else, and the vote that they prove."""
+    script = generate(rng.randrange(2**32, 2**48), longer_game(rng)[0])
+    seat = rng.choice([i for i, c in enumerate(script.characters) if c.faction == "civilian"])
+    others = [name for name in script.names if name != script.names[seat]]
+    clues = rng.sample(script.clues, len(script.clues))
+    found = [BOOK.found.format(name=rng.choice(others), place=c.place, text=c.text) for c in clues]
+    asked = "\n".join((*found, BOOK.vote.format(names=BOOK.comma.join(others))))
+    return [
+        Message("system", system_message(script, seat, Rules())), Message("user", asked),
+        Message("assistant", BOOK.voted.format(name=rng.choice(script.culprits))),
+    ]  # fmt: skip
+
+
+def examples(rng: random.Random, chat: Chat, recipe: Recipe, maker: Maker, share_good: float) -> Iterator[Example]:
+    """Yield games' views, small tasks and drills, tokenised and weighted."""
+    played = views(rng, maker, share_good, recipe.share_reserved)
+    while True:
+        kind = rng.random()
+        if kind < recipe.share_tasks:
+            yield task_example(chat, tasks.draw(rng), recipe.observed)
+        elif kind < recipe.share_tasks + recipe.share_drills:
+            yield drill_example(chat, rng, recipe.observed)
+        else:
+            yield weigh(chat, next(played), recipe.observed)
+
+
+def weigh(chat: Chat, view: Sequence[Message], observed: float) -> Example:
+    """Tokenise a view; full weight where the player spoke, stop token included, but none on what was corrected."""
+    ids, weights = [], []
+    stop = chat.tokenizer.eos_token_id
+    corrected = {k - 1 for k, m in enumerate(view) if m == CORRECTION}
+    asked = ""
+    for k, message in enumerate(view):
+        if message.role == "assistant":
+            said = [*chat.text_ids(message.content), stop]
+            ids += said
+            weights += [0.0 if k in corrected else DECISIVE.get(asked, 1.0)] * len(said)
+        elif message.role == "user":
+            asked = asked if message == CORRECTION else _last_prompt(message.content)
+            new = chat.encode(view[:2]) if k == 1 else chat.observe([stop], message.content)
+            ids += new
+            weights += [observed] * len(new)
+    return Example(ids, weights)
+
+
+def _last_prompt(content: str) -> str:
+    """The word that says what is asked: the last line's that ends it with a question mark."""
+    return next((line.partition("?")[0] for line in reversed(content.split("\n")) if re.match(r"\w+\?", line)), "")
+
+
+def drill_example(chat: Chat, rng: random.Random, observed: float) -> Example:
+    """Tokenise a drill, a recital, or evidence; whatever can be foreseen has full weight."""
+    kind = rng.randrange(3)
+    if kind == 0:
+        return weigh(chat, evidence(rng), observed)
+    if kind == 1:
+        return weigh(chat, drill(rng), 1.0)
+    words = rng.sample((*tasks.NAMES, *tasks.PLACES), rng.randint(3, 12))
+    once = chat.text_ids("".join(f" {word}" for word in words))
+    ids = (once * RECITED)[:RECITED]
+    return Example(ids, [0.0] * len(once) + [1.0] * (RECITED - len(once)))
+
+
+def task_example(chat: Chat, item: tasks.Item, observed: float) -> Example:
+    """Tokenise a task in plain chat form."""
+    asked = chat.question(item.prompt)
+    said = [*chat.text_ids(item.answer), chat.tokenizer.eos_token_id]
+    return Example([*asked, *said], [observed] * len(asked) + [1.0] * len(said))
+
+
+# --- in which order ----------------------------------------------------------------------------------
+
+
+def lessons(chat: Chat, recipe: Recipe) -> Iterator[list[Example]]:
+    """Drills; then short games and longer ones, by good players, who show how to reason; then all, by good and bad."""
+    rng = random.Random(f"lessons/{recipe.seed}")
+    plan = (
+        (drill_example(chat, rng, recipe.observed) for _ in count()),
+        examples(rng, chat, recipe, short_game, SHARE_SHOWN),
+        examples(rng, chat, recipe, longer_game, SHARE_SHOWN),
+        examples(rng, chat, recipe, any_game, recipe.share_good),
+    )
+    for stream, share in zip(plan, (*recipe.shares, 1.0), strict=True):
+        left = share * recipe.tokens
+        for batch in batches(stream, recipe.batch_tokens):
+            yield batch
+            left -= sum(len(e.ids) for e in batch)
+            if left <= 0:
+                break
+
+
+def batches(stream: Iterable[Example], budget: int) -> Iterator[list[Example]]:
+    """Collect sequences of like length until they fill the budget of tokens when padded."""
+    waiting: dict[int, list[Example]] = {}
+    for example in stream:
+        group = waiting.setdefault(width(example), [])
+        group.append(example)
+        if len(group) == max(1, budget // width(example)):
+            yield waiting.pop(width(example))
+
+
+def width(example: Example) -> int:
+    """The length to which a sequence is padded: few different ones, for each costs memory on a processor."""
+    return 32 * ceil(len(example.ids) / 32)

@@ -1,0 +1,325 @@
+"""Balancing: which actions are kept, and with what weight, so that no side owns the training set.
+
+    min  keep N_reward = min(|C_win|, |C_lose|) characters of each side of a game, drawn by seed   (MARO)
+    max  keep all; the smaller side's weights grow by |larger| / |smaller|
+    all  keep all as they are
+    ips  keep all; a character's weights are divided by the share of its faction x outcome among all characters
+
+C_win and C_lose hold the characters of a game that have an action to hand over (weight not 0, and legal if
+asked), whoever played them; only the learner's are then kept. On top come camp weights w_f; lam_pos and lam_neg, where
+not both are given, make both classes weigh the same: overall, or (`classes` per_faction, before them) in each faction.
+
+Taught in notebook 04. The paper has `min` only, and does not say how its lambdas are set.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass
+from numbers import Real
+
+import numpy as np
+import pandas as pd
+
+from maro_lib.learn.decomposition import encode, require, trajectories
+from maro_lib.wording import nearest
+from maro_lib.world.scripts import FACTIONS
+
+REASONS = ("kept", "illegal", "zero weight", "one-sided game", "not drawn", "camp weight 0", "an opponent's")
+KEPT, ILLEGAL, ZERO, ONE_SIDED, NOT_DRAWN, CAMP, OPPONENT = range(len(REASONS))
+NEEDS = ("game", "agent", "faction", "success", "weight")
+
+
+class NothingToLearn(ValueError):
+    """No training set is left; the message says what is missing, where it went, and the way out."""
+
+
+@dataclass(frozen=True)
+class Balanced:
+    """A balanced training set, and the account of what was dropped."""
+
+    actions: pd.DataFrame  # the kept rows, with `desirable` and `weight` (> 0, every factor but lambda included)
+    lam_pos: float
+    lam_neg: float
+    report: pd.DataFrame  # faction x outcome: actions, characters and weight, given and kept
+    reasons: pd.DataFrame  # reason x faction: actions dropped
+    statement: str  # the same in words, with what a reader must not overlook
+
+
+def balance(
+    actions: pd.DataFrame,
+    mode: str = "min",
+    *,
+    seed: int = 0,
+    camp_weights: dict[str, float] | None = None,
+    lam_pos: float | None = None,
+    lam_neg: float | None = None,
+    illegal: str = "keep",
+    learner: str | None = None,
+    classes: str = "overall",
+) -> Balanced:
+    """Balance an actions table whose column `weight` holds a credit rule's signed weights.
+
+    A lambda that is given is kept. One given alone sets the other: lam_neg = lam_pos W_+ / W_-, and the reverse. With
+    `classes` "per_faction" the weights themselves make both classes weigh the same within each faction. With a
+    `learner` only the actions of that `policy` are kept.
+    """
+    _check_name("mode", mode, MODES)
+    _check_name("illegal", illegal, ("keep", "drop"))
+    _check_name("classes", classes, ("overall", "per_faction"))
+    more = (("legal",) if illegal == "drop" else ()) + (("policy",) if learner is not None else ())
+    require(actions, NEEDS + more, "balance (weight = decompose(...))")
+    credit = _credit(actions)
+    camp = _camp(actions, camp_weights or {})
+    fate, factor = _draw(actions, _unusable(actions, credit, illegal), mode, seed)
+    fate[(fate == KEPT) & (camp == 0)] = CAMP
+    if learner is not None:
+        fate[(fate == KEPT) & (actions["policy"] != learner).to_numpy()] = OPPONENT
+    kept, weight = fate == KEPT, np.abs(credit) * factor * camp
+    _check_both_classes(actions, fate, credit)
+    chosen = actions[kept].assign(desirable=credit[kept] > 0, weight=weight[kept])
+    if classes == "per_faction":
+        chosen["weight"] *= _evening(chosen)
+    lam_pos, lam_neg = _lambdas(chosen, lam_pos, lam_neg)
+    report, reasons = _report(actions, fate, credit, weight), _reasons(actions["faction"], fate)
+    return Balanced(chosen, lam_pos, lam_neg, report, reasons, _state(actions, fate, mode))
+
+
+def shuffle_labels(balanced: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """Hand every dialogue the labels and weights of another one of its faction: the control that must teach nothing.
+
+    A longer or shorter dialogue gets them stretched, so what a dialogue's labels are like stays what it was.
+    """
+    rng, table = np.random.default_rng([seed, 3]), balanced.sort_values(["game", "seat", "t"])
+    given = np.empty(len(table), int)  # whose label and weight each row gets
+    for _, own in table.reset_index(drop=True).groupby("faction"):
+        dialogues = list(own.groupby(["game", "seat"]).indices.values())
+        places = [own.index.to_numpy()[d] for d in dialogues]
+        for mine, other in zip(places, rng.permutation(len(places)), strict=True):
+            given[mine] = places[other][np.arange(len(mine)) * len(places[other]) // len(mine)]
+    labels = {name: table[name].to_numpy()[given] for name in ("desirable", "weight")}
+    return table.assign(**labels).loc[balanced.index]
+
+
+# --- who is kept -------------------------------------------------------------------------------------
+
+
+def _unusable(actions: pd.DataFrame, credit: np.ndarray, illegal: str) -> np.ndarray:
+    """Return each action's fate before any drawing."""
+    fate = np.where(credit == 0, ZERO, KEPT)
+    if illegal == "drop":
+        fate[~actions["legal"].to_numpy(bool)] = ILLEGAL
+    return fate
+
+
+def _draw(actions: pd.DataFrame, fate: np.ndarray, mode: str, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return each action's fate and factor, decided by character."""
+    live = np.flatnonzero(fate == KEPT)
+    who, first = trajectories(usable := actions[["game", "agent", "faction", "success"]].iloc[live])
+    characters = _sides(usable.iloc[first].reset_index(drop=True))
+    drawn, factors = MODES[mode](characters, seed)
+    factor = np.ones(len(actions))
+    fate[live], factor[live] = drawn[who], factors[who]
+    return fate, factor
+
+
+def _sides(characters: pd.DataFrame) -> pd.DataFrame:
+    """Add to each character of a game how many of its own and of the other side there are."""
+    game, won = encode(characters, ["game"]), characters["success"].to_numpy() == 1
+    n_winners, n_losers = np.bincount(game, won), np.bincount(game, ~won)
+    return characters.assign(
+        n_own=np.where(won, n_winners[game], n_losers[game]), n_other=np.where(won, n_losers[game], n_winners[game])
+    )
+
+
+def _keep_min(characters: pd.DataFrame, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    n_reward = np.minimum(characters["n_own"], characters["n_other"])
+    place = (
+        pd.Series(_lots(characters, seed)).groupby(encode(characters, ["game", "success"])).rank(method="first")
+    )  # from 1
+    fate = np.where(n_reward == 0, ONE_SIDED, np.where(place <= n_reward, KEPT, NOT_DRAWN))
+    return fate, np.ones(len(characters))
+
+
+def _keep_max(characters: pd.DataFrame, _seed: int) -> tuple[np.ndarray, np.ndarray]:
+    larger = np.maximum(characters["n_own"], characters["n_other"])
+    return np.full(len(characters), KEPT), (larger / characters["n_own"]).to_numpy(float)
+
+
+def _keep_all(characters: pd.DataFrame, _seed: int) -> tuple[np.ndarray, np.ndarray]:
+    return np.full(len(characters), KEPT), np.ones(len(characters))
+
+
+def _keep_ips(characters: pd.DataFrame, _seed: int) -> tuple[np.ndarray, np.ndarray]:
+    cell = encode(characters, ["faction", "success"])
+    inverse = (len(characters) / np.bincount(cell))[cell]  # 1 / share of the character's cell
+    return np.full(len(characters), KEPT), inverse / (inverse.mean() if inverse.size else 1.0)
+
+
+MODES = {"min": _keep_min, "max": _keep_max, "all": _keep_all, "ips": _keep_ips}
+
+
+def _lots(characters: pd.DataFrame, seed: int) -> list[int]:
+    """Return a lot for each character that no other game, and no order of rows, has a part in."""
+    names = zip(characters["game"], characters["agent"], strict=True)
+    digests = (hashlib.blake2b(f"{seed}\0{game}\0{agent}".encode(), digest_size=8) for game, agent in names)
+    return [int.from_bytes(d.digest()) >> 1 for d in digests]  # 63 bits: fits a signed integer
+
+
+# --- with what weight --------------------------------------------------------------------------------
+
+
+def _credit(actions: pd.DataFrame) -> np.ndarray:
+    credit = actions["weight"].to_numpy(float, na_value=np.nan)
+    if n_bad := int((~np.isfinite(credit)).sum()):
+        raise ValueError(f"column `weight`: {n_bad} of {credit.size} are not finite numbers")
+    return credit
+
+
+def _camp(actions: pd.DataFrame, camp_weights: dict[str, float]) -> np.ndarray:
+    """Return w_f for every action; a faction that is not named weighs 1."""
+    known = {*FACTIONS, *actions["faction"].unique()}
+    for faction, w in camp_weights.items():
+        if faction not in known:
+            hint = f"{nearest(faction, known)} (known: {', '.join(sorted(known))})"
+            raise ValueError(f"camp_weights: unknown faction {faction!r}{hint}")
+        _check_weight(f"camp_weights: {faction}", w)
+    return actions["faction"].map(camp_weights).astype(float).fillna(1.0).to_numpy()
+
+
+def _evening(chosen: pd.DataFrame) -> np.ndarray:
+    """Return factors that make both classes of a faction weigh the same, and the faction as much as before.
+
+    A faction with one class only stays as it is: there is nothing to weigh it against.
+    """
+    faction, cell = encode(chosen, ["faction"]), encode(chosen, ["faction", "desirable"])
+    of_faction, of_cell = np.bincount(faction, chosen["weight"]), np.bincount(cell, chosen["weight"])
+    n_classes = chosen.groupby("faction")["desirable"].nunique().to_numpy()
+    return of_faction[faction] / (n_classes[faction] * of_cell[cell])
+
+
+def _lambdas(chosen: pd.DataFrame, lam_pos: float | None, lam_neg: float | None) -> tuple[float, float]:
+    """Fill in what is not given so that lambda_+ W_+ = lambda_- W_-; when neither is, both are (W_+ + W_-) / 2."""
+    w_pos, w_neg = (chosen["weight"][chosen["desirable"] == side].sum() for side in (True, False))
+    given = {k: _check_weight(k, v) for k, v in (("lam_pos", lam_pos), ("lam_neg", lam_neg)) if v is not None}
+    if list(given.values()) == [0]:
+        raise ValueError(f"{', '.join(given)}: 0 makes the other one 0 as well, and no action counts; give both")
+    mass = next((v * w for v, w in ((lam_pos, w_pos), (lam_neg, w_neg)) if v is not None), (w_pos + w_neg) / 2)
+    return float(given.get("lam_pos", mass / w_pos)), float(given.get("lam_neg", mass / w_neg))
+
+
+# --- the account -------------------------------------------------------------------------------------
+
+
+def _report(actions: pd.DataFrame, fate: np.ndarray, credit: np.ndarray, weight: np.ndarray) -> pd.DataFrame:
+    who, kept = trajectories(actions)[0], fate == KEPT
+    rows = pd.DataFrame(
+        {
+            "faction": actions["faction"].to_numpy(),
+            "outcome": np.where(actions["success"] == 1, "won", "lost"),
+            "actions": 1,
+            "kept_actions": kept.astype(int),
+            "characters": _first_of(who, np.ones(len(who), bool)),
+            "kept_characters": _first_of(who, kept),
+            "mass": np.abs(credit),
+            "kept_mass": np.where(kept, weight, 0.0),
+        }
+    )
+    names = ["faction", "outcome"]
+    cells = pd.MultiIndex.from_product([sorted(rows["faction"].unique()), ["won", "lost"]], names=names)
+    report = rows.groupby(names).sum().reindex(cells, fill_value=0)
+    for at, name in ((2, "actions"), (5, "characters")):
+        report.insert(at, f"dropped_{name}", report[name] - report[f"kept_{name}"])
+    return report.reset_index()
+
+
+def _first_of(who: np.ndarray, where: np.ndarray) -> np.ndarray:
+    """Mark with 1 one row of each character that has any `where`."""
+    rows = np.flatnonzero(where)
+    marks = np.zeros(len(who), int)
+    marks[rows[np.unique(who[rows], return_index=True)[1]]] = 1
+    return marks
+
+
+def _reasons(faction: pd.Series, fate: np.ndarray) -> pd.DataFrame:
+    table = pd.crosstab(fate, faction.to_numpy()).reindex(range(len(REASONS)), fill_value=0)
+    table.index, table.columns.name = pd.Index(REASONS, name="reason"), None
+    return table.drop("kept")
+
+
+def _state(actions: pd.DataFrame, fate: np.ndarray, mode: str) -> str:
+    """Say in words what was kept, and what is one-sided about it."""
+    kept = fate == KEPT
+    lines = [f"Kept {kept.sum():,} of {kept.size:,} actions (mode {mode}; dropped: {_listed(fate)})."]
+    factions = sorted(actions["faction"][kept].unique())
+    if len(factions) == 1:
+        gone = fate[actions["faction"] != factions[0]]
+        why = f"of the others, {_listed(gone)}" if gone.size else "the table holds no other faction"
+        lines.append(f"Only {factions[0]} actions are left ({why}): only that side is trained.")
+    if n_games := _n_one_sided(actions[kept | (fate == CAMP) | (fate == OPPONENT)]):
+        lines.append(f"Games kept with winners only or losers only: {n_games:,}; nobody balances them.")
+    return "\n".join(lines)
+
+
+def _n_one_sided(kept: pd.DataFrame) -> int:
+    game, won = encode(kept, ["game"]), kept["success"].to_numpy() == 1
+    share = np.bincount(game, won) / np.bincount(game)
+    return int(((share == 0) | (share == 1)).sum())
+
+
+def _listed(fate: np.ndarray) -> str:
+    counts = np.bincount(fate, minlength=len(REASONS))
+    return ", ".join(f"{counts[i]:,} {name}" for i, name in enumerate(REASONS) if i != KEPT and counts[i]) or "none"
+
+
+# --- what is missing ---------------------------------------------------------------------------------
+
+WAYS_OUT = {
+    ILLEGAL: "Keep illegal actions (illegal='keep'), or play with players that keep to the forms.",
+    ONE_SIDED: "Play more games: in each of these only one side is left; or use mode 'all' or 'ips'.",
+    NOT_DRAWN: "Use mode 'max', 'all' or 'ips', which draw nobody out.",
+    CAMP: "Give that faction a camp weight above 0.",
+    OPPONENT: "Play more games, or with `opponents: self`: what is missing was said by opponents.",
+}
+
+
+def _check_both_classes(actions: pd.DataFrame, fate: np.ndarray, credit: np.ndarray) -> None:
+    """Raise if nothing desirable or nothing undesirable is left."""
+    sides = {"desirable": credit > 0, "undesirable": credit < 0}
+    missing = [name for name, side in sides.items() if not (side & (fate == KEPT)).any()]
+    if not missing:
+        return
+    n_won = int((actions["success"] == 1).sum())
+    gone = np.any([sides[name] for name in missing], axis=0)
+    raise NothingToLearn(
+        f"no {' and no '.join(missing)} action is left. Given: {len(actions):,} actions in "
+        f"{actions['game'].nunique():,} games, {n_won:,} of winners and {len(actions) - n_won:,} of losers; "
+        f"the rule calls {sides['desirable'].sum():,} desirable and {sides['undesirable'].sum():,} undesirable; "
+        f"dropped: {_listed(fate)}. {_way_out(n_won, len(actions) - n_won, fate[gone])}"
+    )
+
+
+def _way_out(n_won: int, n_lost: int, fate: np.ndarray) -> str:
+    """Say what would help, given what became of the actions of the missing class."""
+    if not n_won + n_lost:
+        return "Play games first: the table is empty."
+    if not n_won or not n_lost:
+        return f"Play more games, or change the players' skill, until some characters {'lose' if n_won else 'win'}."
+    if not fate.size:
+        return "Use another credit rule, or more games: this rule finds none."
+    return WAYS_OUT[fate.max()]  # the last step to drop any: before it, some were left
+
+
+# --- checks ------------------------------------------------------------------------------------------
+
+
+def _check_name(what: str, name: str, known) -> None:
+    if name not in known:
+        raise ValueError(f"{what}: {name!r} is unknown{nearest(name, known)} (known: {', '.join(known)})")
+
+
+def _check_weight(what: str, value: float) -> float:
+    if not isinstance(value, Real) or not 0 <= value < math.inf:
+        raise ValueError(f"{what}: {value!r} is not a number from 0 up")
+    return value

@@ -1,0 +1,215 @@
+"""The training corpus: dialogues as token ids, and where in them the actions lie that are to be learned from.
+
+One dialogue is one sequence, however many of its actions are trained: with S script tokens and T actions a forward
+reads S + T(A + O) tokens, one row per action T S + (A + O) T (T + 1) / 2. Where a view is not one growing sequence (a
+template that rewrites history) there is one row per action. Nothing is ever cut: what does not fit is counted.
+
+Taught in notebook 05.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from maro_lib.model.chat import Chat
+from maro_lib.runs import make_folder, write_atomic
+from maro_lib.world.environment import Message
+
+ACTION = ("game", "seat", "t")  # what an action is known by
+TAKEN = [*ACTION, "faction", "success", "desirable", "weight"]  # what training knows of an action
+LONG, UNKNOWN = "longer than the window", "its dialogue is not there"
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Sequences, and the actions in them."""
+
+    ids: list[np.ndarray]  # of each sequence, up to the end of its last trained action
+    actions: pd.DataFrame  # TAKEN, and: row (of `ids`), start, end
+    dropped: pd.DataFrame  # reason x faction: actions that are not trained
+    n_separate: int  # tokens that one row per action would read
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @cached_property
+    def spans(self) -> np.ndarray:
+        """Where each action lies in its sequence: (n_actions, 2)."""
+        return self.actions[["start", "end"]].to_numpy(np.int64)
+
+    @cached_property
+    def places(self) -> list[np.ndarray]:
+        """The actions of each sequence, as rows of `actions`."""
+        bounds = np.searchsorted(self.actions["row"].to_numpy(), np.arange(len(self) + 1))
+        return [np.arange(a, b) for a, b in pairwise(bounds)]
+
+    @property
+    def n_action_tokens(self) -> int:
+        return int((self.spans[:, 1] - self.spans[:, 0]).sum())
+
+    def token_places(self, actions: Sequence[int]) -> np.ndarray:
+        """Where the tokens of some actions stand among the tokens of all actions."""
+        lengths = self.spans[:, 1] - self.spans[:, 0]
+        first = np.cumsum(lengths) - lengths
+        return np.concatenate([np.arange(first[k], first[k] + lengths[k]) for k in actions])
+
+    @property
+    def n_tokens(self) -> int:
+        return sum(map(len, self.ids))
+
+    @property
+    def sharing(self) -> float:
+        """How many times fewer tokens are read than with one row per action."""
+        return self.n_separate / max(1, self.n_tokens)
+
+    @property
+    def statement(self) -> str:
+        """The account in words."""
+        lost = [
+            f"{n} {faction} actions: {reason}"
+            for reason, row in self.dropped.iterrows()
+            for faction, n in row.items()
+            if n
+        ]
+        longest = max(map(len, self.ids), default=0)
+        return (
+            f"{len(self.actions):,} actions in {len(self):,} sequences, {self.n_tokens:,} tokens, at most {longest:,}; "
+            f"one row per action would read {self.sharing:.1f} times as many. Left out: {'; '.join(lost) or 'none'}."
+        )
+
+
+class View(NamedTuple):
+    """One sequence of tokens, with the places of the actions that it can train."""
+
+    game: str
+    seat: int
+    ids: Sequence[int]
+    spans: list[tuple[int, int, int]]  # t, start, end
+
+
+def make_corpus(
+    dialogues: pd.DataFrame, training: pd.DataFrame, *, window: int = 0, chat: Chat | None = None
+) -> Corpus:
+    """Join played dialogues with the actions that balancing kept; `chat` is needed where token ids are not known."""
+    wanted = training[TAKEN].drop_duplicates(list(ACTION)).set_index(list(ACTION))
+    ids, places = [], []
+    for sequence in _sequences(dialogues, chat):
+        spans = [s for s in sequence.spans if (sequence.game, sequence.seat, s[0]) in wanted.index]
+        if not spans:
+            continue
+        end = spans[-1][2]  # what comes after the last trained action is not read
+        fits = not window or end <= window
+        places += [(sequence.game, sequence.seat, t, len(ids) if fits else -1, a, b) for t, a, b in spans]
+        if fits:
+            ids.append(np.asarray(sequence.ids[:end], np.int32))
+    found = pd.DataFrame(places, columns=[*ACTION, "row", "start", "end"]).set_index(list(ACTION))
+    actions = wanted.join(found).reset_index()
+    reason = np.where(actions["row"].isna(), UNKNOWN, np.where(actions["row"] == -1, LONG, "kept"))
+    dropped = pd.crosstab(reason, actions["faction"].to_numpy()).reindex([UNKNOWN, LONG], fill_value=0)
+    kept = actions[reason == "kept"].astype({"row": int, "start": int, "end": int})
+    kept = kept.sort_values(["row", "start"]).reset_index(drop=True)
+    return Corpus(ids, kept, dropped, int(kept["end"].sum()))
+
+
+def steps(corpus: Corpus, batch: int, epochs: float, seed: int) -> list[np.ndarray]:
+    """Plan the optimiser's steps: about `batch` sequences each, with every faction and outcome's share in each.
+
+    Within a faction and outcome the order is drawn; its k-th of n sequences then gets the place (k + u) / n in the
+    epoch, u drawn from 0..1, so that every stretch of the epoch holds the same mixture.
+    """
+    first = corpus.actions.groupby("row").first()
+    strata = [np.asarray(rows) for _, rows in sorted(first.groupby(["faction", "desirable"]).groups.items())]
+    n_steps = max(1, round(len(corpus) / batch))
+    plan = []
+    for epoch in range(math.ceil(epochs)):
+        rng = np.random.default_rng([seed, epoch])
+        place = np.empty(len(corpus))
+        for rows in strata:
+            place[rng.permutation(rows)] = (np.arange(len(rows)) + rng.random()) / len(rows)
+        plan += np.array_split(np.argsort(place, kind="stable"), n_steps)
+    return plan[: max(1, round(epochs * n_steps))]
+
+
+def crossed(corpus: Corpus, seed: int) -> Corpus:
+    """Put behind a view of each sequence an action of another one: what KTO estimates its reference point from."""
+    rng = np.random.default_rng([seed, 1])
+    other = np.roll(order := rng.permutation(len(corpus)), 1)[np.argsort(order)]
+    chosen = [places[rng.integers(len(places))] for places in corpus.places]
+    ids = []
+    for row, partner in enumerate(other):
+        start, (begin, end) = corpus.spans[chosen[row]][0], corpus.spans[chosen[partner]]
+        ids.append(np.concatenate((corpus.ids[row][:start], corpus.ids[partner][begin:end])))
+    starts, ends = corpus.spans[chosen][:, 0], np.array([len(i) for i in ids])
+    actions = corpus.actions.loc[chosen].reset_index(drop=True)
+    actions = actions.assign(row=np.arange(len(ids)), start=starts, end=ends)
+    return Corpus(ids, actions, corpus.dropped, int(ends.sum()))
+
+
+# --- dialogues as sequences ----------------------------------------------------------------------------
+
+
+def _sequences(dialogues: pd.DataFrame, chat: Chat | None) -> Iterator[View]:
+    before: dict[tuple[str, int], tuple[list[Message], int]] = {}  # a player's sequence before: its view, its last t
+    for d in dialogues.sort_values(["order", "seat", "view"]).itertuples():
+        view = [Message(m["role"], m["content"]) for m in d.messages]
+        earlier, t = before.get((d.game, d.seat), ([], 0))
+        n_old = _n_replies(earlier) if view[: len(earlier)] == earlier else 0  # where one view has several sequences
+        if d.exact:
+            yield View(d.game, d.seat, d.token_ids, [(s["t"], s["start"], s["end"]) for s in d.spans])
+        elif chat is None:
+            raise ValueError("some dialogues are known as text only; give the `chat` of the model that is trained")
+        else:
+            yield from _encoded(d.game, d.seat, view, t - n_old, n_old, chat)
+        before[d.game, d.seat] = view, t - n_old + _n_replies(view)
+
+
+def _n_replies(view: Sequence[Message]) -> int:
+    return sum(m.role == "assistant" for m in view)
+
+
+def _encoded(game: str, seat: int, view: list[Message], before: int, n_old: int, chat: Chat) -> Iterator[View]:
+    """Encode a view that is known as text: as one sequence where its template allows it, else a row per action.
+
+    There are `before` replies in the views before; the first `n_old` of this one stand in an earlier sequence.
+    """
+    stop, ids, spans = [chat.stop_id], [], []
+    for k, message in enumerate(view):
+        if message.role != "assistant":
+            continue
+        prompt = chat.observe(stop, view[k - 1].content) if ids and chat.is_append_only else chat.encode(view[:k])
+        ids = [*(ids if chat.is_append_only else ()), *prompt]
+        reply = [*chat.text_ids(message.content), *stop]
+        spans.append((before + len(spans) + 1, len(ids), len(ids) + len(reply)))
+        ids = ids + reply
+        if not chat.is_append_only and len(spans) > n_old:
+            yield View(game, seat, ids, spans[-1:])
+    if chat.is_append_only and len(spans) > n_old:
+        yield View(game, seat, ids, spans[n_old:])
+
+
+# --- on disk -------------------------------------------------------------------------------------------
+
+
+def save(corpus: Corpus, folder: Path) -> None:
+    """Write a corpus into a folder; `load` reads back an equal one."""
+    make_folder(folder)
+    pd.DataFrame({"ids": corpus.ids}).to_parquet(folder / "ids.parquet")
+    corpus.actions.to_parquet(folder / "actions.parquet")
+    corpus.dropped.to_parquet(folder / "dropped.parquet")
+    write_atomic(folder / "corpus.json", json.dumps({"n_separate": corpus.n_separate}))
+
+
+def load(folder: Path) -> Corpus:
+    """Read a corpus that `save` wrote."""
+    ids, actions, dropped = (pd.read_parquet(folder / f"{name}.parquet") for name in ("ids", "actions", "dropped"))
+    return Corpus(list(ids["ids"]), actions, dropped, json.loads((folder / "corpus.json").read_text())["n_separate"])

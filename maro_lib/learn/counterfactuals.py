@@ -1,0 +1,98 @@
+"""What one action was worth: play the game again with that action drawn anew and everything else the same.
+
+    value(t) = R(G) - mean over draws k of R(G with action t drawn with salt k)
+
+Every draw of every player is seeded by game, seat and turn, so what follows differs only where the other action
+made a difference (common random numbers). This is the gold standard that the cheap rules of
+`maro_lib.learn.decomposition` are scored against; it costs many games for one, which is why MARO does not train on it.
+
+Taught in notebook 03. The paper has no such check.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+
+import numpy as np
+import pandas as pd
+
+from maro_lib.play.rollout import Game, Seating, Session, run_sessions, seats_of, start
+
+PHASES = ("intro", "turn", "answer", "vote")  # ratings are private and decide nothing
+
+Key = tuple[int, int, int]  # the game's order, the seat, its action index t
+
+
+def counterfactual(
+    games: Sequence[Game], actions: pd.DataFrame, policies: Seating, *, n_samples: int = 4, concurrency: int = 256,
+    phases: Sequence[str] = PHASES,
+) -> pd.Series:  # fmt: skip
+    """Value each action of recorded games by `n_samples` games with that action drawn anew; NaN where not asked for."""
+    by_game = {g.order: g for g in games}
+    _check_games(by_game, actions)
+    outcomes: dict[Key, list[int]] = {}
+    branches = _all_branches(by_game, actions, policies, n_samples, phases, outcomes)
+    for session in run_sessions(branches, concurrency):
+        (player, t), *_ = session.salts
+        outcomes.setdefault((session.game.order, player, t), []).append(2 * session.env.successes()[player] - 1)
+    actual = 2 * actions["success"].to_numpy(float) - 1
+    keys = zip(actions["order"], actions["seat"], actions["t"], strict=True)
+    expected = np.array([np.mean(outcomes[k]) if k in outcomes else np.nan for k in keys], dtype=float)
+    return pd.Series(actual - expected, index=actions.index, name="counterfactual")
+
+
+def _check_games(by_game: Mapping[int, Game], actions: pd.DataFrame) -> None:
+    unknown = sorted(set(actions["order"]) - set(by_game))
+    if unknown:
+        raise ValueError(
+            f"actions: {len(unknown)} of their games (the first has order {unknown[0]}) are not among the "
+            f"{len(by_game)} games given; give all games that these actions were recorded in"
+        )
+
+
+def _all_branches(by_game, actions, policies, n_samples, phases, outcomes) -> Iterator[Session]:
+    columns = ["order", "seat", "t", "phase", "text", "success"]
+    rows = actions.sort_values(["order", "step"])[columns].itertuples(index=False)
+    for order, game_rows in groupby(rows, key=lambda r: r.order):
+        yield from _branches(by_game[order], list(game_rows), policies, n_samples, phases, outcomes)
+
+
+def _branches(game: Game, rows: list, policies: Seating, n_samples: int, phases, outcomes) -> Iterator[Session]:
+    """Yield the games that go another way; where the new draw is the old action, the outcome is known already."""
+    for session, row in _redraw(_forks(game, rows, policies, n_samples, phases)):
+        if session.replies[row.seat][-1].text == row.text:
+            outcomes.setdefault((row.order, row.seat, row.t), []).append(2 * row.success - 1)
+        else:
+            yield session
+
+
+def _forks(game: Game, rows: list, policies: Seating, n_samples: int, phases) -> Iterator[tuple[Session, tuple]]:
+    """Replay a recorded game and fork it, `n_samples` times, before each action."""
+    main = start(game, policies)
+    for row in rows:
+        if row.seat not in main.env.pending_players():
+            raise ValueError(f"{game.name}: these actions were not recorded in this game (seat {row.seat}, t {row.t})")
+        if row.phase in phases:
+            snapshot = main.env.snapshot()
+            for k in range(n_samples):
+                env = game.environment()
+                env.restore(snapshot)
+                salts = {(row.seat, row.t): f"draw{k}"}
+                yield Session(game, env, seats_of(game, policies), salts, main.taken.copy()), row
+        main.taken[row.seat] += 1
+        main.env.step(row.text, row.seat)
+
+
+def _redraw(forks: Iterator[tuple[Session, tuple]]) -> list[tuple[Session, tuple]]:
+    """Let the agent of each fork act anew, all forks of one policy in one batch."""
+    forks = list(forks)
+    batches: dict[int, list[tuple[Session, tuple]]] = {}
+    for session, row in forks:
+        batches.setdefault(id(session.seats[row.seat]), []).append((session, row))
+    for batch in batches.values():
+        requests = [next(r for r in s.requests() if r.player == row.seat) for s, row in batch]
+        replies = batch[0][0].seats[batch[0][1].seat].act(requests)
+        for (session, row), reply in zip(batch, replies, strict=True):
+            session.take(row.seat, reply)
+    return forks

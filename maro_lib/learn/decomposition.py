@@ -1,0 +1,426 @@
+"""Decomposition: one sparse outcome per character becomes a weight on each of its actions, by a named rule.
+
+    R = 2 Success(a_i, G) - 1  in {-1, +1},   t = 1..T counts the character's own actions in game G
+    weight > 0: desirable, < 0: undesirable, |weight|: the sample's weight, 0: dropped
+
+`rules()` lists the rules with their formulas; a rule is one function under `@register`, so one that needs a
+fitted model joins the same way. No weight depends on the order of the table's rows.
+
+Taught in notebook 03. The paper (MARO, arXiv 2601.12323) has only `uniform`; the others are baselines.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from maro_lib.statistics import Mean, bootstrap_mean
+from maro_lib.wording import nearest
+
+_DUST = 1e-9  # a relative difference this small is rounding; left alone, its sign would become a label
+_RATING_DUST = 1e-6  # the same for stated beliefs, which are stored as float32
+
+
+class Rule(NamedTuple):
+    weigh: Callable[..., np.ndarray]  # (actions, **options) -> (n_actions,) weights
+    formula: str
+    source: str
+    needs: tuple[str, ...]
+
+
+RULES: dict[str, Rule] = {}
+
+
+def register(formula: str, source: str, needs: str):
+    """Make a function (actions, **options) -> weights a rule under its own name; `needs` are its columns."""
+
+    def add(weigh):
+        RULES[weigh.__name__] = Rule(weigh, formula, source, tuple(needs.split()))
+        return weigh
+
+    return add
+
+
+def rules() -> pd.DataFrame:
+    """Return the rules' names, formulas and sources, to be shown."""
+    return pd.DataFrame(
+        [(name, r.formula, r.source) for name, r in RULES.items()], columns=["name", "formula", "source"]
+    )
+
+
+def cheap_rules() -> list[str]:
+    """Return the names of the rules that weigh a table by itself: all but the gold standard, which measures."""
+    return [name for name in RULES if name != "counterfactual"]
+
+
+def decompose(actions: pd.DataFrame, rule: str = "uniform", **options) -> pd.Series:
+    """Return every action's signed weight under a rule, on the index of `actions`."""
+    if rule not in RULES:
+        raise ValueError(f"unknown rule {rule!r}{nearest(rule, RULES)} (known: {', '.join(RULES)})")
+    chosen = RULES[rule]
+    _check_options(rule, chosen.weigh, options)
+    require(actions, chosen.needs, f"rule {rule!r}")
+    return pd.Series(chosen.weigh(actions, **options), index=actions.index, name="weight", dtype="float64")
+
+
+def label(weights: pd.Series) -> pd.DataFrame:
+    """Return `desirable` (the weight's sign) and `weight` (its absolute value), without the zeros."""
+    if n_bad := int((~np.isfinite(weights)).sum()):
+        raise ValueError(f"weights: {n_bad} of {len(weights)} are not finite numbers")
+    kept = weights[weights != 0]
+    return pd.DataFrame({"desirable": kept > 0, "weight": kept.abs()})
+
+
+def shuffle_outcomes(actions: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """Hand every game the outcome of another one: the control, in which no label says anything about any action.
+
+    Games swap with games of as many characters of each faction, so the shares of wins stay what they were.
+    """
+    seats = actions.drop_duplicates(["game", "agent"]).sort_values(["order", "faction", "seat"])
+    shape = seats.groupby("order")["faction"].agg(" ".join)
+    rng, outcome = np.random.default_rng([seed, 2]), seats.groupby("order")["success"].agg(list)
+    for games in shape.groupby(shape).groups.values():
+        outcome[games] = outcome[rng.permutation(games)].to_numpy()
+    swapped = seats[["game", "agent"]].assign(success=np.concatenate(outcome.to_list()))
+    success = actions[["game", "agent"]].merge(swapped, how="left")["success"].to_numpy(actions["success"].dtype)
+    return actions.assign(success=success)
+
+
+# --- rules: the outcome alone ------------------------------------------------------------------------
+
+
+@register("R  (per_trajectory: R / T)", "MARO, arXiv 2601.12323", needs="success n_actions")
+def uniform(actions: pd.DataFrame, *, per_trajectory: bool = False) -> np.ndarray:
+    share = actions["n_actions"].to_numpy(float) if per_trajectory else 1.0
+    return _outcome(actions) / share
+
+
+@register("R if t = T else 0", "the sparse outcome itself", needs="success t n_actions")
+def terminal(actions: pd.DataFrame) -> np.ndarray:
+    return np.where(_n_left(actions) == 0, _outcome(actions), 0.0)
+
+
+@register("gamma^(T - t) R", "discounted return", needs="success t n_actions")
+def discounted(actions: pd.DataFrame, *, gamma: float = 0.9) -> np.ndarray:
+    _check_range("gamma", gamma, 0, 1)
+    return gamma ** _n_left(actions) * _outcome(actions)
+
+
+# --- rules: the outcome against what the role usually gets -------------------------------------------
+
+
+@register(
+    "R - b(role) as it stood before this game; then b <- alpha b + (1 - alpha) mean R of the role; b = 0 at first",
+    "SPIRAL (RAE), arXiv 2506.24119",
+    needs="game order agent success",
+)
+def role_baseline(actions: pd.DataFrame, *, alpha: float = 0.95, by: str | Sequence[str] = "role") -> np.ndarray:
+    _check_range("alpha", alpha, 0, 1)
+    by = _columns(actions, by)
+    who, first = trajectories(actions, by)
+    r = _outcome(actions)[first]  # (n_trajectories,)
+    seat = encode(actions[["order", "game", *by]].iloc[first], ["order", "game", *by])  # counts up in order of play
+    role = np.empty(seat.max(initial=-1) + 1, np.int64)
+    role[seat] = encode(actions, by)[first]
+    baseline = _means_before(_mean(r, seat), role, alpha)  # (n_seats,)  b(role)
+    return (r - baseline[seat])[who]
+
+
+@register(
+    "A - mean_role A, with A = sum over k = t..T of (r_k - mean_role r)",
+    "MARS, arXiv 2510.15414",
+    needs="game agent t n_actions success",
+)
+def turn_normalised(
+    actions: pd.DataFrame, *, reward: str | None = None, by: str | Sequence[str] = "role"
+) -> np.ndarray:
+    """Weigh turns by centred rewards to come; `reward` names a column, else R is paid at the last action.
+
+    Paid so, a role that always won would still get weights, by the place of the payment alone: it gets zeros.
+    """
+    role = encode(actions, _columns(actions, by))
+    turn_rewards = terminal(actions) if reward is None else _numbers(actions, reward)  # (n_actions,)  r_t
+    to_end = _sum_to_end(actions, _centre(turn_rewards, role))
+    varied = True if reward is not None else _centre(_outcome(actions), role) != 0
+    return np.where(varied, _centre(to_end, role), 0.0)
+
+
+@register(
+    "(R - mean R) / (std R + 1e-6), over the characters of one role in all games of one script",
+    "Dr. MAS",
+    needs="game agent script success",
+)
+def agent_normalised(actions: pd.DataFrame, *, by: str | Sequence[str] = "role") -> np.ndarray:
+    by = _columns(actions, by)
+    who, first = trajectories(actions, by)
+    group = encode(actions, ["script", *by])[first]
+    centred = _centre(_outcome(actions)[first], group)  # (n_trajectories,)
+    std = np.sqrt(_mean(centred**2, group))
+    return (centred / (std[group] + 1e-6))[who]
+
+
+# --- rules: what the action itself changed -----------------------------------------------------------
+
+
+@register(
+    "+ (civilian) or - (culprit) change in the others' mean stated suspicion of the culprits from one rating to the"
+    " next, shared equally by the public actions in between; before the first rating: prior",
+    "Among Us, arXiv 2502.06060",
+    needs="game agent faction step phase public belief",
+)
+def belief_shift(actions: pd.DataFrame, *, prior: float = 1.0) -> np.ndarray:
+    """Weigh public actions by how the civilian raters moved; after the last rating, and in private: 0.
+
+    Each rater moves from its own last statement, so one that was not understood in a round shifts no mean.
+    """
+    _check_range("prior", prior, 0, 2)
+    coded = _coded(actions)
+    moves = _moves(coded[coded["belief"].notna() & ~coded["culprit"]], prior)
+    deeds = _to_next_rating(coded[coded["public"]], moves)
+    own = deeds["own"].fillna(0.0)
+    n_others = deeds["n_raters"] - deeds["own"].notna()
+    total = _settle(deeds["total"] - own, _RATING_DUST)
+    share = deeds.groupby(["game", "block"])["row"].transform("size")
+    sign = np.where(deeds["culprit"], -1.0, 1.0)
+    weights = np.zeros(len(actions))
+    weights[deeds["row"]] = np.where(n_others > 0, sign * total / n_others.clip(lower=1) / share, 0.0)
+    return weights
+
+
+@register(
+    "R(G) - mean outcome with action t resampled from a snapshot  (given as `values`)",
+    "the gold standard; scores the other rules",
+    needs="",
+)
+def counterfactual(actions: pd.DataFrame, *, values: pd.Series | str) -> np.ndarray:
+    """Take over measured values: a Series on the index of `actions`, or a column's name.
+
+    An action without a value was never resampled: nothing is known of it, so it gets 0 and is dropped.
+    """
+    if isinstance(values, str):
+        require(actions, [values], "option `values` of rule 'counterfactual'")
+        values = actions[values]
+    found = _aligned(values, actions, "values").fillna(0.0).to_numpy(float)
+    if not np.isfinite(found).all():
+        raise ValueError(f"values: {(~np.isfinite(found)).sum()} are infinite")
+    return found
+
+
+# --- comparing rules ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, repr=False)
+class Agreement(Mean):
+    """A mean rank correlation; `n` counts the trajectories (or games) that it is the mean of."""
+
+    n_games: int
+    n_silent: int  # counted as 0: here the first weights are constant, so they rank nothing
+    n_skipped: int  # left out: fewer than two actions, or the second weights (the reference) are constant
+
+
+def rank_agreement(
+    weights_a: pd.Series,
+    weights_b: pd.Series,
+    actions: pd.DataFrame,
+    seed: int,
+    *,
+    within: str = "trajectory",
+    n_boot: int = 1000,
+) -> Agreement:
+    """Return the mean Spearman correlation of a rule's weights with a reference's, bootstrapped over games.
+
+    Compared are the actions that have both. Where only the rule is constant it counts as 0: left out, a rule
+    would be judged by the few trajectories on which it speaks. Where the reference is constant nothing can be ranked.
+    """
+    places = {"trajectory": ["game", "agent"], "game": ["game"]}
+    if within not in places:
+        raise ValueError(f"within: {within!r} is unknown{nearest(within, places)} (known: {', '.join(places)})")
+    require(actions, places[within], "rank_agreement")
+    a, b = _aligned(weights_a, actions, "weights_a"), _aligned(weights_b, actions, "weights_b")
+    both = (a.notna() & b.notna()).to_numpy()
+    known = actions.loc[both, places[within]]
+    place, game = encode(known, places[within]), encode(known, ["game"])
+    rho, silent, skipped = _spearman(a[both].to_numpy(float), b[both].to_numpy(float), place)
+    game_of = np.empty(rho.size, np.int64)
+    game_of[place] = game
+    mean = bootstrap_mean(rho[~skipped], seed, game_of[~skipped], n_boot=n_boot)
+    counts = int((~skipped).sum()), mean.n, int((silent & ~skipped).sum()), int(skipped.sum())
+    return Agreement(mean.mean, mean.low, mean.high, *counts)
+
+
+def _spearman(a: np.ndarray, b: np.ndarray, groups: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return per group: the rank correlation (0 if undefined), whether a is constant, whether b is."""
+    ranks = pd.DataFrame({"a": a, "b": b}).groupby(groups).rank()  # ties share their mean rank
+    x, y = (_centre(ranks[c].to_numpy(), groups) for c in "ab")
+    xx, yy, xy = np.bincount(groups, x * x), np.bincount(groups, y * y), np.bincount(groups, x * y)
+    defined = (xx > 0) & (yy > 0)
+    rho = np.where(defined, xy / np.sqrt(np.where(defined, xx * yy, 1.0)), 0.0)
+    return rho, xx == 0, yy == 0
+
+
+# --- groups as integer codes -------------------------------------------------------------------------
+
+
+def encode(actions: pd.DataFrame, columns: Iterable[str]) -> np.ndarray:
+    """Number the combinations of values from 0, in sorted order: integers, because grouping by text is slow."""
+    codes = np.zeros(len(actions), np.int64)
+    for column in columns:
+        own, values = pd.factorize(actions[column], sort=True, use_na_sentinel=False)
+        codes = pd.factorize(codes * len(values) + own, sort=True)[0]
+    return codes
+
+
+def trajectories(actions: pd.DataFrame, by: Iterable[str] = ()) -> tuple[np.ndarray, np.ndarray]:
+    """Return each action's trajectory (one character in one game) as a code, and one row of each trajectory."""
+    who = encode(actions, ["game", "agent", *by])
+    return who, np.unique(who, return_index=True)[1]
+
+
+def _mean(values: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    return np.bincount(groups, values) / np.bincount(groups)
+
+
+def _centre(values: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """Subtract each group's mean; exactly 0 where the group is constant."""
+    return _settle(values - _mean(values, groups)[groups], _DUST * np.abs(values).max(initial=0.0))
+
+
+def _settle(values, dust: float):
+    return np.where(np.abs(values) <= dust, 0.0, values)
+
+
+def _means_before(values: np.ndarray, groups: np.ndarray, alpha: float) -> np.ndarray:
+    """Return for each value its group's running mean before it, 0 at first."""
+    running, before = {}, np.empty(len(values))
+    for i, (group, value) in enumerate(zip(groups.tolist(), values.tolist(), strict=True)):
+        before[i] = running.get(group, 0.0)
+        running[group] = alpha * before[i] + (1 - alpha) * value
+    return before
+
+
+def _sum_to_end(actions: pd.DataFrame, values: np.ndarray) -> np.ndarray:
+    """Sum each trajectory's values from the action to the trajectory's last one."""
+    who = encode(actions, ["game", "agent"])
+    latest_first = np.lexsort((-actions["t"].to_numpy(np.int64), who))
+    sums = np.empty(len(values))
+    sums[latest_first] = pd.Series(values[latest_first]).groupby(who[latest_first]).cumsum()
+    return sums
+
+
+# --- stated beliefs ----------------------------------------------------------------------------------
+
+
+def _coded(actions: pd.DataFrame) -> pd.DataFrame:
+    """Return what `belief_shift` reads, names as codes, by place in the table."""
+    return pd.DataFrame(
+        {
+            "row": np.arange(len(actions)),
+            "game": encode(actions, ["game"]),
+            "agent": encode(actions, ["agent"]),
+            "block": _rating_blocks(actions),
+            "step": actions["step"].to_numpy(np.int64),
+            "belief": actions["belief"].to_numpy(float, na_value=np.nan),
+            "culprit": (actions["faction"] == "culprit").to_numpy(bool),
+            "public": actions["public"].to_numpy(bool),
+        }
+    )
+
+
+def _rating_blocks(actions: pd.DataFrame) -> np.ndarray:
+    """Number ratings so that those given at one time, one after the other, share a number within their game."""
+    by_step = np.lexsort((actions["step"].to_numpy(np.int64), encode(actions, ["game"])))
+    blocks = np.empty(len(actions), np.int64)
+    blocks[by_step] = np.cumsum((actions["phase"] != "rate").to_numpy()[by_step])
+    return blocks
+
+
+def _moves(ratings: pd.DataFrame, prior: float) -> pd.DataFrame:
+    """Return each rater's change of belief per block of ratings, with the block's total, raters and first step."""
+    ratings = ratings.sort_values(["game", "step"])
+    last = ratings.groupby(["game", "agent"])["belief"].shift().fillna(prior)
+    ratings = ratings.assign(own=ratings["belief"] - last)
+    place = ["game", "block"]
+    moves = ratings.groupby([*place, "agent"], as_index=False).agg(own=("own", "sum"), step=("step", "min"))
+    blocks = moves.groupby(place).agg(total=("own", "sum"), n_raters=("agent", "size"), step=("step", "min"))
+    return moves.drop(columns="step").join(blocks, on=place)
+
+
+def _to_next_rating(deeds: pd.DataFrame, moves: pd.DataFrame) -> pd.DataFrame:
+    """Join to each deed the first block of ratings after it (none: dropped) and the actor's own move there."""
+    blocks = moves.drop_duplicates(["game", "block"])[["game", "block", "step", "total", "n_raters"]]
+    deeds = deeds[["row", "game", "agent", "step", "culprit"]].sort_values("step")
+    deeds = pd.merge_asof(
+        deeds, blocks.sort_values("step"), on="step", by="game", direction="forward", allow_exact_matches=False
+    ).dropna(subset="block")
+    return deeds.merge(moves[["game", "block", "agent", "own"]], on=["game", "block", "agent"], how="left")
+
+
+# --- reading the table -------------------------------------------------------------------------------
+
+
+def _outcome(actions: pd.DataFrame) -> np.ndarray:
+    success = actions["success"].to_numpy(float, na_value=np.nan)
+    if (bad := ~np.isin(success, (0, 1))).any():
+        raise ValueError(f"column `success`: {bad.sum()} of {len(actions)} actions hold neither 0 nor 1")
+    return 2 * success - 1  # (n_actions,)  R
+
+
+def _n_left(actions: pd.DataFrame) -> np.ndarray:
+    t, n_actions = (actions[c].to_numpy(np.int64) for c in ("t", "n_actions"))
+    if (bad := (t < 1) | (t > n_actions)).any():
+        raise ValueError(f"column `t`: {bad.sum()} of {len(actions)} actions lie outside 1..n_actions")
+    return n_actions - t  # (n_actions,)  T - t
+
+
+def _numbers(actions: pd.DataFrame, column: str) -> np.ndarray:
+    require(actions, [column], "option `reward`")
+    values = actions[column].to_numpy(float, na_value=np.nan)
+    if n_bad := int((~np.isfinite(values)).sum()):
+        raise ValueError(f"column `{column}`: {n_bad} of {len(values)} turn rewards are not finite numbers")
+    return values
+
+
+def _aligned(values: pd.Series, actions: pd.DataFrame, name: str) -> pd.Series:
+    """Return `values` on the index of `actions`, NaN where there is none."""
+    if values.index.has_duplicates or actions.index.has_duplicates:
+        raise ValueError(f"{name}: matched by index, but labels occur twice; use actions.reset_index(drop=True) first")
+    found = values.reindex(actions.index)
+    if len(actions) and found.isna().all():
+        raise ValueError(f"{name}: no value for any of the {len(actions)} actions; its index must be that of `actions`")
+    return found
+
+
+def require(actions: pd.DataFrame, columns: Iterable[str], what: str) -> None:
+    """Raise if a column that `what` needs is not in the table."""
+    for column in columns:
+        if column not in actions.columns:
+            raise ValueError(
+                f"{what} needs the column `{column}`, which the table lacks{nearest(column, actions.columns)}"
+            )
+
+
+def _columns(actions: pd.DataFrame, by: str | Sequence[str]) -> list[str]:
+    by = [by] if isinstance(by, str) else list(by)
+    require(actions, by, "option `by`")
+    return by
+
+
+def _check_options(rule: str, weigh: Callable, options: dict) -> None:
+    known = {n: p for n, p in inspect.signature(weigh).parameters.items() if p.kind is p.KEYWORD_ONLY}
+    for name in options:
+        if name not in known:
+            have = f"it has: {', '.join(known)}" if known else "it has none"
+            raise ValueError(f"rule {rule!r}: unknown option `{name}`{nearest(name, known)} ({have})")
+    for name, parameter in known.items():
+        if parameter.default is parameter.empty and name not in options:
+            raise ValueError(f"rule {rule!r} needs the option `{name}`: decompose(actions, {rule!r}, {name}=...)")
+
+
+def _check_range(name: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
+        raise ValueError(f"{name}: {value!r} is not between {low} and {high}")

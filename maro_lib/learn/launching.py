@@ -1,0 +1,185 @@
+"""Training in several processes: `accelerate launch` as a subprocess of the notebook, its output shown line by line.
+
+    launch() -- accelerate launch -- process 0, 1, ...      maro_lib.learn.training_process, a share of every step each
+
+Each process holds the whole model on its own device (DDP); loss and adapter are those of one process. A kernel can't be
+one of them itself: CUDA and bitsandbytes don't survive a fork. Each holds the reading end of a pipe whose writing end
+is here, and ends when it closes: on an interrupt, and when the kernel is killed. Used in notebook 05.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from accelerate import DistributedType
+from accelerate.commands.config import load_config_from_file
+
+from maro_lib.learn import corpus as corpora
+from maro_lib.learn.corpus import Corpus
+from maro_lib.learn.quick import QuickGames
+from maro_lib.learn.training import Settings, Trained, finished
+from maro_lib.model.local import Sampling
+from maro_lib.model.server_process import TAIL, end_group
+from maro_lib.play.rollout import Game
+from maro_lib.runs import located, make_folder, write_atomic
+from maro_lib.world.environment import MurderMystery, Rules
+from maro_lib.world.scripts import dump_scripts, load_scripts
+
+DDP = Path(__file__).with_name("accelerate") / "ddp.yaml"
+GRACE = 10.0  # seconds that processes have to end by themselves
+LONGEST = 2000  # bytes of a line that are shown: what follows has no mark
+NOTED = 200  # lines of the launcher that are looked through for what happened
+ENDED = re.compile(r"rank +: (\d+) .*\n +exitcode +: (-?\d+) \(pid: \d+\)(?: +\((\w+)\))?")  # its report of a process
+MARK = re.compile(r"\[process (\d+)\] ")  # what accelerate puts before a line of one of the processes
+
+
+class LaunchError(RuntimeError):
+    """The processes can't be started, or ended too early; the message says why, and shows their last lines."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A training, as the processes read it."""
+
+    model: str
+    precision: str
+    adapter: str
+    corpus: Corpus
+    settings: Settings
+    folder: Path
+    watch: QuickGames | None = None
+
+    def save(self, inputs: Path) -> None:
+        """Write it into a folder: Parquet, JSON and YAML."""
+        corpora.save(self.corpus, inputs)
+        words = {"model": self.model, "precision": self.precision, "adapter": self.adapter, "folder": str(self.folder)}
+        words |= {"settings": asdict(self.settings), "watch": None}
+        if self.watch:
+            scripts = {game.script.digest: game.script for game in self.watch.games}
+            write_atomic(inputs / "scripts.yaml", dump_scripts(scripts.values()))
+            words["watch"] = {
+                "games": [[g.name, g.order, g.script.digest, g.seed, asdict(g.rules)] for g in self.watch.games],
+                "sampling": asdict(self.watch.sampling),
+                "options": dict(self.watch.options),
+            }
+        write_atomic(inputs / "job.json", json.dumps(words, indent=1))
+
+    @classmethod
+    def read(cls, inputs: Path) -> Job:
+        """Read what `save` wrote."""
+        words = json.loads((inputs / "job.json").read_text(encoding="utf-8"))
+        words |= {"settings": Settings(**words["settings"]), "folder": Path(words["folder"])}
+        if watch := words["watch"]:
+            scripts = load_scripts(inputs / "scripts.yaml")
+            games = [Game(n, k, scripts[digest], seed, Rules(**r)) for n, k, digest, seed, r in watch["games"]]
+            words["watch"] = QuickGames(games, Sampling(**watch["sampling"]), watch["options"])
+        return cls(corpus=corpora.load(inputs), **words)
+
+
+def launch(
+    n_processes: int, *, model: str, precision: str, adapter: str, corpus: Corpus, settings: Settings, folder: Path,
+    watch: QuickGames | None = None, config: str = "",
+) -> Trained:  # fmt: skip
+    """Do what `training.train` does, in several processes; `config` is another accelerate file than DDP's."""
+    at = located(config) if config else DDP
+    _check(n_processes, at, watch)
+    folder = Path(folder).absolute()
+    make_folder(inputs := folder.with_name(f"{folder.name}.inputs"))
+    shutil.rmtree(inputs)  # of a launch that was cut short
+    Job(model, precision, adapter, corpus, settings, folder, watch).save(inputs)
+    _run(_command(n_processes, at, inputs), _environment(n_processes), inputs)
+    shutil.rmtree(inputs)
+    return finished(folder)
+
+
+# --- what is started -----------------------------------------------------------------------------------
+
+
+def _check(n_processes: int, config: Path, watch: QuickGames | None) -> None:
+    """Refuse what can't work, before anything is started."""
+    n_gpus = torch.cuda.device_count()
+    if n_processes < 1:
+        raise LaunchError(f"num_processes: {n_processes}; at least 1 is needed")
+    if n_gpus and n_processes > n_gpus:
+        raise LaunchError(f"num_processes: {n_processes}, but there are {n_gpus} GPUs here, and each process needs one")
+    try:
+        kind = load_config_from_file(str(config)).distributed_type
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise LaunchError(f"{config}: accelerate can't read it as its configuration ({error})") from None
+    if kind == DistributedType.FSDP and not n_gpus:
+        raise LaunchError(f"{config}: FSDP needs GPUs, and there are none here")
+    if kind == DistributedType.FSDP and watch:
+        raise LaunchError(f"{config}: quick games need a whole model, and FSDP cuts it; leave `watch` out")
+    if watch and (others := {g.kind for g in watch.games} - {MurderMystery}):
+        raise LaunchError(f"watch: games of {', '.join(sorted(map(str, others)))} can't be handed to other processes")
+
+
+def _command(n_processes: int, config: Path, inputs: Path) -> list[str]:
+    options = {
+        "config_file": config,
+        "num_processes": n_processes,
+        "main_process_port": 0,  # a free one
+        "tee": 3,  # both streams, of every process, with its mark
+        "log_dir": inputs / "logs",
+    }
+    words = [f"--{name}={value}" for name, value in options.items()]
+    return [
+        *(sys.executable, "-m", "accelerate.commands.launch", *words),
+        *("--module", "maro_lib.learn.training_process", str(inputs)),
+    ]
+
+
+def _environment(n_processes: int) -> dict[str, str]:
+    cores = os.cpu_count() or 1
+    return os.environ | {
+        "OMP_NUM_THREADS": str(max(1, cores // n_processes)),
+        "TORCHELASTIC_LOG_LINE_PREFIX_TEMPLATE": "[process ${rank}] ",
+        "ACCELERATE_USE_CPU": str(not torch.cuda.is_available()),  # `--cpu` would start one process only
+    }
+
+
+def _run(command: Sequence[str], environment: Mapping[str, str], inputs: Path) -> None:
+    """Run to the end, showing what the processes say; leave none of them behind."""
+    launcher = subprocess.Popen(
+        command, env=environment, start_new_session=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    said, noted = deque(maxlen=TAIL), deque(maxlen=NOTED)
+    try:
+        for piece in iter(lambda: launcher.stdout.readline(LONGEST), b""):
+            line = piece.decode("utf-8", "replace").rstrip()
+            if MARK.match(line):
+                said.append(line.removeprefix("[process 0] "))
+                print(f"{said[-1]}\n", end="", flush=True)  # in one piece: others may write, too
+            else:
+                noted.append(line)  # the launcher's own words: of use only when something went wrong
+        code = launcher.wait()
+    finally:
+        launcher.stdin.close()  # the end of every process, wherever it is
+        end_group(launcher, GRACE)
+        launcher.stdout.close()
+    if code:
+        raise LaunchError("\n".join(_why(code, inputs, said, noted)))
+
+
+def _why(code: int, inputs: Path, said: Sequence[str], noted: Sequence[str]) -> Iterator[str]:
+    """Say what went wrong: which processes ended, what they left behind, and the last lines."""
+    yield "the processes ended early; put right what they say and run it again: it goes on from the last checkpoint"
+    ended = ENDED.findall("\n".join(noted))
+    for rank, signal in sorted((r, s) for r, _, s in ended if s and s != "SIGTERM"):
+        yield f"process {rank} was ended by {signal}{' (too little memory?)' if signal == 'SIGKILL' else ''}"
+    for path in sorted(inputs.glob("failed.*"), key=lambda path: path.stat().st_mtime_ns):
+        yield f"process {path.suffix[1:]}: {path.read_text(encoding='utf-8').rstrip()}"
+    yield from ("The last lines:", *(f"  {line}" for line in said))
+    if not ended:
+        yield from (f"accelerate launch (exit code {code}):", *(f"  {line}" for line in [*noted][-TAIL:]))

@@ -1,0 +1,80 @@
+"""What a model would choose: from one view, the probability of each move that the rules allow, base beside trained.
+
+A move is scored as the kit's phrasebook writes it, up to the first token that no other move has there: its probability
+is that of saying so much. What is missing to 1 goes to other texts. Taught in notebook 05.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import islice, takewhile
+from typing import NamedTuple
+
+import pandas as pd
+import torch
+
+from maro_lib.model.chat import Chat
+from maro_lib.model.loading import Loaded
+from maro_lib.play.rollout import Played
+from maro_lib.world.environment import Message
+from maro_lib.world.phrases import phrasebook
+
+
+def move_probabilities(loaded: Loaded, view: Sequence[Message], moves: Sequence[str]) -> pd.DataFrame:
+    """Return one row per move: its probability under the base, and under the model as it is now."""
+    chat = Chat(loaded.tokenizer, rewriting=True)
+    prompt, said = chat.encode(view), [[*chat.text_ids(move), chat.stop_id] for move in moves]
+    shared = [column[0] for column in takewhile(lambda c: len(set(c)) == 1, zip(*said, strict=False))]
+    firsts = [ids[len(shared)] for ids in said]
+    if len(set(firsts)) < len(firsts):
+        raise ValueError(f"moves: some begin alike and part at different places: {', '.join(moves)}")
+
+    def score() -> list[float]:
+        ids = torch.tensor([[*prompt, *shared]], device=loaded.device)
+        with torch.inference_mode():
+            logits = loaded.model(input_ids=ids, logits_to_keep=len(shared) + 1).logits[0].float().log_softmax(-1)
+        begun = sum(logits[k, token] for k, token in enumerate(shared))
+        return [float((begun + logits[-1, first]).exp()) for first in firsts]
+
+    with loaded.base():
+        base = score()
+    return pd.DataFrame({"move": list(moves), "base": base, "trained": score()})
+
+
+class VoteView(NamedTuple):
+    """A civilian's view at the vote, and what it may say."""
+
+    game: str
+    script: str
+    agent: str
+    messages: list[Message]
+    moves: list[str]
+    right: list[bool]  # which moves name a culprit
+    culprits: tuple[str, ...]
+
+
+def vote_views(played: Played, game: str = "", agent: str = "") -> Iterator[VoteView]:
+    """Civilians' views at the vote: one of each game, then another of each, ...; or those of one game and agent."""
+    votes = played.table("actions").query("kind == 'vote' and faction == 'civilian' and not retry")
+    votes = votes.assign(place=votes.groupby("game").cumcount()).sort_values(["place", "order"])
+    views = played.table("dialogues").groupby(["game", "agent"])["messages"].last()
+    games = played.table("games").set_index("game")
+    for vote in votes.itertuples():
+        if game not in ("", vote.game) or agent not in ("", vote.agent):
+            continue
+        g = games.loc[vote.game]
+        messages = [Message(m["role"], m["content"]) for m in views[vote.game, vote.agent]]
+        asked = messages[: max(k for k, m in enumerate(messages) if m.role == "assistant")]
+        others = [name for name in g["players"] if name != vote.agent]
+        moves = [phrasebook(g["language"], g["register"]).voted.format(name=name) for name in others]
+        right = [name in set(g["culprits"]) for name in others]
+        yield VoteView(vote.game, g["script"], vote.agent, asked, moves, right, tuple(g["culprits"]))
+
+
+def vote_probabilities(loaded: Loaded, played: Played, n: int) -> pd.DataFrame:
+    """Return for n votes of civilians, from the views in which they were cast, how likely a right one is now."""
+    rows = []
+    for view in islice(vote_views(played), n):
+        table = move_probabilities(loaded, view.messages, view.moves)
+        rows.append((view.game, view.script, view.agent, *table.loc[view.right, ["base", "trained"]].sum()))
+    return pd.DataFrame(rows, columns=["game", "script", "agent", "base", "trained"])

@@ -1,0 +1,95 @@
+"""Matches: a trained adapter against its own frozen base, in the same games, paired by seed.
+
+Each game is played three times: base in all seats; the trained model as the civilians, base as the culprits; and the
+other way round. A gain is the difference between such games; its interval resamples mysteries, because games of one
+mystery have much in common. Taught in notebook 05.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+
+from maro_lib.measure.metrics import victory
+from maro_lib.model.local import LocalPolicy
+from maro_lib.model.players import NOBODY, line_up
+from maro_lib.play.rollout import Game, Played, play
+from maro_lib.statistics import Mean, bootstrap_mean
+
+BASE, MARO, CONTROL = "base", "MARO", "shuffled labels"  # whose adapter plays
+LINE_UPS = (NOBODY, "civilian", "culprit")
+CONTROL_FOLDER = "control"  # beside those of the line-ups
+
+
+def match(
+    games: Sequence[Game], trained: LocalPolicy, *, folder: Path | None = None, line_ups: Sequence[str] = LINE_UPS,
+    concurrency: int = 256, progress: bool = False,
+) -> pd.DataFrame:  # fmt: skip
+    """Play the games in each line-up; return a row per line-up and game, with what is needed to compare them."""
+    tables = []
+    for who in line_ups:
+        at = folder / who if folder else None
+        played = play(games, line_up(trained, who), folder=at, concurrency=concurrency, progress=progress)
+        tables.append(outcomes(played).assign(trained=who))
+    return pd.concat(tables, ignore_index=True)
+
+
+def saved(folder: Path) -> dict[tuple[str, str], Path]:
+    """Where the games of a run's matches are, by whose adapter played and as which faction."""
+    places = {(BASE, NOBODY): folder / NOBODY}
+    for arm, at in ((MARO, folder), (CONTROL, folder / CONTROL_FOLDER)):
+        places |= {(arm, who): at / who for who in LINE_UPS if who != NOBODY}
+    return {key: place for key, place in places.items() if place.exists()}
+
+
+def outcomes(played: Played) -> pd.DataFrame:
+    """One row per game: who won, Victory, civilians' right votes; by faction, legal replies and turns spent asking."""
+    games = played.table("games", ["game", "order", "script", "seed", "players", "winner", "culprits", "votes"])
+    actions = played.table("actions", ["game", "faction", "phase", "kind", "target", "legal", "retry"])
+    votes = actions[(actions["kind"] == "vote") & (actions["faction"] == "civilian")].merge(games[["game", "culprits"]])
+    votes["right"] = [
+        float(target in culprits) for target, culprits in zip(votes["target"], votes["culprits"], strict=True)
+    ]
+    first, turns = actions[~actions["retry"]], actions[(actions["phase"] == "turn") & actions["legal"]]
+    legal = first.groupby(["game", "faction"])["legal"].mean().unstack()
+    asks = (turns["kind"] == "ask").groupby([turns["game"], turns["faction"]]).mean().unstack()
+    won = (games["winner"] == "civilian").astype(float)
+    table = games[["game", "order", "script"]].assign(civilians_won=won, victory=victory(games)).set_index("game")
+    table["right_votes"] = votes.groupby("game")["right"].mean()
+    return table.join(legal.add_prefix("legal_")).join(asks.add_prefix("asks_")).reset_index()
+
+
+# what is compared, game by game, when one faction is trained
+MEASURES: Mapping[str, Callable[[pd.DataFrame, str], pd.Series]] = {
+    "games won": lambda table, who: table["civilians_won"] if who == "civilian" else 1 - table["civilians_won"],
+    "Victory": lambda table, _: table["victory"],  # culprits want less of it
+    "right votes": lambda table, _: table["right_votes"],  # the civilians', whoever is trained
+    "legal moves": lambda table, who: table[f"legal_{who}"],
+    "turns spent asking": lambda table, who: table[f"asks_{who}"],  # the others are spent searching
+}
+
+
+class Compared(NamedTuple):
+    """The same games with a faction trained, and with base in its place."""
+
+    trained: Mean
+    base: Mean
+    change: Mean
+
+
+def compare(table: pd.DataFrame, who: str, measure: str = "games won", seed: int = 0) -> Compared:
+    """Compare a trained faction with base, paired by game; intervals resample mysteries."""
+    games = table.assign(value=MEASURES[measure](table, who))
+    values = games.pivot(index="order", columns="trained", values="value")[[who, NOBODY]].dropna()
+    script = games.drop_duplicates("order").set_index("order")["script"].reindex(values.index)
+    found = (values[who], values[NOBODY], values[who] - values[NOBODY])
+    return Compared(*(bootstrap_mean(x, seed, groups=script) for x in found))
+
+
+def gains(table: pd.DataFrame, seed: int = 0) -> dict[str, Mean]:
+    """Return, per trained faction, how many more of the same games it wins than base in its place."""
+    trained = set(table["trained"])
+    return {who: compare(table, who, seed=seed).change for who in ("civilian", "culprit") if who in trained}

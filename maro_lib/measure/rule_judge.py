@@ -1,0 +1,140 @@
+"""The rule-based judge: no model, only the script's facts against what a character said and did.
+
+    reasoning      its ratings, accusations and vote fall on somebody whom the facts it could know make likeliest; a
+                   culprit, who knows better, is to follow what all know
+    communication  what it says aloud tells something, and nothing that is not so
+    observation    its turns bring facts to light
+    creativity     its turns are not what somebody did before
+    role-play      what it says of itself is what its script says, and it never contradicts itself
+    section        its name for its story, what was said in public about it for its script; nothing for the rest
+
+Each is a share of its chances, times 20; without a chance, half. It knows only the game's own sentences, so it judges
+scripted and embedded players in the kit's scripts; of free prose it can say little, and a script without facts leaves
+it silent. A measure of behaviour, not of taste. Taught in notebook 06.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from maro_lib.measure.judge import EMPTY, FAILED, OK, Case, Judgement, sections_of
+from maro_lib.measure.metrics import ROLE_PLAY, SECTION, TOP
+from maro_lib.measure.rouge import rouge_l
+from maro_lib.world.history import Moment, World, moments
+from maro_lib.world.scripts import Fact, Script
+from maro_lib.world.solver import has_logic, suspects
+
+
+@dataclass
+class RuleJudge:
+    """Judges by facts alone, the same every time."""
+
+    name: str = "rules"
+    _worlds: dict[str, World] = field(default_factory=dict, repr=False)
+    _told: dict[int, list[Moment]] = field(default_factory=dict, repr=False)
+
+    def judge(self, cases: Sequence[Case]) -> list[list[Judgement]]:
+        return [list(self._judge(case)) for case in cases]
+
+    def _judge(self, case: Case) -> Iterator[Judgement]:
+        world = self._worlds.setdefault(case.script.digest, World(case.script))
+        if case.order not in self._told:
+            self._told = {case.order: list(moments(case.actions, case.script))}  # its characters follow one another
+        told, me = self._told[case.order], case.character.name
+        own = [m for m in told if m.action.agent == me]
+        for kind, chances in _scores(own, told, me, world).items():
+            known = has_logic(case.script)
+            yield Judgement(kind, "", TOP * _share(chances), OK) if known else Judgement(kind, "", float("nan"), FAILED)
+        rebuilt = _rebuilt(told, me, world)
+        for name, text in sections_of(case.character).items():
+            said = rebuilt.get(name, "")
+            score = rouge_l(said, text, case.script.language) if text else 0.0
+            yield Judgement(SECTION, name, score, OK if text else EMPTY, said)
+
+
+def _share(chances: Sequence[float]) -> float:
+    return sum(chances) / len(chances) if chances else 0.5
+
+
+def _scores(own: Sequence[Moment], told: Sequence[Moment], me: str, world: World) -> dict[str, list[float]]:
+    """For each ability, what became of each chance to show it: 0 to 1. Facts that say the same of all are no chance."""
+    pointed = [
+        (names, guilt) for m in own
+        if (names := _pointed_at(m, world)) and len(set((guilt := _guilt(m, world.script)).values())) > 1
+    ]  # fmt: skip
+    return {
+        "reasoning": [_hits(names, guilt) for names, guilt in pointed],
+        "communication": [_tells(m, world) for m in own if m.action.kind in ("intro", "answer")],
+        "observation": [float(m.action.clue in world.evidence) for m in own if m.action.phase == "turn"],
+        "creativity": list(_new_turns(told, me)),
+        ROLE_PLAY: list(_in_character(own, me, world)),
+    }
+
+
+def _guilt(moment: Moment, script: Script) -> dict[str, float]:
+    is_culprit = moment.action.agent in script.culprits
+    return guilty_shares(script, moment.public if is_culprit else moment.public + moment.own, moment.action.agent)
+
+
+def guilty_shares(script: Script, known: Sequence[Fact], me: str) -> dict[str, float]:
+    """How probable each other player is as a culprit to somebody who knows these facts and knows to be innocent."""
+    sets = [c for c in suspects(script, known) if me not in c]
+    others = [n for n in script.names if n != me]
+    return {n: sum(n in c for c in sets) / max(len(sets), 1) for n in others}
+
+
+def _pointed_at(moment: Moment, world: World) -> list[str]:
+    """Whom an action makes out to be guilty: a vote, an accusation, or the most suspected of a rating."""
+    action = moment.action
+    if not action.legal:
+        return []
+    if action.kind == "vote":
+        return [action.target] if action.target else []
+    if action.kind == "rate":
+        gap = {n: s - b for n, s, b in zip(world.script.names, action.suspicion, action.trust, strict=True) if s >= 0}
+        top = max(gap.values())
+        return [n for n, x in gap.items() if x == top] if min(gap.values()) < top else []
+    return [n for n in world.accused(moment.heard) if n != action.agent] if action.public else []
+
+
+def _hits(names: Sequence[str], share: dict[str, float]) -> float:
+    """Of those pointed at, how many are among the likeliest."""
+    top = max(share.values())
+    return sum(share[n] == top for n in names) / len(names)
+
+
+def _tells(moment: Moment, world: World) -> float:
+    """1 for a reply that tells something, 0 for one that tells nothing or a falsehood."""
+    said = world.claims(moment.heard)
+    if any(world.is_true(fact) is False for fact in said):
+        return 0.0
+    return float(bool(said or world.accused(moment.heard)))
+
+
+def _new_turns(told: Sequence[Moment], me: str) -> Iterator[float]:
+    """For each of its turns: had nobody asked the same person the same, or searched to no avail?"""
+    seen = set()
+    for moment in told:
+        action = moment.action
+        if action.phase != "turn":
+            continue
+        what = (action.kind, action.target, moment.heard) if action.kind == "ask" else (action.kind, action.clue)
+        if action.agent == me:
+            yield float(action.legal and what not in seen and (action.kind == "ask" or bool(action.clue)))
+        seen.add(what)
+
+
+def _in_character(own: Sequence[Moment], me: str, world: World) -> Iterator[float]:
+    """For each thing it says of itself: is it so, and does it not contradict what it said before?"""
+    said: dict[str, str] = {}
+    for moment in own:
+        for fact in world.claims(moment.heard) if moment.action.public else ():
+            if fact.who == me:
+                yield float(world.is_true(fact) is not False and said.setdefault(fact.trait, fact.value) == fact.value)
+
+
+def _rebuilt(told: Sequence[Moment], me: str, world: World) -> dict[str, str]:
+    """What was said about a character, addressed to it, by section of its script."""
+    said = [fact for m in told if m.action.public for fact in world.claims(m.heard) if fact.who == me]
+    return {"story": world.name_to(me), "script": world.tell(said)}

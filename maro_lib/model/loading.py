@@ -1,0 +1,205 @@
+"""Loading a model: a folder or hub name, a precision, perhaps an adapter; never code or pickles from elsewhere.
+
+`precision` is one of float64, float32, bfloat16, nf4 (4-bit NormalFloat with double quantisation, as QLoRA has it) or
+auto: bfloat16 on a GPU, float32 on a processor. float64 is for small models: rounding then never decides which token is
+drawn, so the same seed gives the same games on every machine. Used from notebook 00 on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+from transformers.utils import logging as hf_logging
+
+from maro_lib.runs import ROOT, located
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+EMBEDDED = ROOT / "maro_lib" / "embedded" / "weights"
+PRECISIONS = ("auto", "float64", "float32", "bfloat16", "nf4")
+ORIGIN = "base.json"  # in an adapter's folder: the weights that it was trained on
+
+
+class ModelError(RuntimeError):
+    """A model can't be loaded; the message says which, why, and what to do."""
+
+
+@dataclass
+class Loaded:
+    """A model with its tokenizer, and what it was loaded from."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    name: str
+    precision: str
+    adapter: str = ""
+    sharded: bool = False  # in main memory for now; FSDP cuts it, and moves the shards
+    slot: str = "default"  # what PEFT calls this adapter, among all that the model carries
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.device
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A digest of some numbers of every tensor as loaded, which tells retrained weights of one name apart."""
+        total = hashlib.blake2b(digest_size=8)
+        for name, tensor in self.model.state_dict().items():
+            if "lora_" in name and self.slot not in name.split("."):
+                continue  # of another adapter
+            name = name.replace(f".{self.slot}", ".default")
+            some = tensor.detach().flatten()[:: max(1, tensor.numel() // 64)]
+            total.update(f"{name} {tuple(tensor.shape)} {some.double().tolist()}".encode())
+        return total.hexdigest()
+
+    @property
+    def origin(self) -> dict[str, str]:
+        """The weights that an adapter is trained on; `dtype` tells 4 bits made on a GPU from a processor's."""
+        return {"model": self.name, "precision": self.precision, "dtype": str(self.model.dtype).partition(".")[2]}
+
+    def active(self) -> PreTrainedModel:
+        """The model with this adapter, whichever others it carries; only for playing, since it is frozen then."""
+        if self.adapter and self.model.active_adapter != self.slot:
+            self.model.set_adapter(self.slot, inference_mode=True)
+        return self.model
+
+    def beside(self, adapter: str) -> Loaded:
+        """The same model with another adapter than this one, attached beside it: no second copy is needed."""
+        slot = f"beside_{len(self.model.peft_config)}"
+        return replace(self, model=_attach(self.model, adapter, slot), adapter=adapter, slot=slot)
+
+    @contextlib.contextmanager
+    def base(self) -> Iterator[PreTrainedModel]:
+        """The model without its adapter, for the time of a `with`: no second copy is needed."""
+        with self.model.disable_adapter() if self.adapter else contextlib.nullcontext():
+            yield self.model
+
+
+def load(
+    name: str, *, precision: str = "auto", adapter: str = "", device: str = "auto", sharded: bool = False
+) -> Loaded:
+    """Load a model (`embedded`, a folder, or a hub name); `sharded` where FSDP is to spread it over several GPUs."""
+    device = best_device() if device == "auto" else device
+    precision = _choose(precision, device)
+    source = str(EMBEDDED) if name == "embedded" else str(located(name)) if located(name).is_dir() else name
+    with quiet():
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+            model = AutoModelForCausalLM.from_pretrained(
+                source,
+                trust_remote_code=False,
+                use_safetensors=True,
+                device_map={"": "cpu" if sharded else device},
+                **_how(precision, device, sharded),
+            )
+        except (OSError, ValueError) as error:
+            raise ModelError(
+                f"model {name!r} can't be loaded: {_first_line(error)}. Give a folder or a hub name that holds "
+                "safetensors, a tokenizer, and no code of its own; offline, a folder"
+            ) from error
+    tokenizer.name_or_path = name
+    guard_4bit(model)
+    if adapter:
+        model = _attach(model, adapter)
+    model.eval()
+    return Loaded(model, tokenizer, name, precision, adapter, sharded)
+
+
+def token_logps(
+    model: torch.nn.Module, sequences: Sequence[Sequence[int]], *, padding: str = "right"
+) -> list[torch.Tensor]:
+    """Score sequences in one batch: of each, the log-probability of every token but the first, (tokens - 1,)."""
+    longest = max(map(len, sequences))
+    ids = torch.zeros(len(sequences), longest, dtype=torch.long)
+    mask = torch.zeros_like(ids)
+    for k, s in enumerate(sequences):
+        at = slice(0, len(s)) if padding == "right" else slice(longest - len(s), longest)
+        ids[k, at], mask[k, at] = torch.tensor(s), 1
+    positions = (mask.cumsum(-1) - 1).clamp(min=0)
+    ids, mask, positions = (x.to(model.device) for x in (ids, mask, positions))
+    logits = model(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False).logits
+    logps = torch.log_softmax(logits[:, :-1].float(), -1).gather(2, ids[:, 1:, None])[:, :, 0]
+    return [logps[k, m[1:].bool() & m[:-1].bool()] for k, m in enumerate(mask)]
+
+
+def best_device() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def guard_4bit(model: torch.nn.Module) -> None:
+    """Keep bitsandbytes from repacking weights in place.
+
+    On processors with AVX512-BF16 a forward in eval mode would do that, and training after it get wrong gradients,
+    silently on Llama-type models.
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
+
+
+def _choose(precision: str, device: str) -> str:
+    if precision not in PRECISIONS:
+        raise ModelError(f"precision: {precision!r}; one of {', '.join(PRECISIONS)} is needed")
+    return ("float32" if device == "cpu" else "bfloat16") if precision == "auto" else precision
+
+
+def _how(precision: str, device: str, sharded: bool) -> dict[str, object]:
+    if precision != "nf4":
+        return {"dtype": getattr(torch, precision)}
+    compute = torch.float32 if device == "cpu" else torch.bfloat16
+    return {
+        "dtype": compute,
+        "quantization_config": BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=compute,
+            bnb_4bit_quant_storage=compute if sharded else torch.uint8,  # FSDP cuts floats only, all of one type
+        ),
+    }
+
+
+def _attach(model: PreTrainedModel, adapter: str, slot: str = "default") -> PreTrainedModel:
+    from peft import PeftModel  # imports bitsandbytes: only when there is an adapter
+
+    folder = located(adapter)
+    if folder.is_dir() and not (folder / "adapter_model.safetensors").exists():
+        raise ModelError(f"adapter {adapter!r}: there is no adapter_model.safetensors in it (pickles are not read)")
+    try:
+        source = str(folder) if folder.is_dir() else adapter
+        with quiet():
+            if not isinstance(model, PeftModel):
+                return PeftModel.from_pretrained(model, source, adapter_name=slot)
+            model.load_adapter(source, adapter_name=slot, torch_device=str(model.device))
+            return model
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ModelError(f"adapter {adapter!r} can't be attached: {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """No bars or hints while loading: they would differ in every notebook's stored output."""
+    verbosity, shown = hf_logging.get_verbosity(), hf_logging.is_progress_bar_enabled()
+    hf_logging.set_verbosity_error()
+    hf_logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # of what one of these libraries asks of another
+            yield
+    finally:
+        hf_logging.set_verbosity(verbosity)
+        if shown:
+            hf_logging.enable_progress_bar()

@@ -1,0 +1,51 @@
+"""Which games a run plays: mysteries, rules and seeds, kept with the run so that later notebooks play the same kind.
+
+Held-out games have other seeds and, where mysteries are generated, other mysteries. Taught in notebook 02.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from maro_lib.play.rollout import Game, schedule
+from maro_lib.runs import write_atomic
+from maro_lib.world.casebook import find_playable
+from maro_lib.world.environment import Rules
+from maro_lib.world.generator import Knobs, generate_many
+from maro_lib.world.scripts import Script
+
+HELD_OUT = 500_000  # added to a run's seed
+
+
+@dataclass(frozen=True)
+class Gamebook:
+    """What decides a run's games."""
+
+    seed: int = 0
+    n_scripts: int = 30
+    script: str = ""  # a file, a folder, a bundled case or a MIRAGE checkout; empty: generated ones
+    knobs: Knobs = field(default_factory=Knobs)
+    rules: Rules = field(default_factory=Rules)
+
+    def scripts(self) -> list[Script]:
+        return find_playable(self.script) if self.script else generate_many(self.n_scripts, self.seed, self.knobs)
+
+    def games(self, n: int) -> list[Game]:
+        """The run's games, over its mysteries in turn."""
+        return schedule(self.scripts(), n, self.seed, self.rules)
+
+    def held_out(self, n: int, n_scripts: int) -> list[Game]:
+        """Games that the run does not play; a given script can only be played again, with other seeds."""
+        seed = self.seed + HELD_OUT
+        scripts = self.scripts() if self.script else generate_many(n_scripts, seed, self.knobs)
+        return schedule(scripts, n, seed, self.rules)
+
+    def save(self, path: Path) -> None:
+        write_atomic(path, json.dumps(asdict(self), indent=1) + "\n")
+
+
+def load_gamebook(path: Path) -> Gamebook:
+    told = json.loads(path.read_text(encoding="utf-8"))
+    return Gamebook(**{**told, "knobs": Knobs(**told["knobs"]), "rules": Rules(**told["rules"])})

@@ -1,0 +1,203 @@
+"""What may be set: the names that the notebooks' parameter cells declare, and the YAML files that set them.
+
+The cell tagged `parameters` is the declaration: a literal per line, its annotation (or its own type), and
+its comment as help. papermill takes any name and any type, and only logs a warning about a name that no
+notebook knows; here a file is refused before anything runs, with every mistake in it and where it stands.
+
+Used by the series runner (`maro_lib.run.series`) and the house-rule tests.
+"""
+
+from __future__ import annotations
+
+import ast
+import io
+import json
+import re
+import tokenize
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from maro_lib.strict_yaml import StrictLoader
+from maro_lib.wording import nearest
+
+SCALARS = {"bool": bool, "int": int, "float": (int, float), "str": str}
+KINDS = (*SCALARS, *(f"list[{k}]" for k in SCALARS), *(f"dict[str, {k}]" for k in SCALARS))
+
+
+class ParameterError(ValueError):
+    """A parameter is declared or set wrongly; the message lists every problem with its place."""
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One name that a parameter file may set."""
+
+    type: str  # one of KINDS
+    default: Any
+    notebooks: tuple[str, ...]  # those that declare it
+    help: str = ""
+
+
+def declared(notebooks: Iterable[Path]) -> dict[str, Parameter]:
+    """Collect the parameters of a series; a name that several notebooks declare must mean the same."""
+    found: dict[str, Parameter] = {}
+    problems = []
+    for path in notebooks:
+        for name, new in read_parameters(path).items():
+            old = found.setdefault(name, new)
+            if (old.type, old.default) != (new.type, new.default):
+                problems.append(f"`{name}` is {_say(new)} in {path.stem}, but {_say(old)} in {old.notebooks[0]}")
+            elif old is not new:
+                found[name] = replace(old, notebooks=old.notebooks + new.notebooks)
+    if problems:
+        raise ParameterError("\n".join(problems))
+    return found
+
+
+def read_parameters(path: Path) -> dict[str, Parameter]:
+    """Read one notebook's parameter cell."""
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    tagged = [c for c in cells if "parameters" in c["metadata"].get("tags", ())]
+    if len(tagged) != 1:
+        raise ParameterError(f"{path}: {len(tagged)} cells are tagged `parameters`; there must be exactly one")
+    source = "".join(tagged[0]["source"])
+    try:
+        tree, comments = ast.parse(source), _comments(source)
+    except (SyntaxError, tokenize.TokenError) as error:
+        raise ParameterError(f"{path}: the parameter cell is not Python: {error}") from None
+    problems, parameters = [], {}
+    if len(tree.body) == 1 and source.startswith("run:"):  # more lines, or no annotation, and IPython sees Python
+        problems.append(f"{path}: IPython takes a parameter cell of the one line `run: ...` for its magic %run; "
+                        'write `run = "notebook"`')  # fmt: skip
+    for node in tree.body:
+        try:
+            name, kind, default = _declaration(node)
+        except ValueError as error:
+            problems.append(f"{path}: parameter cell, line {node.lineno}: {error}")
+        else:
+            parameters[name] = Parameter(kind, default, (path.stem,), comments.get(node.end_lineno, ""))
+    if problems:
+        raise ParameterError("\n".join(problems))
+    return parameters
+
+
+def load_params(path: str | Path, known: dict[str, Parameter]) -> dict[str, Any]:
+    """Read a parameter file; every name must be declared and every value of its type."""
+    loader = StrictLoader(_read(Path(path)))
+    try:
+        node = loader.get_single_node()
+        if not isinstance(node, yaml.MappingNode) or not node.value:
+            raise ParameterError(f"{path}: must hold lines `name: value`, at least one (such as `run: cpu`)")
+        entries = [(key.start_mark.line + 1, loader.construct_document(key), loader.construct_document(value))
+                   for key, value in node.value]  # fmt: skip
+    except yaml.YAMLError as error:
+        raise ParameterError(f"{path}: is not YAML: {error}") from None
+    finally:
+        loader.dispose()
+    if problems := [f"{path}:{line}: {problem}" for line, problem in _check(entries, known)]:
+        raise ParameterError("\n".join(problems))
+    return {name: value for _, name, value in entries}
+
+
+def effective(params: dict[str, Any], known: dict[str, Parameter]) -> dict[str, Any]:
+    """Return the value of every declared name: as set, or its default."""
+    return {name: params.get(name, p.default) for name, p in known.items()}
+
+
+def _declaration(node: ast.stmt) -> tuple[str, str, Any]:
+    """Return name, type and default of one line of a parameter cell."""
+    match node:
+        case ast.AnnAssign(target=ast.Name(name), value=ast.expr() as value, annotation=annotation):
+            kind = ast.unparse(annotation)
+        case ast.Assign(targets=[ast.Name(name)], value=value):
+            kind = ""
+        case _:
+            raise ValueError("holds something other than `name = literal`")
+    try:
+        default = ast.literal_eval(value)
+    except ValueError:
+        raise ValueError(f"`{name}` is not a literal; derive it in a later cell") from None
+    kind = kind or _kind_of(default)
+    if kind not in KINDS:
+        raise ValueError(f"`{name}` is of type {kind}; annotate it with one of {', '.join(KINDS)}")
+    if not _fits(default, kind):
+        raise ValueError(f"`{name}` is declared {kind}, but its default is {default!r}")
+    return name, kind, default
+
+
+def _kind_of(value: Any) -> str:
+    """Return the type that a literal without annotation stands for."""
+    if isinstance(value, list) and len(kinds := {type(v).__name__ for v in value}) == 1:
+        return f"list[{kinds.pop()}]"
+    if isinstance(value, dict) and len(kinds := {type(v).__name__ for v in value.values()}) == 1:
+        return f"dict[str, {kinds.pop()}]"
+    return type(value).__name__
+
+
+def _fits(value: Any, kind: str) -> bool:
+    if kind.startswith("list["):
+        return isinstance(value, list) and all(_fits(v, kind[5:-1]) for v in value)
+    if kind.startswith("dict["):
+        return isinstance(value, dict) and all(isinstance(k, str) and _fits(v, kind[10:-1]) for k, v in value.items())
+    # Python counts True as a number; a parameter file that says `n_games: true` is a mistake.
+    return isinstance(value, SCALARS[kind]) and (kind == "bool" or not isinstance(value, bool))
+
+
+def _comments(source: str) -> dict[int, str]:
+    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
+    return {t.start[0]: t.string.lstrip("# ") for t in tokens if t.type == tokenize.COMMENT}
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        near = ", ".join(sorted(p.name for p in path.parent.glob("*.yaml"))) or "nothing"
+        raise ParameterError(f"{path}: there is no such file; {path.parent} holds: {near}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ParameterError(f"{path}: can't be read: {error}") from None
+
+
+def _check(entries: list[tuple[int, Any, Any]], known: dict[str, Parameter]) -> Iterator[tuple[int, str]]:
+    """Yield line and problem of everything that is wrong with a parameter file."""
+    first: dict[str, int] = {}
+    for line, name, value in entries:
+        if not isinstance(name, str):
+            yield line, f"a name must be text, got {name!r} ({type(name).__name__})"
+        elif first.setdefault(name, line) != line:
+            yield line, f"`{name}` is given twice (first in line {first[name]}); keep one"
+        elif name not in known:
+            yield line, f"unknown name `{name}`{nearest(name, known) or '; known: ' + ', '.join(sorted(known))}"
+        elif not _fits(value, known[name].type):
+            kind, got = known[name].type, f"{value!r} ({type(value).__name__})"
+            yield line, f"`{name}` must be {kind}, got {got}{_hint(value, kind)}"
+
+
+def _hint(value: Any, kind: str) -> str:
+    """Say how to write what YAML reads differently from what its writer meant."""
+    if value is None:
+        return "; nothing is given after the colon"
+    if kind == "str":
+        return "; put it in quotes"
+    if isinstance(value, list) and kind.startswith("list["):
+        return next(filter(None, (_hint(v, kind[5:-1]) for v in value if not _fits(v, kind[5:-1]))), "")
+    number = _number(value, kind) if isinstance(value, str) else ""
+    return f"; YAML reads this as text, write {number}" if number else ""
+
+
+def _number(text: str, kind: str) -> str:
+    """Return a number such as 1e-4, which YAML takes for text, as YAML wants it: 1.0e-4."""
+    parts = re.fullmatch(r"([+-]?\d+)(\.\d*)?(?:[eE]([+-]?)(\d+))?", text)
+    if not parts or kind not in ("int", "float"):
+        return ""
+    if kind == "int" or not parts[4]:
+        return str(int(float(text))) if float(text).is_integer() else text
+    return f"{parts[1]}{parts[2] or '.0'}e{parts[3] or '+'}{parts[4]}"
+
+
+def _say(parameter: Parameter) -> str:
+    return f"{parameter.type} = {parameter.default!r}"

@@ -1,0 +1,407 @@
+"""The whole series from one parameter file: each notebook run by papermill, in order, into outputs/<run>/.
+
+This only arranges: what is computed stands in the notebooks, and `papermill NOTEBOOK OUT -f params/x.yaml`
+by hand makes the same artefacts. A stage that nothing has changed for is skipped, the first failing stage
+stops the series, and outputs/<run>/summary.json says after every stage what was run, on what, with what result.
+
+With `maro_iterations` above 1 the notebooks of `ROUND` come again, each later round in a folder of its own, on other
+games and with what the round before it learned; the notebooks after them come once, for what the last round learned:
+
+    00 01 | 02 03 04 05 | round_2: 02 03 04 05 | round_3: 02 03 04 05 | 06 07
+
+`make run` calls this; `make test` runs the same notebooks with nbval.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from maro_lib import fingerprints
+from maro_lib.fingerprints import Fingerprint
+from maro_lib.progress import WATCHED
+from maro_lib.run.parameters import Parameter, ParameterError, declared, effective, load_params
+from maro_lib.runs import (
+    EXPERIMENTS,
+    OPPONENTS,
+    ROOT,
+    ROUND,
+    STAGES,
+    RunError,
+    artefact,
+    finish_file,
+    in_round,
+    learned_adapter,
+    located,
+    make_folder,
+    maker,
+    needs,
+    opposing,
+    read_headline,
+    round_name,
+    round_of,
+    run_folder,
+    shown,
+)
+from maro_lib.show.report import in_brief, write_report
+from maro_lib.summary import Record, Summary, read_summary, save, surroundings
+
+BEFORE = "before"  # where a stage's old artefacts go when it starts anew
+ROUNDS = "maro_iterations"  # how many rounds: decides which stages there are, never what one of them does
+SEED_STEP = 1000  # between the seeds of two rounds
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Where and why a notebook stopped."""
+
+    error: str
+    cell: int = 0  # its number in the executed notebook, `In [cell]`; 0 when no cell is to blame
+    source: str = ""
+
+    def __str__(self) -> str:
+        source = "".join(f"\n    | {line}" for line in self.source.splitlines())
+        return (f"cell In [{self.cell}]:{source}\n  " if self.cell else "") + self.error
+
+
+class Step(NamedTuple):
+    """A notebook, in one of the rounds."""
+
+    notebook: Path
+    round: int = 1
+
+    @property
+    def name(self) -> str:
+        return in_round(self.round, self.notebook.stem)
+
+    @property
+    def number(self) -> str:
+        """What ONLY and FROM call it: 02, or round_2/02."""
+        return in_round(self.round, self.notebook.stem[:2])
+
+
+@dataclass(frozen=True)
+class Series:
+    """The steps of one run and what they are run with."""
+
+    run: str
+    steps: tuple[Step, ...]  # those chosen, in order
+    known: dict[str, Parameter]
+    params: dict[str, Any]  # as the parameter file gives them
+    params_file: Path
+
+    @property
+    def values(self) -> dict[str, Any]:
+        return effective(self.params, self.known)
+
+    def in_round(self, k: int) -> Series:
+        """Return the series as a round runs it: in its own folder, on other games, with what the last one learned."""
+        if k == 1:
+            return self
+        adapter = run_folder(round_name(self.run, k - 1)) / "learning" / "adapter"  # need not be there yet
+        own = {"run": round_name(self.run, k), "seed": self.values["seed"] + SEED_STEP * (k - 1)}
+        return replace(self, run=own["run"], params=self.params | own | {"adapter": shown(adapter)})
+
+    def given(self, notebook: Path) -> dict[str, Any]:
+        """Return what is set of the names that this notebook declares."""
+        return {name: value for name, value in self.params.items() if notebook.stem in self.known[name].notebooks}
+
+    def fingerprint(self, notebook: Path) -> Fingerprint:
+        """Take a stage's fingerprint; a missing input is an error that says what makes it."""
+        declared_here = (k for k in self.known if notebook.stem in self.known[k].notebooks and k != ROUNDS)
+        values = {k: self.values[k] for k in declared_here}
+        return fingerprints.take(notebook, values, [*self._inputs(notebook), *self._adapters(values)])
+
+    def _inputs(self, notebook: Path) -> Iterator[Path]:
+        """Find what a stage reads; the stages after the rounds read what the last round made."""
+        stage = STAGES[notebook.stem]
+        for name in stage.reads:
+            is_after = notebook.stem not in ROUND and maker(name) in ROUND
+            run = round_name(self.run, self.values.get(ROUNDS, 1)) if is_after else self.run
+            if name not in stage.optional or artefact(run, name).exists():
+                yield needs(run, name)
+
+    def _adapters(self, values: dict[str, Any]) -> list[Path]:
+        """Find the adapters that a stage plays with or goes on from."""
+        name, k = round_of(self.run)
+        own = [learned_adapter(name, k - 1)] if k > 1 and "adapter" in values else []
+        others = opposing(self.run, values["opponents"], values.get("adapter", "")) if "opponents" in values else ()
+        return [*own, *(located(adapter) for adapter in others if adapter)]
+
+
+def run_series(params: str, only: str = "", start: str = "", fresh: bool = False, notebooks: str = "") -> int:
+    """Run a series and return the exit code: 0, 1 for an error, 130 when interrupted."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that a batch system's stop is a Ctrl-C too
+    try:
+        series = plan(Path(params), only, start, Path(notebooks or ROOT / "notebooks"))
+        with held(series.run):
+            run_stages(series, fresh)
+        return 0
+    except (ParameterError, RunError) as error:
+        print(f"\n{error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"\n{error.filename}: {error.strerror}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nInterrupted. What the finished stages made, and what the last one had saved, is kept; "
+              "the same command goes on from there.", file=sys.stderr)  # fmt: skip
+        return 130
+
+
+def plan(params: Path, only: str, start: str, folder: Path) -> Series:
+    """Check everything that can be checked before a notebook runs."""
+    notebooks = find_notebooks(folder.absolute())
+    known = declared(notebooks)
+    values = load_params(params, known)
+    everything = effective(values, known)
+    check_rounds(everything, known)
+    chosen = choose(notebooks, only, start, everything.get(ROUNDS, 1))
+    for path in (step.notebook for step in chosen):
+        if "run" not in known or path.stem not in known["run"].notebooks:
+            raise RunError(f"{path}: its parameter cell does not declare `run`, the name of the run's folder")
+    return Series(everything["run"], tuple(chosen), known, values, params)
+
+
+def check_rounds(values: dict[str, Any], known: dict[str, Parameter]) -> None:
+    """Refuse what would go wrong in a later round only, hours from now."""
+    name, k = round_of(values["run"]) if "run" in values else ("", 1)
+    if k > 1:
+        raise RunError(f"run: {values['run']!r} is round {k} of the run {name!r}, which plays its rounds itself: write "
+                       f"`run: {name}` and `{ROUNDS}: {k}` or more")  # fmt: skip
+    if (n := values.get(ROUNDS, 1)) < 1:
+        raise RunError(f"{ROUNDS}: {n}; at least 1 round is needed")
+    if (opponents := values.get("opponents", "self")) not in OPPONENTS:
+        raise RunError(f"opponents: {opponents!r} is unknown; one of {', '.join(OPPONENTS)} is needed")
+    for name, notebook in (("seed", ROUND[0]), ("adapter", ROUND[0]), ("adapter", ROUND[-1])):
+        if n > 1 and (name not in known or notebook not in known[name].notebooks):
+            raise RunError(f"{ROUNDS}: {n}; for more than one round notebook {notebook} must be there, and declare "
+                           f"`{name}`")  # fmt: skip
+
+
+def find_notebooks(folder: Path) -> list[Path]:
+    """Return a folder's numbered notebooks in order."""
+    found = sorted(folder.glob("[0-9][0-9]_*.ipynb"))
+    if not found:
+        raise RunError(f"{folder}: holds no notebook named like 01_environment.ipynb")
+    for path in found:
+        if path.stem not in STAGES:
+            raise RunError(f"{path}: add {path.stem!r} to STAGES in maro_lib/runs.py, with what it reads and writes")
+    return found
+
+
+def in_order(notebooks: list[Path], n_rounds: int) -> list[Step]:
+    """List what there is to run: all notebooks, those of later rounds right after those of the first."""
+    again = [path for path in notebooks if path.stem in ROUND]
+    later = [Step(path, k) for k in range(2, n_rounds + 1) for path in again]
+    end = 1 + max((notebooks.index(path) for path in again), default=-1)
+    return [*map(Step, notebooks[:end]), *later, *map(Step, notebooks[end:])]
+
+
+def choose(notebooks: list[Path], only: str, start: str, n_rounds: int = 1) -> list[Step]:
+    """Return the steps that ONLY=02,03 and FROM=03 leave.
+
+    A number alone means round 1: ONLY=05 trains in that round only, FROM=05 goes on with all later rounds. A later
+    round is named as it is shown: ONLY=round_2/05, FROM=round_2/02. Experiments run only when they are named.
+    """
+    steps = {step.number: step for step in in_order(notebooks, n_rounds)}
+    numbers = list(steps)
+    wanted = [_number(n) for n in only.split(",") if n.strip()]
+    first = _number(start) if start.strip() else numbers[0]
+    for number in (*wanted, first):
+        if number not in steps:
+            names = ", ".join(step.name for step in steps.values())
+            hint = f" ({ROUNDS} is {n_rounds})" if "/" in number else ""
+            raise RunError(f"there is no notebook {number!r} to run{hint}; there are: {names}")
+    left_out = () if steps[first].notebook.stem in EXPERIMENTS else EXPERIMENTS
+    after = numbers[numbers.index(first) :]
+    chosen = [steps[n] for n in after if (n in wanted if wanted else steps[n].notebook.stem not in left_out)]
+    if not chosen:
+        raise RunError(f"ONLY={only} and FROM={start} leave nothing to run")
+    return chosen
+
+
+def _number(text: str) -> str:
+    """Return a number as a step has it: 2 is 02, round_2/2 is round_2/02."""
+    where, slash, number = text.strip().rpartition("/")
+    return where + slash + number.zfill(2)
+
+
+@contextlib.contextmanager
+def held(run: str) -> Iterator[None]:
+    """Keep a run's folder to this process; the system lets go of it, however the process ends."""
+    folder = run_folder(run)
+    make_folder(folder)
+    with open(folder / ".lock", "a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise RunError(f"{shown(folder)} is in use by {file.read().strip()}; wait until it ends, or stop it, "
+                           "or give this run another name (`run:` in its parameter file)") from None  # fmt: skip
+        file.truncate(0)
+        file.write(f"process {os.getpid()}, started {time.strftime('%Y-%m-%d %H:%M:%S')}\n")
+        file.flush()
+        yield
+
+
+def run_stages(series: Series, fresh: bool) -> None:
+    """Run or skip each stage in turn, until one fails."""
+    summaries: dict[int, Summary] = {}
+    for i, step in enumerate(series.steps, 1):
+        part = series.in_round(step.round)
+        if step.round not in summaries:
+            summaries[step.round] = open_summary(part)
+        run_or_skip(part, step, f"[{i}/{len(series.steps)}] {step.name}", summaries[step.round], fresh)
+    say(report(series, summaries))
+    page = write_report(series.run, series.values.get(ROUNDS, 1))
+    say(f"\n{' '.join(in_brief(read_summary(series.run)[0]))}\nRead all of it in {shown(page)}")
+
+
+def run_or_skip(series: Series, step: Step, label: str, summary: Summary, fresh: bool) -> None:
+    """Run a stage if anything has changed for it; a failure ends the series."""
+    notebook = step.notebook
+    fingerprint = series.fingerprint(notebook)
+    old = summary.stages.get(notebook.stem)
+    if not fresh and old and not (why := reasons(series.run, old, fingerprint)):
+        say(f"{label}: skipped, nothing has changed since it ran")
+        summary.stages[notebook.stem] = old.model_copy(update={"status": "skipped"})
+        save(summary)
+        return
+    say(f"{label}: running" + (f" ({'; '.join(why)})" if old and not fresh else ""))
+    prepare(series.run, notebook.stem, keep=bool(old and not fresh and old.fingerprint.is_same_work(fingerprint)))
+    if failure := run_stage(series, notebook, summary, fingerprint):
+        where = shown(run_folder(series.run) / notebook.name)
+        raise RunError(f"{step.name} failed in {where}: {failure}\n"
+                       "Open that notebook to see everything it printed.")  # fmt: skip
+    say(f"{label}: done in {summary.stages[notebook.stem].seconds:.1f} s")
+
+
+def open_summary(series: Series) -> Summary:
+    """Return the run's summary, with what this run is run with."""
+    make_folder(run_folder(series.run))
+    summary, aside = read_summary(series.run)
+    if aside:
+        say(f"outputs/{series.run}/summary.json is damaged; kept as {shown(aside)}, and the stages run again")
+    changed = {"params_file": series.params_file.name, "parameters": series.values, **surroundings()}
+    return summary.model_copy(update=changed)
+
+
+def reasons(run: str, old: Record, new: Fingerprint) -> list[str]:
+    """Say why a stage has to run again; nothing when it has not."""
+    if old.status in ("running", "failed"):
+        return ["it did not end the last time"]
+    if parts := fingerprints.changes(old.fingerprint, new):
+        return [f"changed: {', '.join(parts)}"]
+    gone = [name for name, was in old.outputs.items() if output_digest(run, name) != was]
+    gone += [old.notebook] if not (run_folder(run) / old.notebook).exists() else []
+    if gone:
+        return [f"not as it left it: {', '.join(gone)}"]
+    return []
+
+
+def prepare(run: str, stage: str, keep: bool) -> None:
+    """Take away the proof that the stage ended and, unless it goes on from them, its old artefacts."""
+    finish_file(run, stage).unlink(missing_ok=True)
+    for name in () if keep else STAGES[stage].writes:
+        if (path := artefact(run, name)).exists():
+            target = run_folder(run) / BEFORE / name
+            make_folder(target.parent)
+            shutil.rmtree(target) if target.is_dir() else target.unlink(missing_ok=True)
+            path.rename(target)
+            say(f"      the old {shown(path)} is kept as {shown(target)}")
+
+
+def run_stage(series: Series, notebook: Path, summary: Summary, fingerprint: Fingerprint) -> Failure | None:
+    """Run one notebook and record how it went, also when it is interrupted."""
+    record = Record(status="running", fingerprint=fingerprint, notebook=notebook.name)
+    summary.stages[notebook.stem] = record
+    save(summary)
+    started, failure = time.monotonic(), Failure("interrupted")
+    try:
+        failure = execute(notebook, run_folder(series.run) / notebook.name, series.given(notebook), series.run)
+    finally:
+        record.seconds = round(time.monotonic() - started, 1)
+        record.status, record.error = ("failed", str(failure)) if failure else ("ran", "")
+        if not failure:
+            record.headline = read_headline(series.run, notebook.stem)
+            names = (*STAGES[notebook.stem].writes, f"{notebook.stem}.json")
+            record.outputs = {name: output_digest(series.run, name) for name in names}
+        save(summary)
+    return failure
+
+
+def execute(notebook: Path, target: Path, parameters: dict[str, Any], run: str) -> Failure | None:
+    """Let papermill run a notebook where JupyterLab and nbval run it: in its own folder."""
+    import papermill  # slow to import, and a series that skips every stage need not wait for it
+    from nbclient.exceptions import DeadKernelError
+
+    os.environ.setdefault("JUPYTER_PREFER_ENV_PATH", "1")  # this environment's kernel, not the user's other one
+    quiet = ["--IPKernelApp.log_level=CRITICAL"]  # a kernel that is stopped would complain about being stopped
+    options = {"kernel_name": "python3", "cwd": notebook.parent, "extra_arguments": quiet, "coalesce_streams": True}
+    if watched := sys.stderr.isatty():  # then also a long cell's own bar, by way of the notebook's stderr
+        options["stderr_file"] = sys.stderr
+        os.environ[WATCHED] = "1"
+    try:
+        papermill.execute_notebook(notebook, target, parameters, progress_bar=watched, **options)
+    except papermill.PapermillExecutionError as error:
+        return Failure(f"{error.ename}: {error.evalue}", error.exec_count or 0, error.source)
+    except Exception as error:  # a dead kernel, a time-out, a full disk: each has its own type somewhere below
+        hint = " (out of memory, most often)" if isinstance(error, DeadKernelError) else ""
+        return _blame_last_started(target, f"{type(error).__name__}: {error}{hint}")
+    if not finish_file(run, notebook.stem).exists():
+        return Failure(f"it ended without calling `finish(run, {notebook.stem!r}, headline)` for run {run!r}")
+    return None
+
+
+def _blame_last_started(target: Path, error: str) -> Failure:
+    """Find the cell that was running when the kernel went away; papermill calls all of them `completed`."""
+    import nbformat
+
+    try:
+        cells = [c for c in nbformat.read(target, as_version=4).cells if c.cell_type == "code"]
+    except (OSError, ValueError):
+        return Failure(error)
+    started = [i for i, c in enumerate(cells) if c.metadata.get("papermill", {}).get("start_time")]
+    return Failure(error, started[-1] + 1, cells[started[-1]].source) if started else Failure(error)
+
+
+def output_digest(run: str, name: str) -> str:
+    """Hash what a run's file or folder holds; empty when it is not there."""
+    path = run_folder(run) / name
+    return fingerprints.digest(fingerprints.files_of(path), path.parent) if path.exists() else ""
+
+
+def say(text: str) -> None:
+    print(text, flush=True)  # at once, also into a log file
+
+
+def report(series: Series, summaries: dict[int, Summary]) -> str:
+    """Return the headline numbers of all rounds as a table, and where everything lies."""
+    rows = [("stage", "seconds", "headline", "")]
+    made = []
+    for step in series.steps:
+        stage = step.notebook.stem
+        record = summaries[step.round].stages[stage]
+        numbers = [(key, _short(value)) for key, value in record.headline.items()] or [("", "")]
+        seconds = f"{record.seconds:.1f}" + (" (earlier)" if record.status == "skipped" else "")
+        rows += [(step.name, seconds, *numbers[0]), *(("", "", *n) for n in numbers[1:])]
+        paths = [run_folder(series.run) / in_round(step.round, n) for n in (record.notebook, *STAGES[stage].writes)]
+        made += [shown(path) for path in paths if path.exists()]
+    widths = [max(len(row[i]) for row in rows) for i in range(4)]
+    lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+    made += [shown(run_folder(series.run) / in_round(k, "summary.json")) for k in summaries]
+    return "\n".join(["", *lines, "", "Made:", *(f"  {path}" for path in made)])
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else "n/a" if value is None else str(value)

@@ -1,0 +1,16 @@
+"""Showing: what a person looks at.
+
+Tables come in; figures, a game to read and a run's report go out. All text of models is escaped. Used by every
+notebook.
+"""
+
+from typing import TYPE_CHECKING
+
+from maro_lib.rooms import opened
+
+if TYPE_CHECKING:
+    from maro_lib.show.figures import BLUE, GREY, ORANGE, STYLE, finding
+    from maro_lib.show.report import write_report
+    from maro_lib.show.transcript import show_game, show_script, show_view, side_by_side
+
+__getattr__, __dir__, __all__ = opened(__name__)

@@ -1,0 +1,367 @@
+"""Figures: one style for all, and each kind of plot that more than one notebook draws.
+
+A figure's title is its finding, said by the caller. Colours are told apart without red or green, and every colour
+is also a word or a place. Used from notebook 02 on.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import cycle
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from maro_lib.measure.metrics import with_judge
+from maro_lib.progress import Bar, Place, in_view
+
+if TYPE_CHECKING:
+    from maro_lib.study.benchmark import Pace
+
+BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#6e7781"
+# who or what a colour stands for, the same in every figure, notebook and report
+COLOURS = {
+    "MARO": "#0072b2", "control": "#6e7781", "base": "#24292f", "civilian": "#009e73", "culprit": "#d55e00",
+    "won": "#56b4e9", "lost": "#cc79a7", "red herring": "#e69f00",
+}  # fmt: skip
+LINES = (BLUE, ORANGE, GREY)
+SIDES = {"won": BLUE, "lost": ORANGE}
+STYLE = {
+    "figure.dpi": 100, "figure.constrained_layout.use": True, "figure.facecolor": "white", "axes.facecolor": "white",
+    "font.size": 10, "axes.spines.top": False, "axes.spines.right": False, "axes.axisbelow": True, "axes.grid": True,
+    "grid.color": "#e4e8ec",
+}  # fmt: skip
+TITLE = {"fontsize": 11, "fontweight": "bold", "parse_math": False}
+
+
+def finding(ax: Axes, title: str, *, xlabel: str = "", ylabel: str = "") -> Axes:
+    """Give axes their title, the finding in words, and their labels."""
+    ax.set_title(title, loc="left", **TITLE)
+    ax.set_xlabel(xlabel)
+    ax.set_ylabel(ylabel)
+    return ax
+
+
+def plot_win_rates(rates: Mapping[str, Any], title: str, xlabel: str = "games won, %") -> Figure:
+    """Plot a share per row (anything with `mean`, `low`, `high`, `n`), in the order given, with interval and n."""
+    fig, ax = _rows(list(rates))
+    _dots(ax, list(rates.values()), scale=100)
+    for y, rate in enumerate(rates.values()):
+        ax.annotate(f"n = {rate.n:,}", (1.01, y), xycoords=("axes fraction", "data"), va="center", color=GREY)
+    ax.set_xlim(-2, 102)
+    finding(ax, title, xlabel=f"{xlabel} (95 % interval)")
+    return fig
+
+
+def plot_agreement(agreement: Mapping[str, Any], title: str) -> Figure:
+    """Plot rules by their rank correlation with a reference, best on top, with intervals and a line at 0."""
+    ranked = dict(sorted(agreement.items(), key=lambda item: -item[1].mean))
+    return _about_zero(ranked, title, scale=1, xlabel="rank correlation with the measured values")
+
+
+def plot_differences(differences: Mapping[str, Any], title: str, xlabel: str) -> Figure:
+    """Plot a difference of shares per row, in percentage points, in the order given, with intervals and a line at 0."""
+    return _about_zero(differences, title, scale=100, xlabel=xlabel)
+
+
+def plot_study(summary: pd.DataFrame, title: str, measure: str = "games won") -> Figure:
+    """Plot a study's changes: a panel per trained faction, a row per arm; all seeds, and each by a small dot."""
+    table = summary[summary["measure"] == measure]
+    arms = list(table["arm"].unique())
+    fig, panels = _panels(table["who"].unique(), arms, title, xlabel="percentage points")
+    for who, ax in panels.items():
+        own = table[table["who"] == who]
+        y, of_all = own["arm"].map(arms.index), (own["seed"] == "all") & own["low"].notna()
+        one = own["seed"] != "all"
+        ax.plot(own["change"][one], y[one] + 0.22, ".", color=GREY, markersize=5, label="one seed")
+        ax.hlines(y[of_all], own["low"][of_all], own["high"][of_all], color=BLUE, linewidth=2.5, alpha=0.45)
+        ax.plot(own["change"][of_all], y[of_all], "o", color=BLUE, markersize=6, label="all seeds, 95 % interval")
+    ax.legend(fontsize=8, frameon=False, loc="lower left", bbox_to_anchor=(1, 0))
+    return fig
+
+
+def plot_changes(compared: pd.DataFrame, title: str) -> Figure:
+    """Plot changes of metrics against base: a panel per trained faction, a row per metric, a colour per arm."""
+    metrics, arms = list(compared["metric"].unique()), list(compared["arm"].unique())
+    rows = [with_judge(metric, compared["judge"].iloc[0]) for metric in metrics]
+    fig, panels = _panels(sorted(compared["who"].unique()), rows, title, xlabel="change in points (95 % interval)")
+    for who, ax in panels.items():
+        for k, arm in enumerate(arms):
+            own = compared[(compared["who"] == who) & (compared["arm"] == arm)]
+            y = own["metric"].map(metrics.index) + 0.26 * (k - (len(arms) - 1) / 2)
+            colour = (BLUE, GREY, ORANGE)[k % 3]
+            ax.hlines(y, 100 * own["low"], 100 * own["high"], color=colour, linewidth=2.5, alpha=0.45)
+            ax.plot(100 * own["change"], y, "o", color=colour, markersize=5, label=arm)
+    ax.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    return fig
+
+
+def _panels(factions: Iterable[str], rows: Sequence[str], title: str, xlabel: str) -> tuple[Figure, dict[str, Axes]]:
+    """A panel per trained faction, with the same named rows and a line at 0."""
+    factions = list(factions)
+    with plt.rc_context(STYLE):
+        size = (9.4, 1.3 + 0.4 * len(rows))
+        fig, axes = plt.subplots(1, len(factions), figsize=size, sharex=True, sharey=True, squeeze=False)
+    for ax, who in zip(axes.flat, factions, strict=True):
+        ax.axvline(0, color=GREY, linewidth=1)
+        ax.grid(visible=False, axis="y")
+        finding(ax, f"trained {who}s", xlabel=xlabel)
+    axes[0, 0].set_yticks(range(len(rows)), rows, parse_math=False)
+    axes[0, 0].set_ylim(len(rows) - 0.4, -0.6)
+    fig.suptitle(title, x=0.01, ha="left", **TITLE)
+    return fig, dict(zip(factions, axes.flat, strict=True))
+
+
+def plot_shares(rows: Mapping[str, Mapping[str, Any]], title: str, xlabel: str) -> Figure:
+    """Plot what a whole is made of: a bar per row, a segment per part, in percent; all rows have the same parts."""
+    _, ax = _rows(list(rows))
+    shades = (BLUE, "#7fb8d8", ORANGE, "#c8ced4")
+    for y, parts in enumerate(rows.values()):
+        left = 0.0
+        for k, (part, share) in enumerate(parts.items()):
+            width = 100 * share.mean
+            ax.barh(y, width, left=left, color=shades[k], height=0.7, label=part if y == 0 else None)
+            if width > 6:
+                ink = "white" if shades[k] in (BLUE, ORANGE) else "black"
+                ax.text(left + width / 2, y, f"{width:.0f}", ha="center", va="center", fontsize=8, color=ink)
+            left += width
+    ax.set_xlim(0, 100)
+    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize=8)
+    return finding(ax, title, xlabel=xlabel).figure
+
+
+def plot_suspicion(stated: Mapping[str, Mapping[str, Sequence[Any]]], title: str) -> Figure:
+    """Plot mean stated suspicion, 0 to 2, by round: a panel per row, a line for culprits and one for innocents."""
+    with plt.rc_context(STYLE):
+        size = (1.2 + 2.4 * len(stated), 2.9)
+        fig, axes = plt.subplots(1, len(stated), figsize=size, sharey=True, squeeze=False)
+    for ax, (label, lines) in zip(axes.flat, stated.items(), strict=True):
+        for (who, means), colour, shift in zip(lines.items(), (ORANGE, BLUE), (-0.04, 0.04), strict=True):
+            at = np.arange(1, len(means) + 1) + shift
+            ax.vlines(at, [m.low for m in means], [m.high for m in means], color=colour, linewidth=2.5, alpha=0.45)
+            ax.plot(at, [m.mean for m in means], "o-", color=colour, markersize=5, label=f"of {who}")
+        ax.set_xticks(range(1, 1 + max(map(len, lines.values()), default=1)))
+        ax.set_ylim(-0.05, 2.05)
+        ax.set_title(label, fontsize=9)
+    axes[0, 0].set_ylabel("stated suspicion, 0 to 2")
+    axes[0, -1].legend(fontsize=8, frameon=False)
+    fig.supxlabel("after round (bars: 95 % intervals)", fontsize=9)
+    fig.suptitle(title, x=0.01, ha="left", **TITLE)
+    return fig
+
+
+def plot_arms(rates: Mapping[str, Mapping[str, Any]], title: str, xlabel: str) -> Figure:
+    """Plot a share per row and arm, arms in colours below one another; the first arm is grey."""
+    fig, ax = _rows(list(rates), height=0.62)
+    _arms(ax, rates, _colours(rates))
+    ax.set_xlim(-2, 102)
+    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize=9)
+    finding(ax, title, xlabel=f"{xlabel} (95 % interval)")
+    return fig
+
+
+def plot_before_after(
+    rates: Mapping[str, Mapping[str, Any]], differences: Mapping[str, Mapping[str, Any]], title: str, xlabel: str
+) -> Figure:
+    """Plot, per row, the share of every arm on the left, and on the right each arm's difference from the first."""
+    with plt.rc_context(STYLE):
+        fig, (left, right) = plt.subplots(1, 2, figsize=(9.4, 1.3 + 0.62 * len(rates)), sharey=True)
+    colours = _colours(rates)
+    _arms(left, rates, colours)
+    _arms(right, differences, colours)
+    right.axvline(0, color=GREY, linewidth=1)
+    left.set_yticks(range(len(rates)), list(rates), parse_math=False)
+    left.set_ylim(len(rates) - 0.4, -0.6)
+    left.set_xlim(-2, 102)
+    for ax in (left, right):
+        ax.grid(visible=False, axis="y")
+    left.set_xlabel(xlabel)
+    right.set_xlabel("difference in points, same items (95 % interval)")
+    fig.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False, fontsize=9)
+    fig.suptitle(title, x=0.01, ha="left", **TITLE)
+    return fig
+
+
+def plot_mass(masses: pd.DataFrame, title: str) -> Figure:
+    """Plot mass by faction and outcome, one panel for each value of `when`, as a share of that panel's whole.
+
+    Columns: `faction`, `outcome` (won or lost), `when`, `mass`.
+    """
+    panels = list(dict.fromkeys(masses["when"]))
+    factions = sorted(masses["faction"].unique())
+    with plt.rc_context(STYLE):
+        fig, axes = plt.subplots(1, len(panels), figsize=(1.2 + 1.9 * len(panels), 3.0), sharey=True, squeeze=False)
+    for ax, when in zip(axes[0], panels, strict=True):
+        _bars(ax, masses[masses["when"] == when], factions)
+        ax.set_title(str(when), fontsize=10)
+    axes[0][0].set_ylabel("share of the training mass, %")
+    fig.legend(*axes[0][0].get_legend_handles_labels(), loc="upper right", ncols=2, frameon=False, fontsize=9)
+    fig.suptitle(title, x=0.01, ha="left", **TITLE)
+    return fig
+
+
+def plot_rounds(rates: Mapping[str, Sequence[Any]], title: str, ylabel: str) -> Figure:
+    """Plot shares by round, 1, 2, ...: a line for each label, of a `Mean` per round, with intervals and n."""
+    with plt.rc_context(STYLE):
+        _, ax = plt.subplots(figsize=(7.2, 3.2))
+    for k, (label, means) in enumerate(rates.items()):
+        mean, low, high = (100 * np.array([getattr(m, f) for m in means], float) for f in ("mean", "low", "high"))
+        at = np.arange(1, len(means) + 1) + 0.06 * (k - (len(rates) - 1) / 2)  # side by side: intervals stay readable
+        style = {"color": LINES[k % len(LINES)], "marker": "os^"[k // len(LINES) % 3]}
+        n = " to ".join(f"{n:,}" for n in sorted({min(m.n for m in means), max(m.n for m in means)}))
+        ax.vlines(at, low, high, color=style["color"], linewidth=2.5, alpha=0.45)
+        ax.plot(at, mean, markersize=6, label=f"{label} (n = {n})", **style)
+    ax.set_xticks(range(1, 1 + max(map(len, rates.values()), default=1)))
+    ax.set_ylim(-2, 102)
+    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize=9)
+    return finding(ax, title, xlabel="round (bars: 95 % intervals)", ylabel=ylabel).figure
+
+
+# what a training curve shows: title, columns by label, per faction
+PANELS = (
+    ("Loss", {"": "objective"}, False),
+    ("Mean r, and z0", {"desirable": "r_pos", "undesirable": "r_neg", "z0": "z0"}, False),
+    ("Margin: desirable minus undesirable", {"": "margin"}, True),
+    ("KL to the base, per action", {"": "kl"}, True),
+    ("Saturated sigmoids, share", {"": "saturated"}, True),
+    ("Gradient norm", {"": "grad_norm"}, False),
+)
+GAMES = (
+    "Quick games, share",
+    {"legal moves": "legal", "civilians win": "civilians win", "culprits win": "culprits win"},
+)
+
+
+def plot_curves(curve: pd.DataFrame, title: str) -> Figure:
+    """Plot a training curve: a panel per quantity, by faction where the factions may differ; quick games if played."""
+    panels = [*PANELS, *([(*GAMES, False)] if "legal" in curve else [])]
+    with plt.rc_context(STYLE):
+        fig, axes = plt.subplots(-(-len(panels) // 3), 3, figsize=(9.4, 2.3 * -(-len(panels) // 3)), squeeze=False)
+    factions = sorted(c.partition("/")[2] for c in curve if c.startswith("margin/"))
+    for ax, (name, columns, by_faction) in zip(axes.flat, panels, strict=False):
+        shown = {f: f"{column}/{f}" for f in factions for column in columns.values()} if by_faction else columns
+        for k, (label, column) in enumerate(shown.items()):
+            known = (
+                curve[["step", column]].dropna() if column in curve else curve[["step"]].iloc[:0].assign(**{column: 0})
+            )
+            ax.plot(known["step"], known[column], color=LINES[k % 3], linewidth=1.4, label=label, marker=_mark(known))
+        ax.set_title(name, fontsize=9)
+        ax.tick_params(labelsize=8)
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        if any(shown):
+            ax.legend(fontsize=7, frameon=False)
+    for ax in axes.flat[len(panels) :]:
+        ax.set_axis_off()
+    fig.supxlabel("optimiser step", fontsize=9)
+    fig.suptitle(title, x=0.01, ha="left", **TITLE)
+    return fig
+
+
+def _mark(known: pd.DataFrame) -> str:
+    return "o" if len(known) < 10 else ""
+
+
+@contextmanager
+def watching(shown: bool, n_steps: int, seconds: float = 5.0) -> Iterator[Callable[[pd.DataFrame], None] | None]:
+    """Give what shows a training as it goes: its curves under the cell, in a terminal a bar of its steps."""
+    if not shown:
+        yield None
+        return
+    if not in_view():
+        with Bar(n_steps, "step", shown=True) as bar:
+            yield lambda curve: bar.update(int(curve["step"].max()) - bar.n)
+        return
+    place, drawn_at = Place(), -math.inf
+
+    def draw(curve: pd.DataFrame) -> None:
+        nonlocal drawn_at
+        if time.monotonic() - drawn_at >= seconds and "objective" in curve:
+            fig = plot_curves(curve, title=f"Training, step {int(curve['step'].max())} of {n_steps}")
+            place.show(fig)
+            plt.close(fig)
+            drawn_at = time.monotonic()
+
+    try:
+        yield draw
+    finally:
+        place.show("")
+
+
+def _about_zero(means: Mapping[str, Any], title: str, scale: float, xlabel: str) -> Figure:
+    fig, ax = _rows(list(means))
+    ax.axvline(0, color=GREY, linewidth=1)
+    _dots(ax, list(means.values()), scale)
+    finding(ax, title, xlabel=f"{xlabel} (95 % interval)")
+    return fig
+
+
+def _colours(rates: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Give every arm its colour: the first, with which others are compared, is grey."""
+    arms = dict.fromkeys(arm for of_row in rates.values() for arm in of_row)
+    return dict(zip(arms, cycle((GREY, BLUE, ORANGE)), strict=False))
+
+
+def _arms(ax: Axes, rates: Mapping[str, Mapping[str, Any]], colours: Mapping[str, str]) -> None:
+    """Draw each arm's means with their intervals, a little below the arm before."""
+    for k, (arm, colour) in enumerate(colours.items()):
+        of_arm = {row: rate[arm] for row, rate in enumerate(rates.values()) if arm in rate}
+        if not of_arm:
+            continue
+        at = np.array(list(of_arm)) + 0.22 * (k - (len(colours) - 1) / 2)
+        mean, low, high = (100 * np.array([getattr(r, f) for r in of_arm.values()]) for f in ("mean", "low", "high"))
+        ax.hlines(at, low, high, color=colour, linewidth=2.5, alpha=0.45)
+        ax.plot(mean, at, "os^"[k % 3], color=colour, markersize=6, label=arm)
+
+
+def _rows(labels: list[str], height: float = 0.36) -> tuple[Figure, Axes]:
+    """Return axes with one labelled row for each, the first on top."""
+    with plt.rc_context(STYLE):
+        fig, ax = plt.subplots(figsize=(7.2, 1.1 + height * len(labels)))
+    ax.set_yticks(range(len(labels)), labels, parse_math=False)
+    ax.set_ylim(len(labels) - 0.4, -0.6)
+    ax.grid(visible=False, axis="y")
+    return fig, ax
+
+
+def _dots(ax: Axes, rates: list[Any], scale: float) -> None:
+    """Draw means with their intervals; where there is no interval, or no data, none is drawn."""
+    mean, low, high = (scale * np.array([getattr(r, f) for r in rates], float) for f in ("mean", "low", "high"))
+    rows = np.arange(len(rates))
+    ax.hlines(rows, low, high, color=BLUE, linewidth=2.5, alpha=0.45)
+    ax.plot(mean, rows, "o", color=BLUE, markersize=6)
+
+
+def _bars(ax: Axes, masses: pd.DataFrame, factions: list[str]) -> None:
+    """Draw for each faction a bar for what its winners weigh and one for its losers, in percent."""
+    shares = masses.groupby(["faction", "outcome"])["mass"].sum()
+    shares = 100 * shares / (shares.sum() or 1.0)
+    for k, (outcome, colour) in enumerate(SIDES.items()):
+        heights = [shares.get((f, outcome), 0.0) for f in factions]
+        bars = ax.bar(np.arange(len(factions)) + 0.4 * (k - 0.5), heights, 0.38, color=colour, label=outcome)
+        ax.bar_label(bars, fmt="%.0f", fontsize=9, color=GREY)
+    ax.set_xticks(range(len(factions)), factions)
+    ax.margins(y=0.1)
+    ax.grid(visible=False, axis="x")
+
+
+def plot_paces(paces: Sequence[Pace], picture: Path) -> Path:
+    """Draw how fast each way of playing was into a PNG."""
+    gain = paces[-1].games_per_minute / paces[-2].games_per_minute
+    with plt.rc_context(STYLE):
+        figure, ax = plt.subplots(figsize=(7.2, 2.2))
+        bars = ax.barh([p.way for p in paces], [p.games_per_minute for p in paces], color=BLUE, height=0.6)
+        ax.bar_label(bars, [f" {p.games_per_minute:.0f}" for p in paces])
+        finding(ax, f"Kept prefixes: {gain:.1f} times as fast", xlabel="games per minute (6 characters, 3 rounds)")
+        picture.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(picture, dpi=120, bbox_inches="tight")
+        plt.close(figure)
+    return picture

@@ -1,0 +1,519 @@
+"""A run's report: one page that says whether it worked, how sure that is, what it cost, and shows the games.
+
+    outputs/<run>/report.html    self-contained: no script, no request to any network; a policy in its head forbids both
+    outputs/<run>/summary.json   every number of it, under `report`
+
+Each part is made from what a stage has left; a part whose stage was not run says so. All text of models passes through
+`maro_lib.markup`, which escapes it. Written at the end of a series, and by `python -m maro_lib report outputs/<run>`.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from maro_lib.markup import Html, fold, join, tag
+from maro_lib.runs import round_name, run_folder, write_atomic
+from maro_lib.summary import Summary, read_summary, save
+from maro_lib.wording import duration
+from maro_lib.world.scripts import FACTIONS
+
+if TYPE_CHECKING:  # tables, figures and statistics are imported by the parts that have something to show
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+    from maro_lib.play.rollout import Played
+
+SKILL_COLUMNS = {
+    "task": "task", "arm": "arm", "n": "n", "base": "before", "after": "after", "difference": "difference",
+    "only before / after": "changed", "p (Holm)": "holm", "verdict": "verdict",
+}  # fmt: skip
+LIE_COLUMNS = {
+    "scene": "task", "arm": "arm", "n": "n", "false where it serves a goal": "goal", "without a goal": "no goal",
+    "added by the goal": "more", "change from base": "change", "p (Holm)": "holm",
+}  # fmt: skip
+QUESTION = "Does playing murder mysteries with itself make this model a better player?"
+NEVER = "all mysteries went as with the base: too few games for an interval"
+POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+STYLE = """
+body{margin:0 auto;max-width:980px;padding:28px;font:15px/1.55 system-ui,sans-serif;color:#1f2328;background:#fff}
+h1{font-size:24px;line-height:1.25;margin:0 0 4px}h2{font-size:18px;margin:34px 0 6px}
+p{max-width:760px}.answer{font-size:17px}.muted{color:#57606a;font-size:13px}
+table{border-collapse:collapse;margin:10px 0;font-size:12.5px}th,td{padding:4px 8px;border-bottom:1px solid #d0d7de}
+th{text-align:left;font-weight:600}td.number{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
+tr.shown td{font-weight:600}img{max-width:100%}details{margin:8px 0}summary{cursor:pointer}
+@media print{body{padding:0;font-size:11px}details{break-inside:avoid}}
+"""
+
+
+class Part(NamedTuple):
+    """A section of the page, and the numbers that it shows."""
+
+    title: str
+    html: Html
+    numbers: Any = None
+
+
+class Run(NamedTuple):
+    """What a report is made from."""
+
+    name: str
+    n_rounds: int
+    summary: Summary
+
+    @property
+    def last(self) -> str:
+        return round_name(self.name, self.n_rounds)
+
+    def table(self, name: str) -> pd.DataFrame | None:
+        path = run_folder(self.name) / name
+        if not path.exists():
+            return None
+        import pandas as pd
+
+        return pd.read_parquet(path)
+
+
+def write_report(run: str, n_rounds: int = 1) -> Path:
+    """Make outputs/<run>/report.html, and put its numbers into summary.json."""
+    summary, _ = read_summary(run)
+    made = Run(run, n_rounds, summary)
+    parts = [part for make in PARTS for part in _made(make, made)]
+    numbers = {part.title: part.numbers for part in parts if part.numbers is not None}
+    path = run_folder(run) / "report.html"
+    write_atomic(path, page(f"MARO: {run}", parts))
+    save(summary.model_copy(update={"report": json.loads(json.dumps(numbers, default=float))}))
+    return path
+
+
+def in_brief(summary: Summary) -> list[str]:
+    """The question, and the sentences that a report answers it with, if it has any."""
+    found = (summary.report or {}).get("answer") or {}
+    return [found["question"], *found["answer"]] if "answer" in found else []
+
+
+def _made(make: Callable[[Run], Iterator[Part]], run: Run) -> list[Part]:
+    """Make a part; what is damaged on disk may cost its part, never the page of a long run."""
+    try:
+        return list(make(run))
+    except Exception as error:
+        told = f"{type(error).__name__}: {error}"
+        return [Part(f"Left out: {make.__name__.replace('_', ' ')}", tag("p", told), {"error": told})]
+
+
+def page(title: str, parts: Sequence[Part]) -> str:
+    """Put parts on one page."""
+    head = tag(
+        "head", Html('<meta charset="utf-8">'),
+        Html(f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'),
+        Html('<meta name="viewport" content="width=device-width">'), tag("title", title), tag("style", Html(STYLE)),
+    )  # fmt: skip
+    body = tag("body", *(join(tag("h2", part.title) if k else "", part.html) for k, part in enumerate(parts)))
+    return f"<!DOCTYPE html>\n{tag('html', head, body, lang='en')}\n"
+
+
+# --- question and answer -----------------------------------------------------------------------------
+
+
+def answer(run: Run) -> Iterator[Part]:
+    compared = run.table("comparison.parquet")
+    said = [tag("p", tag("span", _recipe(run), class_="muted")), tag("h1", QUESTION)]
+    if compared is None:
+        said.append(tag("p", "Not known: its games were not measured (notebook 06 was not run).", class_="answer"))
+        yield Part("answer", join(*said))
+        return
+    sentences = answers(compared)
+    said += [tag("p", " ".join(sentences), class_="answer")]
+    yield Part("answer", join(*said), {"question": QUESTION, "answer": sentences})
+
+
+def _recipe(run: Run) -> str:
+    """What was done, in a line: a run that leaves a part of MARO out says so."""
+    given = run.summary.parameters
+    known = {"model": "model {}", "n_games": "{} games", "rule": "credit {}", "mode": "balancing {}", "seed": "seed {}"}
+    told = [words.format(given[name]) for name, words in known.items() if name in given]
+    return " · ".join([f"run {run.name}", *told])
+
+
+def answers(compared: pd.DataFrame) -> list[str]:
+    """Answer in two sentences: what was gained in the game, and what the control gained."""
+    from maro_lib.measure.matches import CONTROL, MARO
+
+    won = compared[compared["metric"] == "games won"].set_index(["arm", "who"])
+    own = [_told(won.loc[MARO, who], f"as {who}s") for who in FACTIONS[::-1] if (MARO, who) in won.index]
+    games, mysteries = (int(won[name].iloc[0]) for name in ("games", "mysteries"))
+    sentences = [f"{'; '.join(own)} (the same {games} games of {mysteries} mysteries, one run; 95 % intervals)."]
+    blind = [_change(won.loc[CONTROL, who], f"{who}s") for who in FACTIONS[::-1] if (CONTROL, who) in won.index]
+    control = f"The control, trained on shuffled labels: {', '.join(blind)}." if blind else "No control was trained."
+    return [sentences[0][0].upper() + sentences[0][1:], control]
+
+
+def _told(row: pd.Series, where: str) -> str:
+    from maro_lib.measure.comparison import NONE
+
+    if _unmoved(row):
+        return f"{where} {NEVER}"
+    if row["verdict"] == NONE:
+        return f"{where} no difference from its base was shown: {_points(row)} games won"
+    return f"{where} it won {abs(100 * row['change']):.1f} points {'more' if row['change'] > 0 else 'fewer'} " \
+           f"of the games than its base {_interval(row)}"  # fmt: skip
+
+
+def _change(row: pd.Series, who: str) -> str:
+    return f"{who}: {NEVER}" if _unmoved(row) else f"{who} {_points(row)}"
+
+
+def _unmoved(row: pd.Series) -> bool:
+    """No mystery ended otherwise: an interval of width zero would look like certainty."""
+    return row["low"] == row["high"] == row["change"] == 0
+
+
+def _points(row: pd.Series) -> str:
+    return f"{100 * row['change']:+.1f} points {_interval(row)}"
+
+
+def _interval(row: pd.Series) -> str:
+    return f"[{100 * row['low']:+.1f}, {100 * row['high']:+.1f}]"
+
+
+def luck(_run: Run) -> Iterator[Part]:
+    """What the intervals of one run can't know: how far runs of other seeds lie apart, in the study that is kept."""
+    from maro_lib.measure.matches import CONTROL, MARO
+    from maro_lib.study.evidence import kept, spread
+
+    found = spread(kept().results)
+    n = min(of_seed["n"] for of_seed in (found[arm, who] for arm in (MARO, CONTROL) for who in FACTIONS))
+    ranges = [
+        f"{who}s {_range(found[MARO, who])} with MARO and {_range(found[CONTROL, who])} on shuffled labels"
+        for who in FACTIONS[::-1]
+    ]
+    told = (
+        "Perhaps not: the intervals hold for this model, and another seed trains another model. In the study that is "
+        f"kept with the kit (embedded model, 2,000 games, balancing min, {n} seeds: notebook 08) single runs "
+        f"gained {'; '.join(ranges)} (shuffled game by game, here dialogue by dialogue). Runs of your own with other "
+        "seeds: python -m maro_lib compare outputs/a outputs/b."
+    )
+    numbers = {f"{arm}: {who}s": of_seed for (arm, who), of_seed in found.items()}
+    yield Part("Would another run find the same?", tag("p", told), numbers)
+
+
+def _range(of_seed: Mapping[str, float]) -> str:
+    return f"{of_seed['least']:+.0f} to {of_seed['most']:+.0f} points"
+
+
+# --- differences -------------------------------------------------------------------------------------
+
+
+def differences(run: Run) -> Iterator[Part]:
+    compared = run.table("comparison.parquet")
+    if compared is None:
+        return
+    from maro_lib.measure.comparison import LEVEL, NONE
+    from maro_lib.measure.matches import MARO
+    from maro_lib.measure.metrics import with_judge
+    from maro_lib.show.figures import plot_changes
+
+    judge = compared["judge"].iloc[0]
+    note = (
+        f"Change against base in the same seats of the same games. Judge of ICI and SCI: {judge}. Bold: a difference "
+        "after Holm's correction for all rows of its table; otherwise no difference shown. Victory: 1 / rank of the "
+        "culprit in the vote. CIC: share of the clues that were found, by all together or by one character. S, B: "
+        "suspicion and trust stated about one; TII = S / (S + B). ICI, SCI: how well a character reasons, talks and "
+        "observes, and how well it keeps to its script."
+    )
+    n_metrics, n_mysteries = compared["metric"].nunique(), int(compared["mysteries"].min())
+    if (least := 2 * n_metrics / 2**n_mysteries) > LEVEL:
+        note += (
+            f" {n_mysteries} mysteries can show no difference: by flipping their signs p (Holm) can't fall below "
+            f"{min(1, least):.2f} for the first of {n_metrics} metrics."
+        )
+    tables = [tag("p", note, class_="muted"), _figure(plot_changes(compared, "Changes in the same games"), "changes")]
+    for (arm, who), rows in compared.groupby(["arm", "who"], sort=False):
+        body = [
+            ([with_judge(r.metric, judge), _number(r.base), _number(r.trained), f"{r.change:+.3f}",
+              f"[{r.low:+.3f}, {r.high:+.3f}]", f"{r.p_holm:.3f}", r.verdict, f"{r.games} / {r.mysteries}"],
+             r.verdict != NONE)
+            for r in rows.rename(columns={"p (Holm)": "p_holm"}).itertuples()
+        ]  # fmt: skip
+        heads = ["metric", "base", "trained", "change", "95 % interval", "p (Holm)", "verdict", "games / mysteries"]
+        tables.append(fold(f"{arm}: trained {who}s", _table(heads, body), is_open=arm == MARO))
+    yield Part("Base against trained", join(*tables), compared.to_dict("records"))
+
+
+def behaviour_part(run: Run) -> Iterator[Part]:
+    """How they play, not only how often they win."""
+    if not (at := run_folder(run.last) / "matches").exists():
+        return
+    from maro_lib.measure import behaviour
+    from maro_lib.measure.matches import BASE, NOBODY, saved
+    from maro_lib.play.shards import read_scripts, read_table
+    from maro_lib.show.figures import plot_shares, plot_suspicion
+
+    if (BASE, NOBODY) not in (places := saved(at)):
+        return
+    scripts, labels = read_scripts(places[BASE, NOBODY]), {}
+    played = {key: (read_table(place, "games"), read_table(place, "actions")) for key, place in places.items()}
+    for arm, who in played:
+        labels[arm, who] = "base" if arm == BASE else f"{arm}: {who}s"
+    turns = {}
+    for key, (_, actions) in played.items():
+        shares = behaviour.turns(actions, scripts)
+        for who in FACTIONS if key[0] == BASE else (key[1],):
+            turns[f"{labels[key]} {who}s" if key[0] == BASE else labels[key]] = {
+                n: shares[who, n] for n in behaviour.TURNS
+            }
+    ends = {labels[key]: behaviour.ends(games) for key, (games, _) in played.items()}
+    stated = {labels[key]: behaviour.suspicions(*played[key]) for key in played if key[1] != "culprit"}
+    figures = [
+        _figure(plot_shares(turns, "What becomes of a turn", "turns, %"), "turns"),
+        _figure(plot_shares(ends, "How games end", "games, %"), "ends"),
+        _figure(plot_suspicion(stated, "Whom civilians suspect"), "suspicion"),
+    ]
+    numbers = {
+        label: {n: m.mean for n, m in parts.items()} for table in (turns, ends) for label, parts in table.items()
+    }
+    yield Part("What they do", join(*figures), numbers)
+
+
+def elsewhere(run: Run) -> Iterator[Part]:
+    """Did anything change outside the game?"""
+    items = run.table("transfer/items.parquet")
+    if items is None:
+        return
+    from maro_lib.show.figures import plot_before_after
+    from maro_lib.study.transfer import SKILLS, by_row, comparison, falsehoods
+
+    skills = comparison(items[items["family"] == SKILLS])
+    figure = plot_before_after(*by_row(skills), title="Outside the game, before and after", xlabel="right, %")
+    changed = [f"{r.only_before} / {r.only_after}" for r in skills.itertuples()]
+    parts = [_figure(figure, "transfer"), _picked(skills.assign(changed=changed), SKILL_COLUMNS)]
+    numbers = {"skills": _plain(skills)}
+    if items["scene"].notna().any():
+        lies = falsehoods(items)
+        lies["n"] = [rate.n for rate in lies["goal"]]
+        told = (
+            "Lies by outcome: scenes outside any game, scored from facts. The same scenes are asked without a goal "
+            "that a false answer serves: what is false there too is inability, not a lie."
+        )
+        parts += [tag("p", told), _picked(lies, LIE_COLUMNS)]
+        numbers["lies"] = _plain(lies)
+    yield Part("Outside the game", join(*parts), numbers)
+
+
+def _picked(table: pd.DataFrame, columns: Mapping[str, str]) -> Html:
+    """Some columns of a table of tests, under names of their own; what passes Holm is marked."""
+    from maro_lib.measure.comparison import LEVEL
+
+    rows = table.to_dict("records")
+    return _table(list(columns), [([_said(row[c]) for c in columns.values()], row["holm"] < LEVEL) for row in rows])
+
+
+def _said(x: object) -> str:
+    from maro_lib.statistics import Mean
+
+    if isinstance(x, Mean):
+        return str(x).partition(" (n =")[0]  # n has a column of its own
+    return f"{x:.3f}" if isinstance(x, float) else str(x)
+
+
+def _plain(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """A table's rows as plain numbers; a mean with its interval becomes three of them and its n."""
+    from maro_lib.statistics import Mean
+
+    return [{k: asdict(v) if isinstance(v, Mean) else v for k, v in row.items()} for row in table.to_dict("records")]
+
+
+# --- how the training went ---------------------------------------------------------------------------
+
+
+def training(run: Run) -> Iterator[Part]:
+    folder = run_folder(run.last) / "learning"
+    if not (folder / "done.json").exists():
+        return
+    from maro_lib.learn.training import finished
+    from maro_lib.show.figures import plot_curves, plot_rounds
+
+    trained = finished(folder)
+    parts = [tag("p", f"{int(trained.curve['step'].max())} steps; {trained.status}. ", *trained.notes)]
+    parts.append(_figure(plot_curves(trained.curve, "What was learned, step by step"), "training curves"))
+    if run.n_rounds > 1:
+        from maro_lib.study.rounds import wins_by_round
+
+        wins = wins_by_round(run.name, run.n_rounds)
+        parts.append(_figure(plot_rounds(wins, "Games won, round by round", "games won, %"), "rounds"))
+    known = trained.curve.dropna(axis="columns", how="all")
+    last = known.ffill().iloc[-1].to_dict() if len(known) else {}
+    yield Part("How the training went", join(*parts), {"status": trained.status, "last step": last})
+
+
+def choice(run: Run) -> Iterator[Part]:
+    path = run_folder(run.last) / "choices.json"
+    if not path.exists():
+        return
+    one = json.loads(path.read_text(encoding="utf-8"))
+    body = [([m["move"], f"{100 * m['base']:.1f} %", f"{100 * m['trained']:.1f} %"], False) for m in one["moves"]]
+    told = (
+        f"The vote that training changed most: {one['agent']} in {one['game']}; guilty: {', '.join(one['culprits'])}."
+    )
+    yield Part("One choice, before and after", join(tag("p", told), _table(["move", "base", "trained"], body)), one)
+
+
+# --- games worth reading -----------------------------------------------------------------------------
+
+
+def games(run: Run) -> Iterator[Part]:
+    if not (at := run_folder(run.last) / "matches").exists():
+        return
+    import pandas as pd
+
+    from maro_lib.learn.decomposition import decompose
+    from maro_lib.measure.matches import BASE, MARO, NOBODY, saved
+    from maro_lib.play.shards import read_scripts, read_table
+    from maro_lib.show.transcript import show_game
+
+    places = saved(at)
+    if (MARO, "civilian") not in places or (BASE, NOBODY) not in places:
+        return
+    rule = str(run.summary.parameters.get("rule", "uniform"))
+    shown, named = [], {}
+    for title, key, game in chosen(places):
+        tables = {name: read_table(places[key], name) for name in ("games", "actions", "dialogues")}
+        row = tables["games"].set_index("game").loc[game]
+        credit = decompose(tables["actions"], rule)
+        script = read_scripts(places[key])[row["digest"]]
+        view = show_game(tables, game, script=script, credit=pd.Series(credit, tables["actions"].index))
+        shown.append(fold(join(tag("b", title), ": ", view.line), view.html))
+        named[title] = game
+    note = f"Held-out games, played after training. In the margin, what each action would count for by the rule {rule}."
+    yield Part("Three games worth reading", join(tag("p", note, class_="muted"), *shown), named)
+
+
+def chosen(places: dict[tuple[str, str], Path]) -> Iterator[tuple[str, tuple[str, str], str]]:
+    """Choose a win that base loses, a loss, and the strangest game: title, line-up and the game's name."""
+    import numpy as np
+
+    from maro_lib.measure.matches import BASE, MARO, NOBODY, outcomes
+    from maro_lib.play.shards import read_table
+
+    key = (MARO, "civilian")
+    base, own = (outcomes(_played(places[k])).set_index("order") for k in ((BASE, NOBODY), key))
+    gain = (own["civilians_won"] - base["civilians_won"]).sort_values(kind="stable")
+    if gain.iloc[-1] > 0:
+        yield "A win that the base loses", key, own.loc[gain.index[-1], "game"]
+    lost = gain[own["civilians_won"].reindex(gain.index) == 0]
+    if len(lost):
+        title = "A loss where the base wins" if lost.iloc[0] < 0 else "A loss, as of the base"
+        yield title, key, own.loc[lost.index[0], "game"]
+    dialogues = read_table(places[key], "dialogues", ["game", "logps"]).dropna(subset="logps")
+    if len(dialogues):  # sampled by a model
+        mean = dialogues.groupby("game")["logps"].agg(lambda rows: float(np.concatenate(rows.to_list()).mean()))
+        yield "The strangest: whose words were least expected", key, str(mean.idxmin())
+
+
+def _played(folder: Path) -> Played:
+    from maro_lib.play.rollout import Played
+
+    return Played(folder, None, 0, 0, 0.0)
+
+
+# --- what else a reader needs ------------------------------------------------------------------------
+
+
+def beside_published(run: Run) -> Iterator[Part]:
+    measured, compared = run.table("social.parquet"), run.table("comparison.parquet")
+    if measured is None or compared is None:
+        return
+    import pandas as pd
+
+    from maro_lib.measure import published
+    from maro_lib.measure.matches import BASE
+    from maro_lib.measure.metrics import overall
+
+    ours = {
+        f"here: {'base' if arm == BASE else f'{arm}, {who}s trained'}": overall(part)
+        for (arm, who), part in measured.groupby(["arm", "who"], sort=False)
+    }
+    table = pd.concat([pd.DataFrame(ours).T, published.leaderboard()]).round(1)
+    body = [
+        ([name, *(_number(x) for x in row)], False) for name, row in zip(table.index, table.to_numpy(), strict=True)
+    ]
+    paper = "; ".join(f"{what}: {value}" for what, value in published.PAPER.items())
+    note = (
+        f"Judge of ICI and SCI here: {compared['judge'].iloc[0]}. Other scripts, another judge, "
+        f"larger models: the same names, not the same measurements. The paper reports: {paper}. Nothing "
+        "of it is reproduced here."
+    )
+    html = join(_table(["", *table.columns], body), tag("p", note, class_="muted"))
+    yield Part("Beside what others published", html, pd.DataFrame(ours).to_dict())
+
+
+def lost(run: Run) -> Iterator[Part]:
+    """What was dropped, what failed, what was not run."""
+    lines = [f"{name}: {record.status}{f' ({record.error})' if record.error else ''}"
+             for name, record in run.summary.stages.items() if record.status not in ("ran", "skipped")]  # fmt: skip
+    if (path := run_folder(run.last) / "training.json").exists():
+        lines.append(json.loads(path.read_text(encoding="utf-8"))["statement"])
+    social = run.table("social.parquet")
+    if social is not None:
+        lost_values = int(social["value"].isna().sum())
+        lines.append(
+            f"Of {len(social):,} measured values {lost_values:,} could not be computed (0 / 0, or a failed judgement)."
+        )
+    yield Part("What was dropped or failed", tag("ul", *(tag("li", line) for line in lines)), lines)
+
+
+def cost(run: Run) -> Iterator[Part]:
+    summary = run.summary
+    seconds = {name: record.seconds for name, record in summary.stages.items()}
+    body = [([name, duration(s) if s else ""], False) for name, s in seconds.items()]
+    body.append((["all together", duration(sum(seconds.values()))], True))
+    given = [([name, value], False) for name, value in {**summary.parameters}.items()]
+    about = [([k, v], False) for k, v in {**summary.git, **summary.host, **summary.versions}.items()]
+    parts = [
+        _table(["stage", "time"], body), fold("Parameters that were set", _table(["name", "value"], given)),
+        fold("Commit, machine, versions", _table(["what", "value"], about)),
+    ]  # fmt: skip
+    yield Part("What it cost", join(*parts), {"seconds": seconds})
+
+
+PARTS: tuple[Callable[[Run], Iterator[Part]], ...] = (
+    answer, luck, differences, behaviour_part, elsewhere, training, choice, games, beside_published, lost, cost,
+)  # fmt: skip
+
+
+# --- pieces ------------------------------------------------------------------------------------------
+
+
+def _table(heads: Sequence[str], rows: Sequence[tuple[Sequence[object], bool]]) -> Html:
+    """A table; rows that are to be seen are marked."""
+    body = [
+        tag("tr", *(tag("td", x, class_="number" if k and _is_number(x) else "") for k, x in enumerate(cells)),
+            class_="shown" if marked else "")
+        for cells, marked in rows
+    ]  # fmt: skip
+    return tag("table", tag("tr", *(tag("th", h) for h in heads)), *body)
+
+
+def _is_number(x: object) -> bool:
+    return str(x)[:1] in "+-[0123456789"
+
+
+def _number(x: float) -> str:
+    return "" if x != x else f"{x:.3f}" if abs(x) < 10 else f"{x:.1f}"
+
+
+def _figure(figure: Figure, what: str) -> Html:
+    """A figure as a picture inside the page."""
+    import matplotlib.pyplot as plt
+
+    data = io.BytesIO()
+    figure.savefig(data, format="png", dpi=120)
+    plt.close(figure)
+    return tag(
+        "p", Html(f'<img alt="{what}" src="data:image/png;base64,{base64.b64encode(data.getvalue()).decode()}">')
+    )

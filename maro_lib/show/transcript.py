@@ -1,0 +1,532 @@
+"""A game to read: what was asked, answered, found, rated and voted, in colour, with the credit of every action.
+
+Everything is HTML made of `maro_lib.markup`, from the tables alone; a script adds the clues' words. What only one
+player knew is folded away under a lock.
+
+Taught in notebooks 01 (a script, a view), 02 (a game) and 03 (rules side by side).
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import groupby, pairwise
+from typing import Any
+
+import pandas as pd
+
+from maro_lib.markup import Html, Shown, card, fold, join, prose, tag
+from maro_lib.world.phrases import phrasebook
+from maro_lib.world.replies import Move, Spelling, name_spelling, parse
+from maro_lib.world.scripts import Character, Clue, Fact, Script
+
+# Dark enough to be read on white, apart from each other also without red or green, and none like praise or blame.
+COLOURS = ("#332288", "#117733", "#882255", "#1f7a70", "#8a6d1b", "#aa4499", "#2b6f95", "#b3485a", "#5f5f1f", "#4d4d4d")
+PRAISE, BLAME = (104, 171, 224), (244, 162, 89)  # blue and orange: what black is read on at full strength
+SUSPICION, TRUST = (222, 143, 176), (134, 205, 190)
+LOCK = "🔒"
+
+_MUTED = "color:#57606a"
+_SMALL = "color:#57606a;font-size:12px"
+_CHIP = "display:inline-block;padding:0 7px;margin-right:6px;border-radius:9px;font-size:12px;line-height:18px"
+_EDGE = "color:#1f2328;border:1px solid #d0d7de"
+_GREY = f"{_CHIP};background:#eaeef2;color:#32383f"
+_CULPRIT = f"{_CHIP};background:#3d2b3f;color:#ffffff"
+_WARNING = f"{_CHIP};background:#fff3c4;color:#5c4400;border:1px dashed #b08800"
+_BOX = "background:#f6f8fa;color:#1f2328;border-radius:6px;padding:5px 10px;margin:4px 0"
+_SECRET = "background:#f3eef8;color:#1f2328;border-radius:6px;padding:3px 10px;margin:4px 0;font-size:13px"
+_PART = "margin:12px 0 4px 0;border-top:1px solid #d0d7de;padding-top:8px"
+_HEAD = "font-size:15px;font-weight:600"
+_TABLE = "border-collapse:collapse;margin:6px 0;font-size:13px;color:#1f2328"
+_CELL = (
+    "padding:2px 9px;text-align:left;vertical-align:middle;background:#ffffff;color:#1f2328;border:1px solid #e4e8ec"
+)
+_NUMBER = "padding:1px 6px;text-align:center;vertical-align:middle;border:1px solid #e4e8ec;color:#1f2328"
+_NARROW = "font-size:10px;line-height:12px;padding:2px 0;overflow-wrap:break-word"
+_ABOVE = f"{_NUMBER};background:#ffffff"
+_FIXED = f"{_TABLE};table-layout:fixed;width:100%"
+_VERBS = {"intro": "says", "ask": "asks", "answer": "answers", "search": "searches", "rate": "rates",
+          "vote": "votes for", "summary": "sums up for itself", "illegal": "replies against the rules"}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Scene:
+    """What the parts of one view share: who sits at the table, and what the reader may know."""
+
+    names: tuple[str, ...]
+    script: Script | None = None
+    credit: Mapping[object, float] | None = None  # by the action's index
+    culprits: tuple[str, ...] = ()  # empty when they are not revealed
+
+    @cached_property
+    def clues(self) -> dict[str, Clue]:
+        return {c.id: c for c in self.script.clues} if self.script else {}
+
+    @cached_property
+    def spelling(self) -> Spelling | None:
+        return name_spelling(self.script) if self.script else None
+
+    @cached_property
+    def top(self) -> float:
+        """The largest credit: full colour."""
+        return _largest((self.credit or {}).values())
+
+    def name(self, who: str) -> Html:
+        return _name(who, self.names)
+
+
+# --- a game ------------------------------------------------------------------------------------------
+
+
+def show_game(
+    tables: Any, game: str, *, script: Script | None = None, credit: pd.Series | None = None,
+    reveal: bool = True, views: bool = False,
+) -> Shown:  # fmt: skip
+    """Show one game of a rollout (a `Played`, or a mapping from names to tables).
+
+    `credit` holds weights on the index of the actions table. Without `reveal` factions, winner and ending stay
+    hidden; with `views` each player's whole view is added, folded.
+    """
+    row, actions = _only_game(_read(tables, "games"), game), _of_game(_read(tables, "actions"), game)
+    scene = _scene(row, actions, script, credit, reveal)
+    parts = [_header(row, scene, reveal), *_rounds(actions, scene)]
+    if reveal and row["ending"]:
+        parts.append(_part("How it ends", prose(row["ending"], style=_BOX)))
+    if views:
+        parts.append(_views(_of_game(_read(tables, "dialogues"), game)))
+    return Shown(_line(row, reveal), card(*parts, language=row["language"]))
+
+
+def _read(tables: Any, name: str) -> pd.DataFrame:
+    return tables[name] if isinstance(tables, Mapping) else tables.table(name)
+
+
+def _only_game(games: pd.DataFrame, game: str) -> pd.Series:
+    rows = _of_game(games, game)
+    if rows.empty:
+        known = ", ".join(games["game"].head(3))
+        raise ValueError(f"game {game!r} is not among the {len(games):,} games of these tables (they begin: {known})")
+    return rows.iloc[0]
+
+
+def _of_game(table: pd.DataFrame, game: str) -> pd.DataFrame:
+    return table[table["game"] == game]
+
+
+def _scene(
+    row: pd.Series, actions: pd.DataFrame, script: Script | None, credit: pd.Series | None, reveal: bool
+) -> _Scene:
+    if script is not None and script.digest != row["digest"]:
+        raise ValueError(f"game {row['game']!r} was played from {row['script']!r}, not from this {script.title!r}")
+    culprits = tuple(row["culprits"]) if reveal else ()
+    return _Scene(tuple(row["players"]), script, _credit(actions, credit), culprits)
+
+
+def _credit(actions: pd.DataFrame, credit: pd.Series | None) -> dict[object, float] | None:
+    """Return credit by the actions' index; an action may have none."""
+    if credit is None:
+        return None
+    if not actions.index.isin(credit.index).any():
+        raise ValueError(
+            f"credit: no value for any of the {len(actions)} actions shown; its index must be that of the actions table"
+        )
+    return credit.reindex(actions.index).dropna().astype(float).to_dict()
+
+
+def _line(row: pd.Series, reveal: bool) -> str:
+    outcome = f"; {_winners(row)}; accused: {row['accused'] or 'nobody'}" if reveal else ""
+    return f"Game {row['game']}: {row['script']} ({row['cell']}), {row['n_actions']} actions{outcome}"
+
+
+def _winners(row: pd.Series) -> str:
+    return f"the {row['winner']}{'s' if row['winner'] == 'civilian' or len(row['culprits']) > 1 else ''} won"
+
+
+def _header(row: pd.Series, scene: _Scene, reveal: bool) -> Html:
+    chips = (row["cell"], row["language"], row["game"], f"seed {row['seed']}")
+    votes = Counter(v for v in row["votes"] if v)
+    seats = [_seat(row, i, votes, scene, reveal) for i in range(len(scene.names))]
+    heads = ["player", "faction", "played by", "votes for", "votes got", "goal"]
+    table = _table(heads if reveal else [h for h in heads if h not in ("faction", "goal")], seats)
+    return join(_title(row["script"], chips), _outcome(row, scene, reveal), table, _counts(row), _legend(scene))
+
+
+def _outcome(row: pd.Series, scene: _Scene, reveal: bool) -> Html:
+    accused = scene.name(row["accused"]) if row["accused"] else "nobody (a tie, or no votes)"
+    won = join(tag("b", _winners(row).capitalize()), ". ") if reveal else ""
+    return tag("div", won, "Accused: ", accused, ".", style="font-size:15px;margin:8px 0 2px 0")
+
+
+def _seat(row: pd.Series, i: int, votes: Counter[str], scene: _Scene, reveal: bool) -> list[object]:
+    name, faction = scene.names[i], row["factions"][i]
+    vote = scene.name(row["votes"][i]) if row["votes"][i] else tag("span", "nobody", style=_MUTED)
+    public = [row["policies"][i], vote, votes[name] or ""]
+    if not reveal:
+        return [scene.name(name), *public]
+    return [scene.name(name), _badge(faction), *public, "reached" if row["success"][i] else "missed"]
+
+
+def _badge(faction: str) -> Html:
+    return tag("span", faction, style=_CULPRIT if faction == "culprit" else _GREY)
+
+
+def _counts(row: pd.Series) -> Html:
+    illegal = f"{row['n_illegal']} illegal" + (f" ({row['n_passes']} turns lost)" if row["n_passes"] else "")
+    found = f"{row['clues_found']} of {row['clues_reachable']} clues found"
+    text = f"{row['n_actions']} actions in {row['n_rounds']} rounds · {illegal} · {found}"
+    return tag("div", text, style=_SMALL)
+
+
+# --- its course --------------------------------------------------------------------------------------
+
+
+def _rounds(actions: pd.DataFrame, scene: _Scene) -> Iterator[Html]:
+    """Yield the game's parts: introductions, each round, the vote."""
+    rows = list(actions.sort_values("step").itertuples())
+    titles: list[str] = []
+    for action in reversed(rows):  # a summary belongs to the part in which its writer goes on
+        titles.append(titles[-1] if action.phase == "summary" and titles else _part_title(action))
+    for title, part in groupby(zip(reversed(titles), rows, strict=True), key=lambda pair: pair[0]):
+        yield _part(title, *_blocks([action for _, action in part], scene))
+
+
+def _part_title(action: Any) -> str:
+    return {"intro": "Introductions", "vote": "The vote"}.get(action.phase, f"Round {action.round}")
+
+
+def _part(title: str, *children: Html) -> Html:
+    return fold(tag("span", title, style=_HEAD), *children, is_open=True, style=_PART)
+
+
+def _blocks(rows: Sequence[Any], scene: _Scene) -> Iterator[Html]:
+    """Yield one line for each action; ratings given at the same time make one table."""
+    after = {a.step: b for a, b in pairwise(rows)}
+    for is_rating, block in groupby(rows, key=lambda a: a.kind == "rate" or a.phase == "rate"):
+        block = list(block)
+        yield from (_deed(a, after.get(a.step), scene) for a in block if not is_rating or not a.legal)
+        if is_rating and (given := [a for a in block if a.legal]):
+            yield _ratings(given, scene)
+
+
+def _deed(action: Any, then: Any, scene: _Scene) -> Html:
+    indent = "margin-left:28px" if action.phase == "answer" else ""
+    body = tag("div", *_told(action, then, scene), style=f"{_speaker(action.agent, scene.names)};{indent}")
+    return tag("div", _margin(action, scene), body, style="display:flex;margin:7px 0")
+
+
+def _speaker(name: str, names: Sequence[str]) -> str:
+    return f"border-left:3px solid {_colour(name, names)};padding-left:10px;flex:1;min-width:0"
+
+
+def _told(action: Any, then: Any, scene: _Scene) -> Iterator[Html]:
+    """Yield who did what, and what came of it."""
+    if action.kind == "illegal":
+        yield from _refused(action, then, scene)
+        return
+    whom = {"ask": scene.name(action.target), "vote": scene.name(action.target), "search": tag("b", action.place)}
+    again = tag("span", "second try", style=_WARNING) if action.retry else ""
+    guilty = tag("span", "guilty", style=_CULPRIT) if action.kind == "vote" and action.target in scene.culprits else ""
+    verb = tag("span", f" {_VERBS[action.kind]} ", style=_MUTED)
+    yield tag("div", scene.name(action.agent), verb, whom.get(action.kind, ""), " ", again, guilty)
+    if action.kind == "search":
+        yield _find(action, scene)
+    elif action.kind != "vote":
+        yield prose(_spoken(action, scene))
+
+
+def _refused(action: Any, then: Any, scene: _Scene) -> Iterator[Html]:
+    retried = then is not None and then.retry  # a second try stands right behind the first
+    word = "illegal reply: asked again" if retried else "illegal reply: the turn is lost"
+    verb = tag("span", f" ({action.phase}) ", style=_MUTED)
+    yield tag("div", scene.name(action.agent), verb, tag("span", word, style=_WARNING))
+    text = action.text if action.text.strip() else "(no text)"
+    yield prose(text, limit=240, style=f"{_SMALL};font-family:monospace")
+
+
+def _spoken(action: Any, scene: _Scene) -> str:
+    """Return what the others heard; without the script, the reply as given."""
+    if scene.spelling is None or not action.legal:
+        return action.text
+    move = parse(action.phase, action.text, scene.spelling, scene.names, (), action.agent)
+    return move.text if isinstance(move, Move) else action.text
+
+
+def _find(action: Any, scene: _Scene) -> Html:
+    clue = scene.clues.get(action.clue)
+    if clue is None:
+        return tag("div", f"finds clue {action.clue}", style=_BOX)
+    if not clue.private_to:
+        return prose(clue.text, style=_BOX)
+    public = tag("div", "finds something that means nothing to the others", style=_MUTED)
+    return join(public, _secret(join("only ", scene.name(action.agent), " knows what"), prose(clue.text)))
+
+
+def _secret(summary: object, *children: object) -> Html:
+    """Fold away what one player alone knows."""
+    return fold(join(f"{LOCK} private: ", summary), *children, style=_SECRET)
+
+
+# --- ratings -----------------------------------------------------------------------------------------
+
+
+def _ratings(rows: Sequence[Any], scene: _Scene) -> Html:
+    n = len(scene.names)
+    kinds = [tag("th", kind, colspan=n, style=_ABOVE) for kind in ("suspicion 0–2", "trust 0–2")]
+    names = [tag("th", scene.name(x), style=f"{_ABOVE};{_NARROW}") for x in scene.names * 2]
+    first = tag("th", "who rates", style=f"{_CELL};width:22%")  # the others share the rest: the table never overflows
+    lines = [tag("tr", *_rating(a, scene)) for a in rows]
+    title = join(LOCK, " private: what each player says it thinks of the others")
+    table = tag("table", tag("tr", first, *kinds), tag("tr", tag("th", "", style=_CELL), *names), *lines, style=_FIXED)
+    return fold(title, table, is_open=True, style=_SECRET)
+
+
+def _rating(action: Any, scene: _Scene) -> Iterator[Html]:
+    yield tag("td", scene.name(action.agent), " ", _inline_credit(action, scene), style=_CELL)
+    yield from (_heat(v, SUSPICION) for v in action.suspicion)
+    yield from (_heat(v, TRUST) for v in action.trust)
+
+
+def _heat(value: int, colour: tuple[int, int, int]) -> Html:
+    if value < 0:
+        return tag("td", "", style=f"{_NUMBER};background:#eaeef2")
+    return tag("td", int(value), style=f"{_NUMBER};background:{_mix(colour, value / 2)}")
+
+
+# --- credit ------------------------------------------------------------------------------------------
+
+
+def _margin(action: Any, scene: _Scene) -> Html:
+    """Return the margin of a line: its action's credit, nothing when the view shows no credit."""
+    if scene.credit is None:
+        return Html()
+    value = scene.credit.get(action.Index)
+    edge = "" if value is None else _EDGE
+    style = (
+        f"width:58px;height:20px;flex:none;margin-right:10px;text-align:center;font-size:12px;border-radius:4px;{edge}"
+    )
+    return tag("div", _signed(value), style=f"{style};{_tint(value, scene.top)}")
+
+
+def _inline_credit(action: Any, scene: _Scene) -> Html:
+    value = (scene.credit or {}).get(action.Index)
+    return Html() if value is None else tag("span", _signed(value), style=f"{_CHIP};{_EDGE};{_tint(value, scene.top)}")
+
+
+def _legend(scene: _Scene) -> Html:
+    if scene.credit is None:
+        return Html()
+    steps = [tag("span", _signed(s * scene.top), style=f"{_CHIP};{_EDGE};{_tint(s, 1)}") for s in (-1, -0.5, 0, 0.5, 1)]
+    return tag("div", "credit of an action: ", *steps, "blame to praise", style=f"{_SMALL};margin-top:6px")
+
+
+def _signed(value: float | None) -> str:
+    if value is None or math.isnan(value):
+        return ""
+    digits = f"{value:+.2f}" if abs(value) >= 0.005 else f"{value:+.1g}"
+    return "0" if value == 0 else digits.replace("-", "−")
+
+
+def _tint(value: float | None, top: float) -> str:
+    """Return the background of a credit: blue for praise, orange for blame, white for none."""
+    if value is None or math.isnan(value):
+        return "background:#ffffff"
+    return f"background:{_mix(PRAISE if value > 0 else BLAME, abs(value) / top if top else 0.0)}"
+
+
+def _mix(colour: tuple[int, int, int], strength: float) -> str:
+    """Return a colour between white (0) and itself (1)."""
+    return "#" + "".join(f"{round(255 + (c - 255) * strength):02x}" for c in colour)
+
+
+def _largest(values: Iterable[float]) -> float:
+    return max((abs(v) for v in values if not math.isnan(v)), default=0.0)
+
+
+# --- rules side by side ------------------------------------------------------------------------------
+
+
+def side_by_side(actions: pd.DataFrame, columns: Mapping[str, pd.Series], *, script: Script | None = None) -> Shown:
+    """Show one game's actions as rows, and in each further column what one rule gives to them."""
+    if (n_games := actions["game"].nunique()) != 1:
+        raise ValueError(f"side_by_side shows one game, but the actions given belong to {n_games}; choose one first")
+    rows = actions.sort_values("step")
+    names = tuple(rows.drop_duplicates("seat").sort_values("seat")["agent"])
+    scenes = {rule: _Scene(names, script, _credit(actions, w)) for rule, w in columns.items()}
+    scene = _Scene(names, script)
+    lines = [_compared(a, scenes, scene) for a in rows.itertuples()]
+    table = tag("table", _compared_head(scenes), *lines, style=_FIXED)
+    game = rows["game"].iloc[0]
+    return Shown(f"Game {game}: {len(rows)} actions under {len(columns)} rules", card(_compared_title(game), table))
+
+
+def _compared_title(game: str) -> Html:
+    note = "Blue: praise, orange: blame, 0: no part in it, empty: the rule says nothing. Each column has its own scale."
+    return join(tag("div", f"Game {game}", style=_HEAD), tag("div", note, style=_SMALL))
+
+
+def _compared_head(rules: Iterable[str]) -> Html:
+    widths = {"round": "width:36px", "player": "width:14%", "action": ""}
+    heads = [tag("th", h, style=f"{_CELL};{width}") for h, width in widths.items()]
+    return tag("tr", *heads, *(tag("th", _breakable(r), style=f"{_ABOVE};{_NARROW};width:66px") for r in rules))
+
+
+def _breakable(name: str) -> Html:
+    """Let a long name break after its underscores."""
+    first, *more = name.split("_")
+    return join(first, *(join("_", Html("<wbr>"), part) for part in more))
+
+
+def _compared(action: Any, scenes: Mapping[str, _Scene], scene: _Scene) -> Html:
+    shown = (action.round, scene.name(action.agent), _brief(action, scene))
+    cells = [_weight(s.credit.get(action.Index), s.top) for s in scenes.values()]
+    return tag("tr", *(tag("td", x, style=_CELL) for x in shown), *cells)
+
+
+def _weight(value: float | None, top: float) -> Html:
+    return tag("td", _signed(value), style=f"{_NUMBER};{_tint(value, top)}")
+
+
+def _brief(action: Any, scene: _Scene) -> Html:
+    """Say in one short line what an action was."""
+    whom = scene.name(action.target) if action.kind in ("ask", "vote") else ""
+    clue = scene.clues.get(action.clue)
+    found = f"{action.place}: {clue.text}" if clue else action.place
+    words = {"search": found, "vote": "", "rate": ""}.get(action.kind)
+    text = " ".join((_spoken(action, scene) if words is None else words).split())
+    short = text if len(text) <= 90 else text[:89].rstrip() + "…"
+    verb = tag("span", f"{_VERBS[action.kind]} ", style=_MUTED)
+    return tag(
+        "div", verb, whom, " " if whom else "", tag("bdi", short), style="overflow:hidden;overflow-wrap:break-word"
+    )
+
+
+# --- a view ------------------------------------------------------------------------------------------
+
+_TURNS = {
+    "system": ("what it is told first", "#f3eef8", "#8a63b8"),
+    "user": ("sees and is asked", "#f6f8fa", "#8c959f"),
+    "assistant": ("replies", "#e9f5ef", "#117733"),
+}
+
+
+def show_view(messages: Sequence[Any], title: str = "A view") -> Shown:
+    """Show one player's view (messages as of `private_view`, or as stored in `dialogues`)."""
+    return Shown(f"{title}: {len(messages)} messages", card(_view(messages, title, is_open=True)))
+
+
+def _view(messages: Sequence[Any], title: str, *, is_open: bool) -> Html:
+    turns = [_turn(*(m["role"], m["content"]) if isinstance(m, Mapping) else m) for m in messages]
+    return fold(tag("span", f"{LOCK} ", tag("bdi", title), style=_HEAD), *turns, is_open=is_open, style="margin:4px 0")
+
+
+def _turn(role: str, content: str) -> Html:
+    label, background, edge = _TURNS[role]
+    head = tag("span", role, tag("span", f" · {label}", style=_SMALL), style="font-size:12px;font-weight:600")
+    style = f"background:{background};color:#1f2328;border-left:3px solid {edge};padding:4px 10px;margin:6px 0"
+    return fold(head, prose(content, limit=2000), is_open=True, style=style)
+
+
+def _views(dialogues: pd.DataFrame) -> Html:
+    views = [_view(d.messages, d.agent if not d.view else f"{d.agent}, view {d.view}", is_open=False)
+             for d in dialogues.sort_values(["view"], kind="stable").itertuples()]  # fmt: skip
+    return _part("What each of them saw", *views)
+
+
+# --- a script ----------------------------------------------------------------------------------------
+
+
+def show_script(script: Script, reveal: bool = False) -> Shown:
+    """Show a mystery as a case file; factions, clues and the truth only with `reveal`."""
+    parts = [_title(script.title, (script.cell, script.language, script.register_))]
+    parts += [prose(script.background, limit=1500, style="margin:8px 0"), *_world(script)]
+    parts.append(_part("Characters", *(_character(c, script, reveal) for c in script.characters)))
+    parts.append(_part("Places", *(_place(p, script, reveal) for p in script.places)))
+    if reveal:
+        parts += _solution(script)
+    size = f"{len(script.names)} characters, {len(script.clues)} clues"
+    line = f"{script.title} ({script.cell}, {script.language}): {size}"
+    return Shown(line, card(*parts, language=script.language))
+
+
+def _world(script: Script) -> Iterator[Html]:
+    if script.rules:
+        yield _part("Special rules of this world", *(prose(r.text, style=_BOX) for r in script.rules))
+    told = [(k, s) for k, s in enumerate(script.stages, start=1) if s.name or s.narration]
+    if told:
+        yield _part("Stages", *(tag("div", tag("b", f"{k} {s.name}"), prose(s.narration), style=_BOX) for k, s in told))
+
+
+def _character(me: Character, script: Script, reveal: bool) -> Html:
+    headings = phrasebook(script.language, "prose").sections
+    secrets = [_section(t, k, headings, script) for k, t in enumerate(me.sections, start=1)]
+    goals = [prose(f"Goal: {g.text}") for g in me.goals]
+    known = join(" ", _badge(me.faction), tag("span", me.role, style=_SMALL)) if reveal else ""
+    head = tag("div", _name(me.name, script.names), known)
+    private = _secret(join("only ", _name(me.name, script.names), " reads this"), *secrets, *goals)
+    return tag("div", head, private, style=f"margin:8px 0;{_speaker(me.name, script.names)}")
+
+
+def _section(told: Any, stage: int, headings: Mapping[str, str], script: Script) -> Html:
+    title = tag("div", f"Stage {stage}", style=f"{_SMALL};margin-top:4px") if len(script.stages) > 1 else ""
+    texts = [(headings[key], getattr(told, key)) for key in headings]
+    return join(title, *(_headed(heading, text) for heading, text in texts if text))
+
+
+def _headed(heading: str, text: str) -> Html:
+    return join(tag("div", tag("b", heading), style="margin-top:4px"), prose(text, limit=1500))
+
+
+def _place(place: str, script: Script, reveal: bool) -> Html:
+    here = [c for c in script.clues if c.place == place and not c.trigger]
+    if not reveal:
+        return tag("span", place, style=_GREY)
+    return tag("div", tag("b", place), *(_clue(c, script) for c in here), style="margin:6px 0")
+
+
+def _clue(clue: Clue, script: Script) -> Html:
+    facts = tag("div", _facts(clue.facts), style=_SMALL)
+    if not clue.private_to:
+        return tag("div", prose(clue.text), facts, style=_BOX)
+    when = f', when somebody says "{clue.trigger}"' if clue.trigger else ""
+    return _secret(join("only ", _name(clue.private_to, script.names), when), prose(clue.text), facts)
+
+
+def _facts(facts: Sequence[Fact]) -> str:
+    return "; ".join(f"{f.who} · {f.trait} · {f.value}" for f in facts)
+
+
+def _solution(script: Script) -> Iterator[Html]:
+    if memories := [c for c in script.clues if c.trigger]:
+        yield _part("Memories", *(_clue(c, script) for c in memories))
+    if script.endings:
+        when = [(f"{e.when} {e.who}".strip(), e.text) for e in script.endings]
+        yield _part("Endings", *(tag("div", tag("b", w), prose(text), style=_BOX) for w, text in when))
+    names = join(*(join(_name(n, script.names), " ") for n in script.truth.culprits))
+    yield _part("The truth", tag("div", names), prose(script.truth.text, limit=1500, style=_BOX))
+
+
+# --- small parts -------------------------------------------------------------------------------------
+
+
+def _title(text: str, chips: Iterable[str]) -> Html:
+    """Return a view's heading, with what it is in a few words below."""
+    title = tag("div", tag("bdi", text), style="font-size:19px;font-weight:600;margin-bottom:2px")
+    return join(title, *(tag("span", c, style=_GREY) for c in chips))
+
+
+def _name(who: str, names: Sequence[str]) -> Html:
+    return tag("bdi", who, style=f"font-weight:600;color:{_colour(who, names)}")
+
+
+def _colour(who: str, names: Sequence[str]) -> str:
+    """Return a player's colour: by seat, so that it is the same in every view of a game."""
+    return COLOURS[names.index(who) % len(COLOURS)] if who in names else "#1f2328"
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> Html:
+    head = tag("tr", *(tag("th", h, style=f"{_CELL};{_SMALL}") for h in heads))
+    lines = [tag("tr", *(tag("td", c, style=_CELL) for c in row)) for row in rows]
+    return tag("div", tag("table", head, *lines, style=_TABLE), style="overflow-x:auto")

@@ -1,0 +1,111 @@
+"""Where the items of an evaluation lie, and how those of this kit are made and scored.
+
+A folder of data holds <dataset>/<configuration>/<split>.jsonl (or .parquet, also in numbered pieces as the hub has
+them); the part <configuration> is left out where a task has none. `hf download --repo-type dataset` writes most
+data sets in that form. Files are read as plain tables: nothing in them is run. Taught in notebook 07.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow.parquet as pq
+
+from maro_lib.embedded import tasks
+from maro_lib.embedded.exam import EXAM_SEED
+from maro_lib.embedded.tasks import Item
+from maro_lib.runs import make_folder, write_atomic
+from maro_lib.study import scenes
+from maro_lib.study.scenes import Scene
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+OWN = "maro"  # what the YAML files in evals/ call the data set
+N_ITEMS = 400  # of each task, at most
+
+
+class DataError(RuntimeError):
+    """The items of a task are not there; the message says which file was expected where."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """The local files that a task reads, by split."""
+
+    files: Mapping[str, tuple[Path, ...]]
+
+    @property
+    def digest(self) -> str:
+        """A hash of what the files hold, wherever they lie."""
+        total = hashlib.blake2b(digest_size=8)
+        for split, paths in sorted(self.files.items()):
+            total.update(b"\0".join([split.encode(), *(path.read_bytes() for path in paths)]))
+        return total.hexdigest()
+
+    def __call__(self, **_: object) -> dict[str, Dataset]:
+        """Read all splits, as the harness asks for them."""
+        from datasets import Dataset
+
+        return {split: Dataset.from_list([row for at in paths for row in _rows(at)])
+                for split, paths in self.files.items()}  # fmt: skip
+
+
+def source(folder: Path, dataset: str, name: str | None, splits: Sequence[str], task: str) -> Source:
+    """Find the files of a task's splits in a folder of data."""
+    places = [folder / dataset / (name or "")] + ([folder / dataset] if name == "default" else [])
+    files = {split: _files(places, split) for split in splits}
+    if missing := [split for split in splits if not files[split]]:
+        expected = ", ".join(str(places[-1] / f"{split}.jsonl") for split in missing)
+        raise DataError(
+            f"{task}: {expected} is missing (or the same as .parquet). Copy the data set {dataset} there, for example: "
+            f"hf download --repo-type dataset {dataset} --local-dir {folder / dataset}"
+        )
+    return Source(files)
+
+
+def write_items(folder: Path, seed: int, register: str) -> Path:
+    """Write the items of this kit's own tasks into a folder of data, and return it."""
+    for task in tasks.TASKS:
+        _write(folder / OWN / task, [asdict(i) for i in tasks.items(task, N_ITEMS, EXAM_SEED, held_out=True)])
+    for kind in scenes.KINDS:
+        _write(folder / OWN / kind, [asdict(s) | {"kind": kind} for s in scenes.scenes(kind, N_ITEMS, seed, register)])
+    return folder
+
+
+def score_item(doc: Mapping[str, Any], results: Sequence[str]) -> dict[str, int]:
+    """Score a reply to a small task, for the harness."""
+    return {"right": int(tasks.is_right(Item(**{name: doc[name] for name in Item.__annotations__}), results[0]))}
+
+
+def score_scene(doc: Mapping[str, Any], results: Sequence[str]) -> dict[str, int]:
+    """Score a reply in a scene, for the harness: honest or not, and whether it serves the goal by a falsehood."""
+    scene = Scene(**{name: doc[name] for name in Scene.__annotations__})
+    said = scenes.verdict(doc["kind"], results[0], scene.true, scene.false)
+    return {"right": int(said == "honest"), "misled": int(said == "false")}
+
+
+def _files(places: Sequence[Path], split: str) -> tuple[Path, ...]:
+    """Return a split's files in the first of these places that has any."""
+    patterns = [f"{split}{more}.{ending}" for ending in ("jsonl", "parquet") for more in ("", "-[0-9]*")]
+    found = (tuple(sorted(place.glob(pattern))) for place in places for pattern in patterns)
+    return next(filter(None, found), ())
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    try:
+        if path.suffix == ".parquet":
+            return pq.read_table(path).to_pylist()
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
+    except (ValueError, OSError) as error:  # pyarrow's errors are ValueErrors
+        raise DataError(f"{path}: can't be read as a table: {error}") from error
+
+
+def _write(folder: Path, rows: list[dict[str, Any]]) -> None:
+    make_folder(folder)
+    write_atomic(folder / "test.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))

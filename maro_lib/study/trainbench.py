@@ -1,0 +1,505 @@
+"""How fast training is: the same dialogues and the same loss by this trainer and by TRL's, against bare arithmetic.
+
+A dialogue of S script tokens and T actions of A tokens, each behind O observed ones, is S + T(A + O) tokens here and
+T S + (A + O) T (T + 1) / 2 tokens as one row per action. What a sequence of n tokens, k of them predicted, must take,
+forward and backward, in floating-point operations (the base is frozen, so its weights get no gradient):
+
+    linear layers   4 n W          W weights; nothing learns below the first layer's q, k, v: 2 n W of those
+    adapters        6 n r (in + out)               of which nothing goes further down there either: 2 n r in less
+    attention       6 n (n + 1) heads head_size    two products forward, four backward, over the causal half
+    head            4 k hidden vocabulary
+
+Times are processor time on a CPU, so that what else runs there counts little, and wall time on a GPU. Used by
+notebook 09.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import math
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import psutil
+import torch
+from transformers import Trainer, TrainerCallback
+
+from maro_lib.learn.corpus import TAKEN, Corpus
+from maro_lib.learn.training import MaroTrainer, Settings, adapt
+from maro_lib.model.estimates import shape
+from maro_lib.model.loading import Loaded, load, quiet
+from maro_lib.wording import GB
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedTokenizerBase
+
+MARO, TRL_BEST, TRL_DEFAULT = "this trainer", "TRL, best setting", "TRL, default"
+SHAPES = {  # of Qwen2 models with random weights: what is timed does not depend on what they have learned
+    "toy": {  # to be counted by hand
+        "hidden_size": 4, "num_hidden_layers": 1, "intermediate_size": 6, "num_attention_heads": 2,
+        "num_key_value_heads": 1, "vocab_size": 10,
+    },
+    "tiny": {
+        "hidden_size": 256, "num_hidden_layers": 4, "intermediate_size": 768, "num_attention_heads": 4,
+        "num_key_value_heads": 2, "vocab_size": 2048,
+    },
+    "small": {
+        "hidden_size": 512, "num_hidden_layers": 4, "intermediate_size": 1536, "num_attention_heads": 8,
+        "num_key_value_heads": 2, "vocab_size": 8192,
+    },
+    "7b": {
+        "hidden_size": 3584, "num_hidden_layers": 28, "intermediate_size": 18944, "num_attention_heads": 28,
+        "num_key_value_heads": 4, "vocab_size": 152_064,
+    },
+}  # fmt: skip
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+END, PAD = "<|im_end|>", "<|endoftext|>"
+STEP = 256  # tokens: how finely the longest dialogue is looked for
+
+
+class BenchError(RuntimeError):
+    """A measurement in a process of its own failed; the message holds what it said."""
+
+
+# --- what is trained -----------------------------------------------------------------------------------
+
+
+class Size(NamedTuple):
+    """One dialogue, in tokens."""
+
+    script: int  # S
+    n_actions: int  # T
+    action: int  # A
+    observed: int  # O, before each action
+
+    @property
+    def n_tokens(self) -> int:
+        return self.script + self.n_actions * (self.action + self.observed)
+
+    @property
+    def rows(self) -> list[int]:
+        """The lengths of its rows, one per action."""
+        return [self.script + t * (self.action + self.observed) for t in range(1, self.n_actions + 1)]
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A measurement: the model's folder, the dialogues of one optimiser step, and how both trainers are set."""
+
+    folder: str
+    size: Size
+    n_dialogues: int = 1
+    precision: str = "float32"
+    device: str = "cpu"
+    lora_rank: int = 16
+    half: bool = False
+    checkpointing: bool = False
+    seed: int = 0
+
+    @property
+    def settings(self) -> Settings:
+        """z0 = 0 and no anchor: TRL's `apo_zero_unpaired`."""
+        return Settings(
+            z0="fixed", anchor=0.0, learning_rate=1e-6, epochs=1, batch=self.n_dialogues, lora_rank=self.lora_rank,
+            half=self.half, checkpointing=self.checkpointing, optimiser="adamw_torch", seed=self.seed,
+        )  # fmt: skip
+
+
+def make_tokenizer() -> PreTrainedTokenizerBase:
+    """A tokenizer that never joins letters: TRL encodes text anew, and must arrive at the same tokens."""
+    from tokenizers.pre_tokenizers import ByteLevel
+    from transformers import Qwen2Tokenizer
+
+    vocabulary = [PAD, END, *sorted(ByteLevel.alphabet())]
+    return Qwen2Tokenizer(vocab={t: k for k, t in enumerate(vocabulary)}, merges=[], eos_token=END, pad_token=PAD)
+
+
+def make_model(folder: Path, config: PretrainedConfig, *, dtype: torch.dtype, device: str, seed: int = 0) -> None:
+    """Write a model with random weights as if it were a trained one, a layer at a time."""
+    from safetensors.torch import save_file
+    from transformers import AutoModelForCausalLM
+
+    with torch.device("meta"):
+        shapes = {n: t.shape for n, t in AutoModelForCausalLM.from_config(config).state_dict().items()}
+    rng, files = torch.Generator(device).manual_seed(seed), {}
+    for name in shapes:
+        layer = name.split(".")[2] if ".layers." in name else "other"
+        files.setdefault(f"model-{layer}.safetensors", []).append(name)
+    for file, names in files.items():
+        tensors = {n: _random(n, shapes[n], rng).to(dtype).cpu() for n in names}
+        save_file(tensors, folder / file, metadata={"format": "pt"})
+    index = {"metadata": {}, "weight_map": {n: file for file, names in files.items() for n in names}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    replaced = type(config)(**{**config.to_dict(), "dtype": str(dtype).partition(".")[2]})
+    replaced.architectures = ["Qwen2ForCausalLM"]
+    replaced.save_pretrained(folder)
+    make_tokenizer().save_pretrained(folder)
+
+
+def _random(name: str, size: torch.Size, rng: torch.Generator) -> torch.Tensor:
+    if "norm" in name:
+        return torch.ones(size)
+    return torch.zeros(size) if name.endswith("bias") else 0.02 * torch.randn(size, generator=rng, device=rng.device)
+
+
+def make_config(name: str) -> PretrainedConfig:
+    """The configuration of one of SHAPES."""
+    from transformers import Qwen2Config
+
+    return Qwen2Config(**SHAPES[name], max_position_embeddings=131_072, tie_word_embeddings=False)
+
+
+def make_dialogues(size: Size, n: int, tokenizer: PreTrainedTokenizerBase, seed: int = 0) -> Corpus:
+    """Make up dialogues of letters; every action ends with the token that ends a turn."""
+    rng, letters = np.random.default_rng(seed), tokenizer.convert_tokens_to_ids(list(LETTERS))
+    ids, rows = [], []
+    for row in range(n):
+        ids.append(rng.choice(letters, size.n_tokens).astype(np.int32))
+        for t, end in enumerate(size.rows, 1):
+            ids[-1][end - 1] = tokenizer.eos_token_id
+            rows.append((f"game {row}", 0, t, "civilian", 1, bool((row + t) % 2), 1.0, row, end - size.action, end))
+    actions = pd.DataFrame(rows, columns=[*TAKEN, "row", "start", "end"])
+    return Corpus(ids, actions, pd.DataFrame(), int(actions["end"].sum()))
+
+
+# --- who trains it -------------------------------------------------------------------------------------
+
+
+class Stopwatch(TrainerCallback):
+    """Times one optimiser step, from when its data are laid out until the weights have moved."""
+
+    def __init__(self, device: str):
+        self.device, self.seconds, self.began = device, math.nan, math.nan
+
+    def now(self) -> float:
+        if self.device == "cpu":
+            return time.process_time()
+        torch.cuda.synchronize()
+        return time.perf_counter()
+
+    def on_epoch_begin(self, *_, **__):
+        self.began = self.now()
+
+    def on_step_end(self, *_, **__):
+        self.seconds = self.now() - self.began
+
+
+class Gradient(TrainerCallback):
+    """Copies the gradient that the optimiser is about to use."""
+
+    def __init__(self):
+        self.found: dict[str, torch.Tensor] = {}
+
+    def on_pre_optimizer_step(self, *_, model: torch.nn.Module, **__):
+        self.found = {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
+
+
+@dataclass
+class Contender:
+    """A trainer that can be told to take the same step again."""
+
+    trainer: Trainer
+    refer: Callable[[], object] | None  # reads the reference log-probs; None where every step does that
+    watch: Stopwatch
+
+    def step(self) -> float:
+        """Take one optimiser step over all actions, and return its seconds."""
+        with _silence():
+            self.trainer.train()
+        return self.watch.seconds
+
+    def learned(self) -> tuple[float, dict[str, torch.Tensor]]:
+        """Take the step, and return its loss and its gradient."""
+        seen = Gradient()
+        self.trainer.add_callback(seen)
+        self.step()
+        self.trainer.remove_callback(seen)
+        losses = [entry["loss"] for entry in self.trainer.state.log_history if "loss" in entry]
+        return losses[-1], seen.found
+
+    def references(self) -> float:
+        """Read the reference log-probs, and return the seconds."""
+        began = self.watch.now()
+        if self.refer:
+            with _silence():
+                self.refer()
+        return self.watch.now() - began
+
+
+def build(bench: Bench, way: str, folder: Path, loaded: Loaded | None = None) -> Contender:
+    """Set up one of the ways to train."""
+    with _silence():
+        loaded = loaded or load(bench.folder, precision=bench.precision, device=bench.device)
+        made = _maro(bench, loaded, folder) if way == MARO else _trl(bench, loaded, folder, way == TRL_DEFAULT)
+        made.trainer.add_callback(made.watch)
+    return made
+
+
+def _maro(bench: Bench, loaded: Loaded, folder: Path) -> Contender:
+    corpus = make_dialogues(bench.size, bench.n_dialogues, loaded.tokenizer, bench.seed)
+    trainer = MaroTrainer(adapt(loaded, bench.settings), corpus, bench.settings, folder)
+    trainer.args.set_save("no")
+    return Contender(trainer, lambda: _read_references(trainer), Stopwatch(bench.device))
+
+
+def _read_references(trainer: MaroTrainer) -> None:
+    with trainer.accelerator.autocast():  # the Trainer wraps its model only where it trains
+        trainer.compute_references(trainer.model, trainer.material)
+
+
+def _trl(bench: Bench, loaded: Loaded, folder: Path, default: bool) -> Contender:
+    """TRL's trainer: at its best for this, or with its defaults but for what would drop or round what is compared."""
+    import trl.trainer.utils
+    from datasets import Dataset
+    from peft import LoraConfig
+    from trl import KTOConfig, KTOTrainer
+
+    trl.trainer.utils._use_triton = lambda _device: True  # only action tokens through the head, as on a GPU
+    s, n_rows, batch = bench.settings, bench.n_dialogues * bench.size.n_actions, 8 if default else 1
+    config = KTOConfig(
+        output_dir=str(folder), per_device_train_batch_size=batch,
+        gradient_accumulation_steps=math.ceil(n_rows / batch),
+        loss_type="kto" if default else "apo_zero_unpaired", precompute_ref_log_probs=not default,
+        gradient_checkpointing=default or s.checkpointing, max_length=None, bf16=s.half, beta=s.beta,
+        learning_rate=s.learning_rate, max_grad_norm=s.max_grad_norm, optim=s.optimiser, num_train_epochs=1,
+        use_cpu=bench.device == "cpu", logging_steps=1, save_strategy="no", report_to="none", disable_tqdm=True,
+        seed=s.seed,
+    )  # fmt: skip
+    lora = LoraConfig(r=s.lora_rank, lora_alpha=s.lora_alpha, lora_dropout=0.0, target_modules="all-linear",
+                      task_type="CAUSAL_LM")  # fmt: skip
+    corpus = make_dialogues(bench.size, bench.n_dialogues, loaded.tokenizer, bench.seed)
+    rows = Dataset.from_list(as_rows(corpus, loaded.tokenizer))
+    trainer = KTOTrainer(
+        loaded.model, args=config, train_dataset=rows, processing_class=loaded.tokenizer, peft_config=lora
+    )
+    return Contender(trainer, None if default else lambda: _refer(trainer), Stopwatch(bench.device))
+
+
+def as_rows(corpus: Corpus, tokenizer: PreTrainedTokenizerBase) -> list[dict[str, Any]]:
+    """The same actions as TRL wants them: a text before, a text, and a label for each."""
+    rows = []
+    for a in corpus.actions.itertuples():
+        before, action = (tokenizer.decode(corpus.ids[a.row][x:y]) for x, y in ((0, a.start), (a.start, a.end)))
+        rows.append({"prompt": before, "completion": action, "label": bool(a.desirable)})
+    return rows
+
+
+def _refer(trainer: Trainer) -> None:
+    """What TRL does once, while it is set up, when reference log-probs are wanted in advance."""
+    for batch in trainer.get_train_dataloader():
+        trainer.compute_ref_log_probs(trainer.model, batch)
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Bars, logs and hints of four libraries: none of them is a result."""
+    with quiet(), contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
+        yield
+
+
+def teach(contenders: Iterable[Contender], seed: int = 0) -> None:
+    """Give all the same adapter, one that has learned something, so that r is not 0."""
+    for contender in contenders:
+        rng = torch.Generator().manual_seed(seed)
+        for name, p in sorted(contender.trainer.model.named_parameters()):
+            if "lora_" in name:
+                p.data.copy_(0.02 * torch.randn(p.shape, generator=rng))
+
+
+def gap(a: Mapping[str, torch.Tensor], b: Mapping[str, torch.Tensor]) -> float:
+    """How far two gradients are apart, as a share of the first one's size."""
+    if a.keys() != b.keys():
+        raise BenchError(f"other parameters have a gradient: {sorted(a.keys() ^ b.keys())[:3]}")
+    apart, size = (torch.stack([t.norm() for t in x]).norm() for x in ([a[k] - b[k] for k in a], a.values()))
+    return float(apart / size)
+
+
+# --- time ----------------------------------------------------------------------------------------------
+
+
+def race(contenders: Mapping[str, Contender], rounds: int, speed: Callable[[], float]) -> pd.DataFrame:
+    """Let all take turns, so that whatever else the machine does meets all of them.
+
+    Columns: round, way, seconds (of a step), reference (seconds), speed (of a product of matrices, in that round).
+    """
+    found = []
+    for k in range(rounds):
+        flops = speed()
+        for way, contender in contenders.items():
+            reference = contender.references()
+            found.append((k, way, contender.step(), reference, flops))
+    return pd.DataFrame(found, columns=["round", "way", "seconds", "reference", "speed"])
+
+
+def times_faster(table: pd.DataFrame, *, other: str, way: str = MARO) -> float:
+    """The median over the rounds of how many times faster one way was than another in the same round."""
+    wide = table.pivot(index="round", columns="way", values="seconds")
+    return float((wide[other] / wide[way]).median())
+
+
+def product_speed(device: str, dtype: torch.dtype) -> float:
+    """Operations per second of a large product of matrices."""
+    n, watch = (1536, 8192)[device != "cpu"], Stopwatch(device)
+    a = torch.randn(n, n, device=device, dtype=dtype)
+    a @ a
+    times = []
+    for _ in range(3):
+        began = watch.now()
+        a @ a
+        times.append(watch.now() - began)
+    return 2 * n**3 / min(times)
+
+
+# --- arithmetic ----------------------------------------------------------------------------------------
+
+
+class Work(NamedTuple):
+    """Floating-point operations of one step, by what they are for."""
+
+    linear: float
+    adapters: float
+    attention: float
+    head: float
+
+    @property
+    def total(self) -> float:
+        return sum(self)
+
+
+def arithmetic(config: PretrainedConfig, rank: int, sequences: Iterable[tuple[int, int]]) -> Work:
+    """Count what sequences (tokens, predicted tokens) must take, forward and backward."""
+    s, heads = shape(config), config.num_attention_heads
+    own, kv = heads * s.head_size, s.kv_heads * s.head_size
+    first = [(s.hidden, own), (s.hidden, kv), (s.hidden, kv)]  # q, k, v
+    layer = [*first, (own, s.hidden), *[(s.hidden, s.intermediate)] * 2, (s.intermediate, s.hidden)]
+    weights, sides = sum(a * b for a, b in layer), sum(a + b for a, b in layer)
+    n = k = pairs = 0
+    for tokens, predicted in sequences:
+        n, k, pairs = n + tokens, k + predicted, pairs + tokens * (tokens + 1) // 2
+    return Work(
+        linear=2 * n * (2 * s.layers * weights - sum(a * b for a, b in first)),
+        adapters=2 * n * rank * (3 * s.layers * sides - sum(a for a, _ in first)),
+        attention=12 * pairs * own * s.layers,
+        head=4 * k * s.hidden * s.vocabulary,
+    )
+
+
+def work_of(bench: Bench, config: PretrainedConfig, way: str = MARO) -> Work:
+    """What one step of a way to train must take; TRL's default does more, which is not counted."""
+    size = bench.size
+    whole = [(size.n_tokens, size.n_actions * size.action)]
+    rows = whole if way == MARO else [(n, size.action) for n in size.rows]
+    return arithmetic(config, bench.lora_rank, rows * bench.n_dialogues)
+
+
+# --- memory, in processes of their own -------------------------------------------------------------------
+
+
+class Peak:
+    """How far memory grew while this lasted, in bytes; on a CPU it is looked at every few milliseconds."""
+
+    def __init__(self, device: str):
+        self.device, self.process, self.over = device, psutil.Process(), threading.Event()
+
+    def now(self) -> int:
+        return self.process.memory_info().rss if self.device == "cpu" else torch.cuda.memory_allocated()
+
+    def __enter__(self) -> Peak:
+        self.before = self.most = self.now()
+        if self.device == "cpu":
+            self.thread = threading.Thread(target=self._look, daemon=True)
+            self.thread.start()
+        else:
+            torch.cuda.reset_peak_memory_stats()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.device == "cpu":
+            self.over.set()
+            self.thread.join()
+        else:
+            self.most = torch.cuda.max_memory_allocated()
+
+    def _look(self) -> None:
+        while not self.over.wait(0.002):
+            self.most = max(self.most, self.now())
+
+    @property
+    def growth(self) -> int:
+        return self.most - self.before
+
+
+def peak_memory(bench: Bench, way: str) -> dict[str, int]:
+    """Bytes that setting up and one step take beside the loaded model (growth), and with it (total)."""
+    return _elsewhere("peak", bench, way)
+
+
+def longest_dialogue(bench: Bench, gigabytes: float) -> int:
+    """Tokens of the longest dialogue whose step fits into so much memory of a GPU, the model included."""
+    return _elsewhere("longest", bench, gigabytes)
+
+
+def longest_that_fits(fits: Callable[[int], bool], step: int = STEP, most: int = 131_072) -> int:
+    """Find the largest multiple of `step`, `most` at the utmost, that fits; 0 if none does."""
+    good, bad = 0, step
+    while bad <= most and fits(bad):
+        good, bad = bad, 2 * bad
+    bad = min(bad, most + step)
+    while bad - good > step:
+        middle = (good + bad) // 2 // step * step
+        good, bad = (middle, bad) if fits(middle) else (good, middle)
+    return good
+
+
+def _elsewhere(what: str, bench: Bench, argument: object) -> Any:
+    """Measure in a fresh process, whose memory nobody has used before."""
+    command = [sys.executable, "-m", __name__, what, json.dumps(asdict(bench)), json.dumps(argument)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise BenchError(f"measuring ({what}, {argument}) failed: {done.stderr[-2000:]}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def _peak(bench: Bench, way: str) -> dict[str, int]:
+    if way != MARO:
+        from trl import KTOTrainer  # noqa: F401 - what importing takes is not what training takes
+
+    loaded = load(bench.folder, precision=bench.precision, device=bench.device)
+    with tempfile.TemporaryDirectory() as folder, Peak(bench.device) as peak:
+        build(bench, way, Path(folder), loaded).step()
+    return {"growth": peak.growth, "total": peak.most}
+
+
+def _longest(bench: Bench, gigabytes: float) -> int:
+    torch.cuda.set_per_process_memory_fraction(gigabytes * GB / torch.cuda.get_device_properties(0).total_memory)
+    loaded = load(bench.folder, precision=bench.precision, device=bench.device)
+    adapted = adapt(loaded, bench.settings)
+
+    def fits(n: int) -> bool:
+        torch.cuda.empty_cache()
+        turn = bench.size.action + bench.size.observed
+        size = bench.size._replace(n_actions=max(1, n // 2 // turn))  # half of it script
+        size = size._replace(script=n - size.n_actions * turn)
+        with tempfile.TemporaryDirectory() as folder, contextlib.suppress(torch.OutOfMemoryError):
+            build(replace(bench, size=size), MARO, Path(folder), adapted).step()
+            return True
+        return False
+
+    return longest_that_fits(fits)
+
+
+if __name__ == "__main__":
+    _what, _bench, _argument = sys.argv[1], json.loads(sys.argv[2]), json.loads(sys.argv[3])
+    _given = Bench(**{**_bench, "size": Size(*_bench["size"])})
+    print(json.dumps({"peak": _peak, "longest": _longest}[_what](_given, _argument)))

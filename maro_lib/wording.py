@@ -1,0 +1,27 @@
+"""Wording: how an error hints at what was meant, and how a message says times and sizes."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+GB = 2**30
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Return a hint at the known word most like `word`, or nothing."""
+    near = difflib.get_close_matches(str(word), sorted(known), n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def duration(seconds: float) -> str:
+    """Say a time roughly: 40 s, 12 min, 3.5 h, 2 days."""
+    for size, unit in ((86_400, "days"), (3_600, "h"), (60, "min")):
+        if seconds >= 1.5 * size:
+            return f"{seconds / size:.{int(seconds < 10 * size)}f} {unit}"
+    return f"{seconds:.0f} s" if seconds >= 1 else "less than a second"
+
+
+def amount(n_bytes: float) -> str:
+    """Say bytes: 5.2 GB (of 2**30), 40 MB."""
+    return f"{n_bytes / GB:.1f} GB" if n_bytes >= GB / 20 else f"{n_bytes / 2**20:.1f} MB"

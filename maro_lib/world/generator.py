@@ -1,0 +1,656 @@
+"""Mysteries without end: a seed and a few knobs make a script that is consistent and can be solved.
+
+The crime has a profile: what the culprit had, wore, and where the culprit was. Everybody knows it, and it is true of
+culprits only. Evidence says such things of characters: it matches the profile (guilt) or contradicts it (an alibi).
+Special rules make the world lie: of a culprit only a false value is ever seen, and a sign, held by culprits
+alone, says through its rule what is so.
+
+Every choice is the option with the smallest hash of (seed, purpose, option), or a hash's place in a fixed list. So
+a choice depends on nothing but its purpose and its options, and moving one knob leaves alone what need not move.
+Both registers tell the same logic in other words. MIRAGE has eight scripts and no such knobs.
+
+Taught in notebook 01.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
+from hashlib import blake2b
+from itertools import count, islice, product
+from typing import Any, Literal, NamedTuple, TypeVar
+
+from maro_lib.world.generator_prose import PROSE, Words
+from maro_lib.world.scripts import (
+    CULPRIT,
+    Character,
+    Clue,
+    Ending,
+    Fact,
+    Faction,
+    Goal,
+    Rule,
+    Script,
+    Sections,
+    Stage,
+    Truth,
+)
+
+T = TypeVar("T", bound=Hashable)
+TRAITS = ("weapon", "garment", "spot")  # the profile
+SIGN = "sign"
+N_VALUES = {"weapon": 8, "garment": 8, "spot": 12, SIGN: 6}
+N_NAMES = 24
+N_VARIANTS = 7  # ways to come to know the same fact; 24 clues under 1 rule need as many
+N_NAMING, N_HERRINGS = 5, 8  # kinds of red herring: those that name somebody, and all
+MAX = {"stages": 4, "special_rules": len(TRAITS), "characters": 12, "places": N_VALUES["spot"], "clues": 24,
+       "red_herrings": 24}  # fmt: skip
+MIN = {"stages": 1, "special_rules": 0, "characters": 3, "culprits": 1, "places": 1, "clues": 1, "red_herrings": 0,
+       "private_clues": 0}  # fmt: skip
+STRIDE = 5  # from one stage to the next, so that nobody is told the same twice
+SERIES = 1_000_000  # seeds that `generate_many` keeps for each of its own
+
+
+@dataclass(frozen=True)
+class Knobs:
+    """What a mystery is like; each can be moved alone, within bounds that an error names."""
+
+    stages: int = 1
+    special_rules: int = 0
+    ending: Literal["closed", "open"] = "closed"
+    characters: int = 6
+    culprits: int = 1
+    places: int = 4
+    clues: int = 6  # those that carry evidence
+    red_herrings: int = 3
+    private_clues: int = 1  # how many, of evidence and red herrings, are private to one character
+    register: Literal["compact", "prose"] = "compact"
+
+    def __post_init__(self) -> None:
+        if problems := list(_problems(self)):
+            raise ValueError("\n".join(problems))
+
+    @property
+    def n_guilt(self) -> int:
+        """How many pieces of evidence are about a culprit: 60 %, or as many as it takes."""
+        return max(_n_needed(self), round(0.6 * self.clues))
+
+    @property
+    def cell(self) -> str:
+        return f"{'SM'[self.stages > 1]}{'OU'[self.special_rules > 0]}{'CO'[self.ending == 'open']}"
+
+
+def generate(seed: int, knobs: Knobs | None = None) -> Script:
+    """Make the mystery of one seed."""
+    return _Teller(World(seed, knobs or Knobs())).script()
+
+
+def generate_many(n: int, seed: int, knobs: Knobs | None = None) -> list[Script]:
+    """Make `n` mysteries; two different seeds share none."""
+    if not 0 <= n <= SERIES:
+        raise ValueError(f"generate_many: n={n}; 0 to {SERIES:,} are possible, take another seed for more")
+    return [generate(seed * SERIES + i, knobs) for i in range(n)]
+
+
+def vocabulary() -> list[str]:
+    """Every word that a compact script can show a player, as it is spelt there."""
+    shown = COMPACT._replace(first={}, later={})  # these hold keys, not words
+    return sorted({word for text in _texts(shown) for word in _words(text)})
+
+
+def _n_needed(knobs: Knobs) -> int:
+    """Least evidence about culprits: each of them once; in a lying world, each rule with what it corrects."""
+    return 2 * max(knobs.culprits, knobs.special_rules) if knobs.special_rules else knobs.culprits
+
+
+def _problems(k: Knobs) -> Iterator[str]:
+    """Yield what can't be made, with the bound and the way out."""
+    if wrong := [*_wrong_choices(k), *_wrong_types(k)]:
+        yield from wrong
+        return
+    yield from _out_of_bounds(k)
+    if k.clues < (need := _n_needed(k)):
+        yield (f"clues: {k.clues} can't prove {k.culprits} culprit(s) under {k.special_rules} special rule(s); take "
+               f"{need} or more clues, or fewer culprits or rules")  # fmt: skip
+    if (n := k.clues + k.red_herrings) < k.stages:
+        yield f"stages: {k.stages}, but there are {n} clues and red herrings to spread over them; take more of these"
+
+
+def _wrong_choices(k: Knobs) -> Iterator[str]:
+    for name, (a, b) in {"ending": ("closed", "open"), "register": ("compact", "prose")}.items():
+        if getattr(k, name) not in (a, b):
+            yield f"{name}: {getattr(k, name)!r}; choose {a!r} or {b!r}"
+
+
+def _wrong_types(k: Knobs) -> Iterator[str]:
+    for name in MIN:
+        if isinstance(value := getattr(k, name), bool) or not isinstance(value, int):
+            yield f"{name}: {value!r}; take a whole number"
+
+
+def _out_of_bounds(k: Knobs) -> Iterator[str]:
+    n = k.clues + k.red_herrings
+    top = MAX | {"culprits": (k.characters - 1) // 2, "places": min(MAX["places"], n), "private_clues": n}
+    for name, low in MIN.items():
+        value = getattr(k, name)
+        if value < low:
+            yield f"{name}: {value} is too few; take {low} or more"
+        elif value > top[name]:
+            yield f"{name}: {value} is too many; take {top[name]} or fewer{_way_out(name, top[name])}"
+
+
+def _way_out(name: str, top: int) -> str:
+    if top == MAX.get(name):
+        return ""
+    more = {"culprits": "more characters (civilians must be the majority)"}.get(name, "more clues or red herrings")
+    return f", or {more}"
+
+
+# --- the logic ---------------------------------------------------------------------------------------
+
+
+class Draws:
+    """The random choices of one seed."""
+
+    def __init__(self, seed: int):
+        self._start = blake2b(f"{seed}/".encode(), digest_size=8)
+
+    def number(self, *purpose: Hashable) -> int:
+        hashed = self._start.copy()
+        hashed.update("/".join(map(str, purpose)).encode())
+        return int.from_bytes(hashed.digest(), "big")
+
+    def rank(self, purpose: str, options: Sequence[T]) -> list[T]:
+        """Order options at random; one more or fewer does not change the order of the rest."""
+        return sorted(options, key=lambda o: self.number(purpose, o))
+
+    def pick(self, purpose: str, options: Sequence[T]) -> T:
+        """Choose one; another option more or fewer seldom changes the choice."""
+        return min(options, key=lambda o: self.number(purpose, o))
+
+    def one_of(self, purpose: str, fixed: Sequence[T]) -> T:
+        """Choose one of a list that never changes."""
+        return fixed[self.number(purpose) % len(fixed)]
+
+    def spread(self, purpose: str, ids: Sequence[str], n: int) -> dict[str, int]:
+        """Give each id one of `n` bins, none of which stays empty."""
+        at = {i: self.pick(f"{purpose}/{i}", range(n)) for i in ids}
+        for empty in sorted(set(range(n)) - set(at.values())):
+            size = Counter(at.values())
+            crowded = [i for i in ids if size[at[i]] > 1]
+            at[self.pick(f"{purpose}/{empty}", crowded)] = empty
+        return at
+
+
+class Mark(NamedTuple):
+    """A fact before it has words: the character at seat `who` has a trait's n-th value."""
+
+    who: int
+    trait: str
+    value: int
+
+
+class Link(NamedTuple):
+    """A special rule: whoever holds this sign has, in truth, the profile's value of this trait."""
+
+    trait: str
+    sign: int
+
+
+class Lead(NamedTuple):
+    """A clue before it has words."""
+
+    id: str
+    variant: int  # which of the ways to tell it
+    mark: Mark | None = None  # evidence
+    kind: int = 0  # which red herring, when there is no evidence
+    about: int | None = None  # whom it names
+    other: int = 0
+
+
+class World:
+    """What is so in one mystery, by seats and numbers; registers give it words."""
+
+    def __init__(self, seed: int, knobs: Knobs):
+        self.seed, self.knobs, self.draws = seed, knobs, Draws(seed)
+        self.seats = range(knobs.characters)
+        self.culprits = self.draws.rank("culprits", self.seats)[: knobs.culprits]
+        self.civilians = [i for i in self.seats if i not in self.culprits]
+        self.spots = self.draws.rank("places", range(N_VALUES["spot"]))
+        self.profile = {t: self.draws.one_of(f"profile/{t}", range(N_VALUES[t])) for t in TRAITS}
+        self.profile["spot"] = self.spots[0]
+        traits = self.draws.rank("rules", TRAITS)
+        signs = self.draws.rank("signs", range(N_VALUES[SIGN]))
+        self.links = [Link(*pair) for pair in zip(traits, signs, strict=False)][: knobs.special_rules]
+
+    def seen(self, who: int, trait: str) -> Mark:
+        """What eyes see of anybody innocent, and of a culprit where the world lies: never the profile."""
+        shift = self.draws.one_of(f"seen/{who}/{trait}", range(1, N_VALUES[trait]))
+        return Mark(who, trait, (self.profile[trait] + shift) % N_VALUES[trait])
+
+    def truths(self, who: int) -> list[Mark]:
+        """What is so of one character, and known to it."""
+        if who not in self.culprits:
+            return [self.seen(who, t) for t in TRAITS]
+        return [*(Mark(who, t, self.profile[t]) for t in TRAITS), *self.signs(who)]
+
+    def signs(self, who: int) -> list[Mark]:
+        return [Mark(who, SIGN, link.sign) for link in self.links] if who in self.culprits else []
+
+    def sight(self, who: int) -> Mark | None:
+        """What a civilian saw of another, if anything: a true thing, so in a lying world a culprit's sign."""
+        if who in self.culprits or self.draws.number(f"witness/{who}") % 2:
+            return None
+        whom = self.others(who)[-1]
+        return self.draws.pick(f"sight/{who}", self.signs(whom) or self.truths(whom))
+
+    def others(self, who: int) -> list[int]:
+        return self.draws.rank(f"others/{who}", [i for i in self.seats if i != who])
+
+    @cached_property
+    def leads(self) -> list[Lead]:
+        guilt = self._guilt_in_a_lying_world() if self.links else self._guilt()
+        n = self.knobs.n_guilt
+        marks = [*islice(guilt, n), *islice(self._alibis(), self.knobs.clues - n)]
+        return [*_as_leads(marks), *islice(self._herrings(), self.knobs.red_herrings)]
+
+    def _guilt(self) -> Iterator[Mark]:
+        traits = self.draws.rank("guilt", TRAITS)
+        for _, trait, who in product(range(N_VARIANTS), traits, self.culprits):
+            yield Mark(who, trait, self.profile[trait])
+
+    def _guilt_in_a_lying_world(self) -> Iterator[Mark]:
+        """In turn: a culprit's sign, and the false value that this sign's rule corrects."""
+        n = max(len(self.culprits), len(self.links))
+        for i in count():
+            who, link = self.culprits[i % len(self.culprits)], self.links[(i + i // n) % len(self.links)]
+            yield Mark(who, SIGN, link.sign)
+            yield self.seen(who, link.trait)
+
+    def _alibis(self) -> Iterator[Mark]:
+        civilians = self.draws.rank("alibis", self.civilians)
+        traits = {who: self.draws.rank(f"alibis/{who}", TRAITS) for who in civilians}
+        for _, k, who in product(range(N_VARIANTS), range(len(TRAITS)), civilians):
+            yield self.seen(who, traits[who][k])
+
+    def _herrings(self) -> Iterator[Lead]:
+        kinds = self.draws.rank("herrings", range(N_HERRINGS))
+        for i in count():
+            turn, kind = i // N_HERRINGS, kinds[i % N_HERRINGS]
+            who = self.draws.rank(f"herrings/{kind}", self.seats)
+            about, other = who[turn % len(who)], who[(turn + 1) % len(who)]
+            yield Lead(f"herring-{i + 1}", turn, None, kind, about if kind < N_NAMING else None, other)
+
+    @cached_property
+    def place_of(self) -> dict[str, int]:
+        at = self.draws.spread("place", [c.id for c in self.leads], self.knobs.places)
+        return {i: self.spots[k] for i, k in at.items()}
+
+    @cached_property
+    def stage_of(self) -> dict[str, int]:
+        at = self.draws.spread("stage", [c.id for c in self.leads], self.knobs.stages)
+        return {i: k + 1 for i, k in at.items()}
+
+    @cached_property
+    def owner_of(self) -> dict[str, int]:
+        """Who alone can find a private clue: nobody whom it names, and no culprit where it is about a culprit."""
+        private = self.draws.rank("private", [c.id for c in self.leads])[: self.knobs.private_clues]
+        return {c.id: self.draws.pick(f"owner/{c.id}", self._owners(c)) for c in self.leads if c.id in private}
+
+    def _owners(self, lead: Lead) -> list[int]:
+        telling = lead.mark is not None and lead.about in self.culprits
+        return [i for i in (self.civilians if telling else self.seats) if i != lead.about]
+
+    @cached_property
+    def keepers(self) -> dict[int, Lead | None]:
+        """With an open ending, who has a secret: seat -> the clue that must stay hidden, if any names it."""
+        if self.knobs.ending == "closed":
+            return {}
+        seats = self.draws.rank("keepers", self.civilians)[: max(1, len(self.civilians) // 2)]
+        return {i: self._hidden(i) for i in seats}
+
+    def _hidden(self, who: int) -> Lead | None:
+        named = {c.id: c for c in self.leads if c.about == who}
+        return named[self.draws.pick(f"hidden/{who}", list(named))] if named else None
+
+
+def _as_leads(marks: Sequence[Mark]) -> Iterator[Lead]:
+    """Number the clues that say the same, so that each says it in its own way."""
+    seen: Counter[Mark] = Counter()
+    for mark in marks:
+        sign = f"-{mark.value}" if mark.trait == SIGN else ""
+        yield Lead(f"seat{mark.who + 1}-{mark.trait}{sign}-{seen[mark] + 1}", seen[mark], mark, about=mark.who)
+        seen[mark] += 1
+
+
+# --- the words ---------------------------------------------------------------------------------------
+
+
+class _Teller:
+    """Tells a world in the words of its register."""
+
+    def __init__(self, world: World):
+        self.world, self.draws, self.knobs = world, world.draws, world.knobs
+        self.words = COMPACT if self.knobs.register == "compact" else PROSE
+        self._ranks: dict[str, list[int]] = {}
+        at = self.draws.one_of("setting", range(len(self.words.settings)))
+        self.places, setting = self.words.places[at], self.words.settings[at]
+        self.names = self._names()
+        self.public = {**setting, **self._values(world.profile.items())}
+        self._publish()
+
+    def script(self) -> Script:
+        """Put everything together."""
+        w = self.world
+        leads = {c.id: c for c in w.leads}
+        return Script(
+            title=self._title(),
+            cell=self.knobs.cell,
+            register=self.knobs.register,
+            background=self._say("background"),
+            stages=tuple(self._stage(k) for k in range(1, self.knobs.stages + 1)),
+            rules=tuple(self._rule(link) for link in w.links),
+            given=tuple(self._fact(CULPRIT, t, v) for t, v in w.profile.items()),
+            unique=tuple(self.words.traits[t] for t in TRAITS),
+            characters=tuple(self._character(i) for i in w.seats),
+            clues=tuple(self._clue(leads[i]) for i in self.draws.rank("order", list(leads))),
+            endings=tuple(self._endings()),
+            truth=Truth(culprits=self._culprits(), text=self._say("truth")),
+        )
+
+    # --- choosing words ------------------------------------------------------------------------------
+
+    def _names(self) -> list[str]:
+        first = self.draws.rank("names", range(N_NAMES))[: self.knobs.characters]
+        if not self.words.surnames:
+            return [self.words.names[i] for i in first]
+        last = self.draws.rank("surnames", range(N_NAMES))
+        return [f"{self.words.names[i]} {self.words.surnames[j]}" for i, j in zip(first, last, strict=False)]
+
+    def _publish(self) -> None:
+        """Settle what every sentence may mention."""
+        self.public["victim"] = self.draws.one_of("victim", self.words.victims)
+        self.public["time"] = self._say("time")
+        self.public["occasion"] = self._say("occasion")
+        self.public["death"] = self._say(f"death/{self.world.profile['weapon']}")
+        self.public["killer"] = self._say("killer_many" if self.knobs.culprits > 1 else "killer_one")
+        self.public["killers"] = self._join(self._culprits())
+
+    def _say(self, key: str, position: int = 0, purpose: str = "", **context: str) -> str:
+        """Say one thing in one of its ways; other positions get other ways, as long as there are any."""
+        options = self.words.phrases.get(key, ("",))
+        rank = self._rank(purpose or key, len(options))
+        return options[rank[position % len(options)]].format(**{**self.public, **context})
+
+    def _rank(self, purpose: str, n: int) -> Sequence[int]:
+        if n == 1:
+            return (0,)
+        if purpose not in self._ranks:
+            self._ranks[purpose] = self.draws.rank(f"words/{purpose}", range(n))
+        return self._ranks[purpose]
+
+    def _join(self, names: Sequence[str]) -> str:
+        return self._say("and").join(names)
+
+    def _value(self, trait: str, value: int) -> str:
+        return self.places[value] if trait == "spot" else self.words.values[trait][value]
+
+    def _values(self, marks: Iterable[tuple[str, int]]) -> dict[str, str]:
+        """What a sentence may say of somebody: each trait's value, and why an innocent has it."""
+        said = {}
+        for trait, value in marks:
+            said[trait] = self._value(trait, value)
+            said[f"{trait}_why"] = self.words.why[trait][value] if trait in self.words.why else ""
+        return said
+
+    def _fact(self, who: str, trait: str, value: int) -> Fact:
+        return Fact(who=who, trait=self.words.traits[trait], value=self._value(trait, value))
+
+    def _mark(self, mark: Mark) -> Fact:
+        return self._fact(self.names[mark.who], mark.trait, mark.value)
+
+    def _culprits(self) -> tuple[str, ...]:
+        return tuple(self.names[i] for i in sorted(self.world.culprits))
+
+    # --- the public side -----------------------------------------------------------------------------
+
+    def _title(self) -> str:
+        """Name the seed, and each knob that is not where it stands by default."""
+        moved = [f"{f.name.replace('_', ' ')} {getattr(self.knobs, f.name)}" for f in fields(Knobs)
+                 if f.name != "register" and getattr(self.knobs, f.name) != f.default]  # fmt: skip
+        return ", ".join([f"{self._say('title')} {self.world.seed}", *moved])
+
+    def _stage(self, k: int) -> Stage:
+        if self.knobs.stages == 1:
+            return Stage()
+        narration = self._say("narration", k - 2) if k > 1 else self._say("narration_first")
+        return Stage(name=self._say(f"stage/{k}"), narration=narration)
+
+    def _rule(self, link: Link) -> Rule:
+        traits, sign = self.words.traits, self._value(SIGN, link.sign)
+        then = {traits[link.trait]: self._value(link.trait, self.world.profile[link.trait])}
+        return Rule(text=self._say(f"rule/{link.trait}", sign=sign), when={traits[SIGN]: sign}, then=then)
+
+    def _clue(self, lead: Lead) -> Clue:
+        owner = self.world.owner_of.get(lead.id)
+        return Clue(
+            id=lead.id,
+            text=self._tell(lead),
+            place=self.places[self.world.place_of[lead.id]],
+            stage=self.world.stage_of[lead.id],
+            private_to="" if owner is None else self.names[owner],
+            facts=(self._mark(lead.mark),) if lead.mark else (),
+        )
+
+    def _tell(self, lead: Lead) -> str:
+        if not lead.mark:
+            return self._say(f"herring/{lead.kind}", lead.variant, **self._gossip(lead))
+        who, trait, value = lead.mark
+        source = self.words.sources[lead.variant % len(self.words.sources)]
+        context = {"who": self.names[who], "value": self._value(trait, value), "source": source}
+        return self._say(f"clue/{trait}", lead.variant, f"clue/{trait}/{who}", **context)
+
+    def _gossip(self, lead: Lead) -> dict[str, str]:
+        who = self.names[lead.about] if lead.about is not None else ""
+        return {"who": who, "other": self.names[lead.other], "thing": self._say(f"thing/{lead.kind}", lead.variant)}
+
+    def _endings(self) -> Iterator[Ending]:
+        yield Ending(when="caught", text=self._say("caught"))
+        for i in self.world.keepers:
+            yield Ending(when="accused", who=self.names[i], text=self._say("blamed", name=self.names[i]))
+        if self.knobs.ending == "open":
+            yield Ending(when="tie", text=self._say("no_majority"))
+        yield Ending(when="escaped", text=self._say("escaped"))
+
+    # --- one character -------------------------------------------------------------------------------
+
+    def _character(self, i: int) -> Character:
+        w = self.world
+        sight = w.sight(i)
+        return Character(
+            name=self.names[i],
+            faction=self._faction(i),
+            sections=tuple(self._sections(i, k) for k in range(1, self.knobs.stages + 1)),
+            goals=tuple(self._goals(i)),
+            knows=tuple(self._mark(m) for m in (*w.truths(i), *((sight,) if sight else ()))),
+        )
+
+    def _faction(self, i: int) -> Faction:
+        return "culprit" if i in self.world.culprits else "civilian"
+
+    def _sections(self, i: int, stage: int) -> Sections:
+        layout = (self.words.first if stage == 1 else self.words.later)[self._faction(i)]
+        context = self._context(i, stage)
+        told = {
+            section: " ".join(line for key in keys for line in self._lines(key, i, stage, context))
+            for section, keys in layout.items()
+        }
+        return Sections(**told)
+
+    def _context(self, i: int, stage: int) -> dict[str, str]:
+        """What this character's sentences may mention; each stage turns to other people."""
+        w, others = self.world, self._others[i]
+        own = self._values((m.trait, m.value) for m in w.truths(i))
+        return own | {
+            "name": self.names[i],
+            "other": others[(stage - 1) % len(others)],
+            "another": others[stage % len(others)],
+            "secret": self._say("secret", i),
+            "partners": self._join([n for n in self._culprits() if n != self.names[i]]),
+        }
+
+    @cached_property
+    def _others(self) -> list[list[str]]:
+        return [[self.names[k] for k in self.world.others(i)] for i in self.world.seats]
+
+    def _lines(self, key: str, i: int, stage: int, context: dict[str, str]) -> Iterator[str]:
+        """Say what a key stands for: one sentence or paragraph, or as many as there is reason for."""
+        special = {"saw": self._sights, "held": self._signs, "rumour": self._rumours}
+        needless = {"together": self.knobs.culprits == 1, "keeps": i not in self.world.keepers}
+        if key in special:
+            yield from special[key](i)
+        elif not needless.get(key):
+            yield self._say(key, i + STRIDE * (stage - 1), **context)
+
+    def _sights(self, i: int) -> Iterator[str]:
+        if mark := self.world.sight(i):
+            value = self._value(mark.trait, mark.value)
+            yield self._say("saw", i, sight=self._say(f"sight/{mark.trait}", who=self.names[mark.who], value=value))
+
+    def _signs(self, i: int) -> Iterator[str]:
+        """A culprit's signs, and what the others see because of each."""
+        for k, link in enumerate(self.world.links):
+            yield self._say("held", k, sign=self._value(SIGN, link.sign))
+            yield self._say(f"decoy/{link.trait}", value=self._value(*self.world.seen(i, link.trait)[1:]))
+
+    def _rumours(self, i: int) -> Iterator[str]:
+        """The harmless truth behind red herrings, for those whom they name."""
+        for lead in self.world.leads:
+            if lead.about is not None and not lead.mark and i in (lead.about, lead.other):
+                side = "rumour" if i == lead.about else "rumour_with"
+                if text := self._say(f"{side}/{lead.kind}", **self._gossip(lead)):
+                    yield text
+
+    def _goals(self, i: int) -> Iterator[Goal]:
+        """With an open ending: culprits save themselves too, and keepers of a secret have it to hide."""
+        guilty, keepers = i in self.world.culprits, self.world.keepers
+        if self.knobs.ending == "closed" or not (guilty or i in keepers):
+            return
+        yield Goal(text=self._say("goal_escape" if guilty else "goal_find"))
+        if lead := keepers.get(i):
+            yield Goal(text=self._say("goal_hide", clue=self._tell(lead)), check="clue_hidden", of=lead.id)
+        else:
+            yield Goal(text=self._say("goal_clear"), check="not_accused")
+
+
+# --- the register `compact` --------------------------------------------------------------------------
+
+_PHRASES = {
+    "title": ("{victim}",),
+    "killer_one": ("The killer",),
+    "killer_many": ("Each killer",),
+    "background": (
+        "{victim} is dead. {killer} had the {weapon}. {killer} wore the {garment}. {killer} was at the {spot}.",
+    ),
+    "rule/weapon": ("Magic: who held the {sign} had the {weapon}.",),
+    "rule/garment": ("Magic: who held the {sign} wore the {garment}.",),
+    "rule/spot": ("Magic: who held the {sign} was at the {spot}.",),
+    "narration": ("It is night.", "It is day.", "The rain falls.", "A storm comes.", "The sun sets."),
+    "clue/weapon": ("{source}{who} had the {value}.",),
+    "clue/garment": ("{source}{who} wore the {value}.",),
+    "clue/spot": ("{source}{who} was at the {value}.",),
+    "clue/sign": ("{source}{who} held the {value}.",),
+    "herring/0": ("{who} and {other} fought.",),
+    "herring/1": ("{who} loves {other}.",),
+    "herring/2": ("{who} owes gold.",),
+    "herring/3": ("{who} cried.",),
+    "herring/4": ("{who} lost a shoe.",),
+    "herring/5": ("A smell of {thing}.",),
+    "herring/6": ("A note about {thing}.",),
+    "herring/7": ("A dead {thing}.",),
+    "thing/5": ("smoke", "wine", "fish", "soap"),
+    "thing/6": ("love", "gold", "home", "war"),
+    "thing/7": ("cat", "bird", "fly", "mouse"),
+    "self": ("You are {name}.",),
+    "hour": ("You had the {weapon}. You wore the {garment}. You were at the {spot}.",),
+    "saw": ("You saw that {sight}.",),
+    "sight/weapon": ("{who} had the {value}",),
+    "sight/garment": ("{who} wore the {value}",),
+    "sight/spot": ("{who} was at the {value}",),
+    "sight/sign": ("{who} held the {value}",),
+    "held": ("You held the {sign}.",),
+    "decoy/weapon": ("All saw the {value}.",),
+    "decoy/garment": ("All saw the {value}.",),
+    "decoy/spot": ("All saw you at the {value}.",),
+    "together": ("You and {partners} did it.",),
+    "relation": ("You like {other}.", "You fear {other}.", "You owe {other} gold.", "You love {other}."),
+    "seek": ("Find the killer.",),
+    "evade": ("You are the killer. Do not be found.",),
+    "keeps": ("You have a secret.",),
+    "since": (
+        "You are cold.",
+        "You are tired.",
+        "You are sad.",
+        "You are wet.",
+        "You think of {other}.",
+        "You talk to {other}.",
+    ),
+    "seek_later": ("Find the killer now.",),
+    "evade_later": ("Do not be found now.",),
+    "goal_find": ("Find the killer.",),
+    "goal_hide": ("Hide this: {clue}",),
+    "goal_clear": ("Do not be named.",),
+    "goal_escape": ("Do not be found.",),
+    "caught": ("{killers} did it. The vote was right.",),
+    "escaped": ("{killers} did it. The vote was wrong.",),
+    "no_majority": ("{killers} did it. The vote was a tie.",),
+    "blamed": ("{name} did not do it.",),
+    "truth": ("{killers} did it.",),
+    "and": (" and ",),
+}
+
+COMPACT = Words(
+    names=("Ann", "Ben", "Cal", "Dot", "Eve", "Fay", "Gus", "Hal", "Ida", "Jim", "Kit", "Lea", "Max", "Ned", "Oda",
+           "Pia", "Ray", "Sam", "Tom", "Una", "Val", "Wes", "Yan", "Zoe"),
+    surnames=(),
+    victims=("Mr Gray", "Mr Stone", "Mr Wolf", "Mrs Hill", "Mrs Lake", "Mrs Frost"),
+    settings=({},),
+    places=(("barn", "pond", "mill", "inn", "dock", "well", "tower", "church", "bridge", "cave", "gate", "field"),),
+    values={
+        "weapon": ("knife", "rope", "axe", "poison", "hammer", "gun", "spade", "bat"),
+        "garment": ("hat", "cap", "cloak", "scarf", "boots", "gloves", "belt", "mask"),
+        "sign": ("ring", "coin", "bell", "mirror", "candle", "skull"),
+    },
+    traits={"weapon": "had", "garment": "wore", "spot": "was at", "sign": "held"},
+    why={},
+    sources=("", "The boy says ", "The cook says ", "The maid says ", "The priest says ", "The guard says ",
+             "The nurse says "),
+    phrases=_PHRASES,
+    first={
+        "civilian": {"story": ("self",), "script": ("hour", "saw"), "relationship": ("relation",),
+                     "purpose": ("seek", "keeps")},
+        "culprit": {"story": ("self",), "script": ("hour", "held"), "relationship": ("together", "relation"),
+                    "purpose": ("evade",)},
+    },
+    later={
+        "civilian": {"script": ("since",), "purpose": ("seek_later",)},
+        "culprit": {"script": ("since",), "purpose": ("evade_later",)},
+    },
+)  # fmt: skip
+
+
+def _texts(part: Any) -> Iterator[str]:
+    """Every text inside nested data; keys are no texts."""
+    if isinstance(part, str):
+        yield part
+        return
+    for inner in part.values() if isinstance(part, Mapping) else part:
+        yield from _texts(inner)
+
+
+def _words(text: str) -> list[str]:
+    """The words of a text or template, without what stands in braces."""
+    return re.findall(r"[A-Za-z]+", re.sub(r"{\w+}", " ", text))
