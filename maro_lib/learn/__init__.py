@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from maro_lib.learn.drift import coin_flips
     from maro_lib.learn.launching import launch
     from maro_lib.learn.loss import maro_loss
-    from maro_lib.learn.training import Settings, train
+    from maro_lib.learn.settings import Settings
+    from maro_lib.learn.training import train
 
 __getattr__, __dir__, __all__ = opened(__name__)

@@ -27,7 +27,8 @@ from accelerate.commands.config import load_config_from_file
 from maro_lib.learn import corpus as corpora
 from maro_lib.learn.corpus import Corpus
 from maro_lib.learn.quick import QuickGames
-from maro_lib.learn.training import Settings, Trained, finished
+from maro_lib.learn.settings import Settings
+from maro_lib.learn.training import Trained, finished
 from maro_lib.model.local import Sampling
 from maro_lib.model.server_process import TAIL, end_group
 from maro_lib.play.rollout import Game

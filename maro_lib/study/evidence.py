@@ -20,7 +20,8 @@ import pandas as pd
 from maro_lib.learn.balancing import balance
 from maro_lib.learn.corpus import Corpus, make_corpus
 from maro_lib.learn.decomposition import decompose, shuffle_outcomes
-from maro_lib.learn.training import Settings, Trained, train
+from maro_lib.learn.settings import Settings
+from maro_lib.learn.training import Trained, train
 from maro_lib.measure.matches import BASE, CONTROL, MEASURES, NOBODY, Compared, compare, match
 from maro_lib.model.loading import load
 from maro_lib.model.local import LocalPolicy
