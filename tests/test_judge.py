@@ -14,7 +14,7 @@ from servers import Server
 
 from maro_lib.embedded.lessons import HOME
 from maro_lib.measure.judge import Judgement, failures, judge_games, sections_of
-from maro_lib.measure.judges import check, opposites, rename, seated, with_texts
+from maro_lib.measure.judges import check_judge, opposites, rename, seated, with_texts
 from maro_lib.measure.metrics import ABILITIES, ROLE_PLAY, SECTION, social
 from maro_lib.measure.model_judge import Cache, ModelJudge, read_score
 from maro_lib.measure.rouge import rouge_l, words
@@ -175,8 +175,8 @@ def test_the_rule_based_judge_says_the_same_again():
 
 
 def test_the_check_finds_what_is_wrong_with_a_judge():
-    assert check(RuleJudge(), HOME, 6)["holds"].all()
-    found = check(Fond(), HOME, 4).groupby("question")["holds"].all()
+    assert check_judge(RuleJudge(), HOME, 6)["holds"].all()
+    found = check_judge(Fond(), HOME, 4).groupby("question")["holds"].all()
     assert not found["skilled above random"]
     assert not found["blind to names"]
     assert not found["stable on repeats"]

@@ -23,7 +23,7 @@ import pandas as pd
 
 from maro_lib.statistics import bootstrap_mean
 
-MODES = ("strict", "mirage")
+DEFINITIONS = ("strict", "mirage")
 ABILITIES = ("reasoning", "communication", "observation", "creativity")
 ROLE_PLAY, SECTION = "role-play", "section"
 TOP = 20  # of a judge's scores
@@ -124,8 +124,8 @@ def social(
     games: pd.DataFrame, actions: pd.DataFrame, judgements: pd.DataFrame | None = None, mode: str = "strict"
 ) -> pd.DataFrame:
     """Measure games: a row per game, character and metric; what belongs to the whole game has seat -1."""
-    if mode not in MODES:
-        raise ValueError(f"mode: {mode!r}; one of {', '.join(MODES)} is needed")
+    if mode not in DEFINITIONS:
+        raise ValueError(f"mode: {mode!r}; one of {', '.join(DEFINITIONS)} is needed")
     of_game = dict(tuple(actions.groupby("order")))
     judged = dict(tuple(judgements.groupby("order"))) if judgements is not None else {}
     rows = [row for game in games.itertuples() for row in _measure(game, of_game[game.order], judged, mode)]

@@ -27,7 +27,7 @@ from maro_lib.world.environment import Message, Prompt
 from maro_lib.world.history import public_lines
 from maro_lib.world.phrases import phrasebook
 
-AT_ONCE = 64  # questions per call of the policy
+QUESTIONS_AT_ONCE = 64  # questions per call of the policy
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,9 @@ class ModelJudge:
         """Ask once; keep what could be read, and at last what could not; return what is to be asked again."""
         again = {}
         with Bar(len(questions), "question", shown=self.progress) as bar:
-            for some in _batches(list(questions.items()), AT_ONCE):  # what is answered is on disk before more is asked
+            for some in _batches(
+                list(questions.items()), QUESTIONS_AT_ONCE
+            ):  # what is answered is on disk before more is asked
                 replies = self.policy.act([_request(key, q, tries) for key, q in some])
                 for (key, question), reply in zip(some, replies, strict=True):
                     score = question.read(reply.text)
