@@ -12,7 +12,7 @@ import pytest
 from maro_lib.__main__ import main
 from maro_lib.embedded.lessons import HOME
 from maro_lib.measure.comparison import NONE, SHOWN, compare_metrics
-from maro_lib.measure.judge import judge_games
+from maro_lib.measure.judgements import judge_games
 from maro_lib.measure.matches import BASE, CONTROL, MARO, NOBODY, saved
 from maro_lib.measure.metrics import social
 from maro_lib.measure.rule_judge import RuleJudge

@@ -16,8 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from maro_lib.measure.judge import OK, Judge, judge_games
-from maro_lib.measure.metrics import ABILITIES, ROLE_PLAY, SECTION
+from maro_lib.measure.judgements import JUDGED_KINDS, ROLE_PLAY, Judge, Status, judge_games
 from maro_lib.measure.model_judge import Cache, ModelJudge
 from maro_lib.measure.rule_judge import RuleJudge
 from maro_lib.model.players import Player
@@ -29,7 +28,6 @@ from maro_lib.world.mystery import Rules
 from maro_lib.world.scripts import Script
 
 RULE_BASED = "rules"
-JUDGED_KINDS = (*ABILITIES, ROLE_PLAY, SECTION)
 CHECK_SEED = 700_000
 
 
@@ -79,7 +77,7 @@ def _judged(judge: Judge, scripts: list[Script], policy: Policy, n: int, *, rena
 
 def _means(judged: pd.DataFrame) -> dict[str, float]:
     """Mean score by kind; a kind of which every judgement failed is not there."""
-    return judged[judged["status"] == OK].groupby("kind")["score"].mean().to_dict()
+    return judged[judged["status"] == Status.OK].groupby("kind")["score"].mean().to_dict()
 
 
 def _honesty(judge: Judge, script: Script, n: int) -> tuple[dict[str, float], dict[str, float]]:
