@@ -24,31 +24,33 @@ from typing import Any, NamedTuple
 ROOT = Path(__file__).resolve().parent.parent  # the checkout: the package is installed editable
 
 
-class Stage(NamedTuple):
+class Artefacts(NamedTuple):
+    """What a notebook reads and writes below its run's folder."""
+
     reads: tuple[str, ...] = ()
     writes: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()  # of both: what some parameters leave out
 
 
 STAGES = {
-    "00_embedded_model": Stage(writes=("embedded",)),
-    "01_environment": Stage(),
-    "02_rollout": Stage(writes=("rollout", "gamebook.json")),
-    "03_decomposition": Stage(reads=("rollout",), writes=("credit.parquet",)),
-    "04_balancing": Stage(reads=("rollout", "credit.parquet"), writes=("training.parquet", "training.json")),
-    "05_maro_training": Stage(
+    "00_embedded_model": Artefacts(writes=("embedded",)),
+    "01_environment": Artefacts(),
+    "02_rollout": Artefacts(writes=("rollout", "gamebook.json")),
+    "03_decomposition": Artefacts(reads=("rollout",), writes=("credit.parquet",)),
+    "04_balancing": Artefacts(reads=("rollout", "credit.parquet"), writes=("training.parquet", "training.json")),
+    "05_maro_training": Artefacts(
         reads=("rollout", "gamebook.json", "training.parquet", "training.json"),
         writes=("learning", "control", "references", "choices.json", "matches", "merged"),
         optional=("control", "references", "merged"),
     ),
-    "06_social_metrics": Stage(
+    "06_social_metrics": Artefacts(
         reads=("matches",),
         writes=("social.parquet", "comparison.parquet", "judgements.jsonl"),
         optional=("judgements.jsonl",),
     ),
-    "07_transfer_evals": Stage(reads=("learning", "control"), writes=("transfer",), optional=("control",)),
-    "08_evidence": Stage(writes=("evidence",)),
-    "09_benchmarks": Stage(),
+    "07_transfer_evals": Artefacts(reads=("learning", "control"), writes=("transfer",), optional=("control",)),
+    "08_evidence": Artefacts(writes=("evidence",)),
+    "09_benchmarks": Artefacts(),
 }
 ROUND = ("02_rollout", "03_decomposition", "04_balancing", "05_maro_training")  # what every round runs
 EXPERIMENTS = ("08_evidence", "09_benchmarks")  # run when they are asked for, not by every series

@@ -28,9 +28,9 @@ from maro_lib.run import series
 from maro_lib.run.parameters import declared
 from maro_lib.run.series import SEED_STEP, Step, check_rounds, choose, find_notebooks, in_order, plan
 from maro_lib.runs import (
+    Artefacts,
     MissingInput,
     RunError,
-    Stage,
     artefact,
     finish,
     learned_adapter,
@@ -331,7 +331,7 @@ def test_an_adapter_is_found_by_the_name_it_is_shown_with(outputs, tmp_path, mon
 
 
 def test_later_stages_are_run_for_what_the_last_round_learned(outputs, tmp_path, monkeypatch):
-    monkeypatch.setitem(series.STAGES, "06_social_metrics", Stage(reads=("learning",)))
+    monkeypatch.setitem(series.STAGES, "06_social_metrics", Artefacts(reads=("learning",)))
     notebooks = shutil.copytree(FIXTURE, tmp_path / "series")
     shutil.copy(notebooks / "03_decomposition.ipynb", notebooks / "06_social_metrics.ipynb")
     (tmp_path / "x.yaml").write_text(TWO)
@@ -346,7 +346,7 @@ def test_later_stages_are_run_for_what_the_last_round_learned(outputs, tmp_path,
 
 
 def test_an_optional_input_counts_when_it_is_there(outputs, tmp_path, monkeypatch):
-    reads = Stage(reads=("learning", "control"), optional=("control",))
+    reads = Artefacts(reads=("learning", "control"), optional=("control",))
     monkeypatch.setitem(series.STAGES, "06_social_metrics", reads)
     notebooks = shutil.copytree(FIXTURE, tmp_path / "series")
     shutil.copy(notebooks / "03_decomposition.ipynb", notebooks / "06_social_metrics.ipynb")
