@@ -22,7 +22,7 @@ from maro_lib.play.shards import read_scripts, read_table
 from maro_lib.run.compare import compare_runs
 from maro_lib.runs import RunError, run_folder
 from maro_lib.show.report import answers, chosen, in_brief, write_report
-from maro_lib.summary import Summary, read_summary, save
+from maro_lib.summary import Summary, read_summary, write_summary
 from maro_lib.world.environment import Rules
 from maro_lib.world.generator import generate_many
 
@@ -68,7 +68,7 @@ def make_run(name, seed=0):
         "moves": [{"move": ATTACK, "base": 0.2, "trained": 0.7}],
     }
     (run_folder(name) / "choices.json").write_text(json.dumps(choice))
-    save(Summary(run=name, parameters={"seed": seed}))
+    write_summary(Summary(run=name, parameters={"seed": seed}))
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +141,7 @@ def test_the_terminal_is_told_what_the_page_answers(page):
 
 def test_a_run_that_was_not_measured_says_so(outputs):
     run_folder("empty").mkdir()
-    save(Summary(run="empty"))
+    write_summary(Summary(run="empty"))
     text = write_report("empty").read_text(encoding="utf-8")
     assert "Not known: its games were not measured" in text
 

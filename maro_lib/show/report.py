@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from maro_lib.markup import Html, fold, join, tag
 from maro_lib.runs import round_name, run_folder, write_atomic
-from maro_lib.summary import Summary, read_summary, save
+from maro_lib.summary import Summary, read_summary, write_summary
 from maro_lib.wording import duration
 from maro_lib.world.scripts import FACTIONS
 
@@ -87,7 +87,7 @@ def write_report(run: str, n_rounds: int = 1) -> Path:
     numbers = {part.title: part.numbers for part in parts if part.numbers is not None}
     path = run_folder(run) / "report.html"
     write_atomic(path, page(f"MARO: {run}", parts))
-    save(summary.model_copy(update={"report": json.loads(json.dumps(numbers, default=float))}))
+    write_summary(summary.model_copy(update={"report": json.loads(json.dumps(numbers, default=float))}))
     return path
 
 
@@ -181,8 +181,10 @@ def _interval(row: pd.Series) -> str:
     return f"[{100 * row['low']:+.1f}, {100 * row['high']:+.1f}]"
 
 
-def luck(_run: Run) -> Iterator[Part]:
+def luck(run: Run) -> Iterator[Part]:
     """What the intervals of one run can't know: how far runs of other seeds lie apart, in the study that is kept."""
+    if not (run_folder(run.name) / "comparison.parquet").exists():
+        return
     from maro_lib.measure.matches import CONTROL, MARO
     from maro_lib.study.evidence import kept, spread
 
