@@ -6,8 +6,8 @@ import pytest
 from maro_lib.learn.counterfactuals import counterfactual
 from maro_lib.play.policies import SKILLED, Fixed, Mixture, Reply
 from maro_lib.play.rollout import play, schedule
-from maro_lib.world.environment import Rules
 from maro_lib.world.generator import Knobs, generate_many
+from maro_lib.world.mystery import Rules
 from maro_lib.world.scripts import parse_script
 
 TRIO = parse_script(

@@ -27,7 +27,7 @@ from maro_lib.study.evidence import (
     summary,
     told,
 )
-from maro_lib.world.environment import Rules
+from maro_lib.world.mystery import Rules
 
 
 @pytest.fixture(scope="module")

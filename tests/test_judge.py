@@ -22,9 +22,9 @@ from maro_lib.measure.rule_judge import RuleJudge
 from maro_lib.model.players import Player
 from maro_lib.play.policies import NAIVE, RANDOM, SKILLED, Reply
 from maro_lib.play.rollout import play, schedule
-from maro_lib.world.environment import Rules
 from maro_lib.world.generator import generate_many
-from maro_lib.world.history import World, moments, public_lines
+from maro_lib.world.history import Factbook, moments, public_lines
+from maro_lib.world.mystery import Rules
 from maro_lib.world.scripts import Fact, bundled
 
 SCRIPTS = generate_many(5, 31, HOME)
@@ -88,7 +88,7 @@ def test_a_clue_is_known_from_the_moment_it_is_found():
 
 
 def test_claims_are_the_games_own_sentences_true_or_false():
-    world = World(SCRIPTS[0])
+    world = Factbook(SCRIPTS[0])
     me = SCRIPTS[0].characters[1]
     true = me.knows[0]
     other = next(
@@ -153,7 +153,7 @@ def test_a_contradiction_counts_also_where_the_script_is_silent():
     bare = tuple(c.model_copy(update={"knows": tuple(f for f in c.knows if f.who != name)}) for c in script.characters)
     clues = tuple(c for c in script.clues if all(f.who != name for f in c.facts))
     silent = script.model_copy(update={"characters": bare, "clues": clues})
-    world = World(silent)
+    world = Factbook(silent)
     worn = sorted({f.value for c in bare for f in c.knows if f.trait == "wore"})
     one, other = (world.say(name, "wore", value) for value in worn[:2])
     played = play(schedule([silent], 4, 5, Rules(rounds=2)), RANDOM)

@@ -21,8 +21,8 @@ from maro_lib.model.loading import load
 from maro_lib.model.local import LocalPolicy, Sampling
 from maro_lib.model.players import BOTH, NOBODY, line_up
 from maro_lib.play.rollout import play, schedule
-from maro_lib.world.environment import Rules
 from maro_lib.world.generator import generate_many
+from maro_lib.world.mystery import Rules
 
 SHORT = Sampling(max_new_tokens=10)
 

@@ -20,8 +20,8 @@ from maro_lib.embedded.tasks import items
 from maro_lib.model.chat import Chat
 from maro_lib.model.loading import EMBEDDED, load
 from maro_lib.runs import ROOT
-from maro_lib.world.environment import Message
 from maro_lib.world.generator import Knobs, generate, generate_many, vocabulary
+from maro_lib.world.protocol import Message
 from maro_lib.world.solver import is_solvable
 
 

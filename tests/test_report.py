@@ -23,8 +23,8 @@ from maro_lib.run.compare import compare_runs
 from maro_lib.runs import RunError, run_folder
 from maro_lib.show.report import answers, chosen, in_brief, write_report
 from maro_lib.summary import Summary, read_summary, write_summary
-from maro_lib.world.environment import Rules
 from maro_lib.world.generator import generate_many
+from maro_lib.world.mystery import Rules
 
 ATTACK = "</script><img src=x onerror=\"document.title='hacked'\"><b>bold</b>"
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

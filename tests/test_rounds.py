@@ -44,8 +44,8 @@ from maro_lib.runs import (
 from maro_lib.show.figures import plot_rounds
 from maro_lib.statistics import Rate
 from maro_lib.study.rounds import round_table, wins_by_round
-from maro_lib.world.environment import Rules
 from maro_lib.world.generator import Knobs, generate_many
+from maro_lib.world.mystery import Rules
 
 matplotlib.use("Agg")
 

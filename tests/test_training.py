@@ -44,8 +44,8 @@ from maro_lib.model.loading import ORIGIN, Loaded, load, token_logps
 from maro_lib.model.local import LocalPolicy
 from maro_lib.play.rollout import play, schedule
 from maro_lib.study.trainbench import gap
-from maro_lib.world.environment import Rules
 from maro_lib.world.generator import generate_many
+from maro_lib.world.mystery import Rules
 
 WHOLE_STEP = 10**6  # sequences in a step: all there are
 BASIC = Settings(  # 6 steps, 3 checkpoints

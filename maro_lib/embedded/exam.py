@@ -12,8 +12,8 @@ from maro_lib.model.loading import Loaded
 from maro_lib.model.local import LocalPolicy, answers
 from maro_lib.play.rollout import Game, Played, play, schedule
 from maro_lib.statistics import Mean, bootstrap_mean, win_rate
-from maro_lib.world.environment import Rules
 from maro_lib.world.generator import generate_many
+from maro_lib.world.mystery import Rules
 
 EXAM_SEED = 900_000
 

@@ -21,9 +21,10 @@ from maro_lib.embedded.recipe import Recipe
 from maro_lib.model.chat import Chat
 from maro_lib.play.policies import Mixture, Policy, Reply, Request
 from maro_lib.play.rollout import Game, run_sessions, start
-from maro_lib.world.environment import Message, Rules, system_message
 from maro_lib.world.generator import Knobs, generate
+from maro_lib.world.mystery import Rules, system_message
 from maro_lib.world.phrases import phrasebook
+from maro_lib.world.protocol import Message
 
 BOOK = phrasebook("en", "compact")
 Maker = Callable[[random.Random], tuple[Knobs, Rules]]

@@ -33,8 +33,8 @@ from maro_lib.model.chat import Chat
 from maro_lib.play.policies import Mixture
 from maro_lib.play.rollout import run_sessions, start
 from maro_lib.progress import Bar
-from maro_lib.world.environment import Message
 from maro_lib.world.generator import vocabulary
+from maro_lib.world.protocol import Message
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

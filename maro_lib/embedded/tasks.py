@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
 
-from maro_lib.world.generator import COMPACT
+from maro_lib.world.phrases import story_words
 
-NAMES, PLACES = COMPACT.names, COMPACT.places[0]
+NAMES, PLACES = story_words("compact").names, story_words("compact").places[0]
 THINGS = ("coin", "ring", "bell", "candle", "hat", "belt", "mask", "rope")
 WORDS = ("gold", "rain", "sun", "night", "fish", "wine", "bird", "home", "love", "war", "smoke", "soap")
 MAX_NUMBER = 9  # one token, so that an answer is one choice

@@ -23,7 +23,7 @@ import pandas as pd
 
 from maro_lib.model.chat import Chat
 from maro_lib.runs import make_folder, write_atomic
-from maro_lib.world.environment import Message
+from maro_lib.world.protocol import Message
 
 ACTION = ("game", "seat", "t")  # what an action is known by
 TAKEN = [*ACTION, "faction", "success", "desirable", "weight"]  # what training knows of an action

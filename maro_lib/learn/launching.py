@@ -32,7 +32,7 @@ from maro_lib.model.local import Sampling
 from maro_lib.model.server_process import TAIL, end_group
 from maro_lib.play.rollout import Game
 from maro_lib.runs import located, make_folder, write_atomic
-from maro_lib.world.environment import MurderMystery, Rules
+from maro_lib.world.mystery import MurderMystery, Rules
 from maro_lib.world.scripts import dump_scripts, load_scripts
 
 DDP = Path(__file__).with_name("accelerate") / "ddp.yaml"

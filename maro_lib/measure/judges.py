@@ -23,9 +23,9 @@ from maro_lib.measure.rule_judge import RuleJudge
 from maro_lib.model.players import Player
 from maro_lib.play.policies import RANDOM, SKILLED, Policy
 from maro_lib.play.rollout import play, schedule
-from maro_lib.world.environment import Rules
 from maro_lib.world.generator import Knobs, generate_many
-from maro_lib.world.history import World
+from maro_lib.world.history import Factbook
+from maro_lib.world.mystery import Rules
 from maro_lib.world.scripts import Script
 
 RULES = "rules"
@@ -97,7 +97,7 @@ def _honesty(judge: Judge, script: Script, n: int) -> tuple[dict[str, float], di
 
 def opposites(script: Script) -> tuple[int, str, str]:
     """Return a civilian's seat, a true sentence about itself, and a false one about the same."""
-    world = World(script)
+    world = Factbook(script)
     for seat, character in enumerate(script.characters):
         for fact in character.knows if character.faction == "civilian" else ():
             others = {v for (_, trait), values in world.values.items() if trait == fact.trait for v in values}

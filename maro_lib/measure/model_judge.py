@@ -23,9 +23,9 @@ from maro_lib.measure.metrics import ABILITIES, ROLE_PLAY, SECTION, TOP
 from maro_lib.measure.rouge import rouge_l
 from maro_lib.play.policies import Policy, Request
 from maro_lib.progress import Bar
-from maro_lib.world.environment import Message, Prompt
 from maro_lib.world.history import public_lines
 from maro_lib.world.phrases import phrasebook
+from maro_lib.world.protocol import Message, Prompt
 
 AT_ONCE = 64  # questions per call of the policy
 

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from maro_lib.measure.judge import EMPTY, FAILED, OK, Case, Judgement, sections_of
 from maro_lib.measure.metrics import ROLE_PLAY, SECTION, TOP
 from maro_lib.measure.rouge import rouge_l
-from maro_lib.world.history import Moment, World, moments
+from maro_lib.world.history import Factbook, Moment, moments
 from maro_lib.world.scripts import Fact, Script
 from maro_lib.world.solver import has_logic, suspects
 
@@ -31,14 +31,14 @@ class RuleJudge:
     """Judges by facts alone, the same every time."""
 
     name: str = "rules"
-    _worlds: dict[str, World] = field(default_factory=dict, repr=False)
+    _worlds: dict[str, Factbook] = field(default_factory=dict, repr=False)
     _told: dict[int, list[Moment]] = field(default_factory=dict, repr=False)
 
     def judge(self, cases: Sequence[Case]) -> list[list[Judgement]]:
         return [list(self._judge(case)) for case in cases]
 
     def _judge(self, case: Case) -> Iterator[Judgement]:
-        world = self._worlds.setdefault(case.script.digest, World(case.script))
+        world = self._worlds.setdefault(case.script.digest, Factbook(case.script))
         if case.order not in self._told:
             self._told = {case.order: list(moments(case.actions, case.script))}  # its characters follow one another
         told, me = self._told[case.order], case.character.name
@@ -57,7 +57,7 @@ def _share(chances: Sequence[float]) -> float:
     return sum(chances) / len(chances) if chances else 0.5
 
 
-def _scores(own: Sequence[Moment], told: Sequence[Moment], me: str, world: World) -> dict[str, list[float]]:
+def _scores(own: Sequence[Moment], told: Sequence[Moment], me: str, world: Factbook) -> dict[str, list[float]]:
     """For each ability, what became of each chance to show it: 0 to 1. Facts that say the same of all are no chance."""
     pointed = [
         (names, guilt) for m in own
@@ -84,7 +84,7 @@ def guilty_shares(script: Script, known: Sequence[Fact], me: str) -> dict[str, f
     return {n: sum(n in c for c in sets) / max(len(sets), 1) for n in others}
 
 
-def _pointed_at(moment: Moment, world: World) -> list[str]:
+def _pointed_at(moment: Moment, world: Factbook) -> list[str]:
     """Whom an action makes out to be guilty: a vote, an accusation, or the most suspected of a rating."""
     action = moment.action
     if not action.legal:
@@ -104,7 +104,7 @@ def _hits(names: Sequence[str], share: dict[str, float]) -> float:
     return sum(share[n] == top for n in names) / len(names)
 
 
-def _tells(moment: Moment, world: World) -> float:
+def _tells(moment: Moment, world: Factbook) -> float:
     """1 for a reply that tells something, 0 for one that tells nothing or a falsehood."""
     said = world.claims(moment.heard)
     if any(world.is_true(fact) is False for fact in said):
@@ -125,7 +125,7 @@ def _new_turns(told: Sequence[Moment], me: str) -> Iterator[float]:
         seen.add(what)
 
 
-def _in_character(own: Sequence[Moment], me: str, world: World) -> Iterator[float]:
+def _in_character(own: Sequence[Moment], me: str, world: Factbook) -> Iterator[float]:
     """For each thing it says of itself: is it so, and does it not contradict what it said before?"""
     said: dict[str, str] = {}
     for moment in own:
@@ -134,7 +134,7 @@ def _in_character(own: Sequence[Moment], me: str, world: World) -> Iterator[floa
                 yield float(world.is_true(fact) is not False and said.setdefault(fact.trait, fact.value) == fact.value)
 
 
-def _rebuilt(told: Sequence[Moment], me: str, world: World) -> dict[str, str]:
+def _rebuilt(told: Sequence[Moment], me: str, world: Factbook) -> dict[str, str]:
     """What was said about a character, addressed to it, by section of its script."""
     said = [fact for m in told if m.action.public for fact in world.claims(m.heard) if fact.who == me]
     return {"story": world.name_to(me), "script": world.tell(said)}

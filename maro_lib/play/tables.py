@@ -24,7 +24,7 @@ _text, _texts = pa.string(), pa.list_(pa.string())
 _message = pa.struct([("role", pa.string()), ("content", pa.string())])
 _span = pa.struct([("t", pa.int32()), ("start", pa.int32()), ("end", pa.int32())])
 
-GAMES = (
+_GAMES = (
     Column("game", _text, "the game's name, unique in a run"),
     Column("order", pa.int64(), "its place in the run, from 0"),
     Column("script", _text, "title of the script"),
@@ -52,7 +52,7 @@ GAMES = (
     Column("clues_reachable", pa.int32(), "clues that could have been found"),
 )
 
-ACTIONS = (
+_ACTIONS = (
     Column("game", _text, "the game's name"),
     Column("order", pa.int64(), "the game's place in the run"),
     Column("step", pa.int32(), "place of the action in the whole game, from 0"),
@@ -80,7 +80,7 @@ ACTIONS = (
     Column("belief", pa.float32(), "rate: mean stated suspicion of the culprits other than itself; else empty"),
 )
 
-DIALOGUES = (
+_DIALOGUES = (
     Column("game", _text, "the game's name"),
     Column("order", pa.int64(), "the game's place in the run"),
     Column("agent", _text, "whose view this is"),
@@ -97,7 +97,7 @@ DIALOGUES = (
     Column("spans", pa.list_(_span), "where each action t lies in token_ids"),
 )
 
-TABLES = {"games": GAMES, "actions": ACTIONS, "dialogues": DIALOGUES}
+TABLES = {"games": _GAMES, "actions": _ACTIONS, "dialogues": _DIALOGUES}
 SCHEMAS = {name: pa.schema([pa.field(c.name, c.type) for c in columns]) for name, columns in TABLES.items()}
 KEYS = {"games": ["order"], "actions": ["order", "step"], "dialogues": ["order", "seat", "view"]}
 

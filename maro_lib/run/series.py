@@ -36,7 +36,6 @@ from maro_lib.run.parameters import Parameter, ParameterError, declared, effecti
 from maro_lib.run.quick import quick_problems
 from maro_lib.runs import (
     EXPERIMENTS,
-    OPPONENTS,
     ROOT,
     ROUND,
     STAGES,
