@@ -9,7 +9,7 @@ from synthetic import make_actions
 
 from maro_lib.embedded.lessons import HOME
 from maro_lib.learn.decomposition import shuffle_outcomes
-from maro_lib.learn.training import Settings
+from maro_lib.learn.settings import Settings
 from maro_lib.play.gamebook import Gamebook
 from maro_lib.play.rollout import Played
 from maro_lib.study.evidence import (
