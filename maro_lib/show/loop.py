@@ -17,7 +17,7 @@ from maro_lib.show.figures import COLOURS
 
 IMAGES = ROOT / "notebooks" / "images"
 WIDTH, HEIGHT, SCALE = 900, 170, 2  # in pixels of a page; the file has SCALE times as many
-INK, QUIET, PALE = "#24292f", "#57606a", "#f3f5f7"
+INK, QUIET, EDGE, UNLIT = "#24292f", "#57606a", "#8c959f", "#f3f5f7"
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ LOOP = (
     LoopStage("train", "raise what won,\nlower what lost", ("05",)),
     LoopStage("rematch", "trained against base\nin the same games", ("06",)),
 )
-BOX, GAP, TOP, TALL = 148, 30, 146, 96  # a stage's width, the arrow between two, the upper edge, the height
+BOX, GAP, UPPER, TALL = 148, 30, 146, 96  # a stage's width, the arrow between two, the upper edge, the height
 
 
 def draw_loop(lit: str = "") -> Figure:
@@ -50,30 +50,26 @@ def draw_loop(lit: str = "") -> Figure:
     for stage, x in zip(LOOP, edges, strict=True):
         _stage(ax, stage, x, lit)
     for x in edges[1:]:
-        ax.add_patch(_arrow([(x - GAP + 4, TOP - TALL / 2), (x - 4, TOP - TALL / 2)]))
+        ax.add_patch(_arrow([(x - GAP + 4, UPPER - TALL / 2), (x - 4, UPPER - TALL / 2)]))
     _way_back(ax, edges[-1] + BOX / 2, edges[0] + BOX / 2)
     return figure
 
 
 def _stage(ax: Axes, stage: LoopStage, x: float, lit: str) -> None:
     """Draw one box: its name, what happens in it, and its notebooks' numbers."""
-    here = lit in stage.notebooks
-    colour = COLOURS["MARO"]
-    face, ink, quiet = (colour, "white", "white") if here else (PALE, INK, QUIET)
-    edge = colour if here else "#8c959f"
-    ax.add_patch(_rounded(x, TOP - TALL, BOX, TALL, radius=10, facecolor=face, edgecolor=edge))
-    ax.text(x + 12, TOP - 20, stage.name, color=ink, fontsize=12, fontweight="bold", va="center")
+    blue = COLOURS["MARO"]
+    fill, edge, ink, quiet = (blue, blue, "white", "white") if lit in stage.notebooks else (UNLIT, EDGE, INK, QUIET)
+    ax.add_patch(_rounded(x, UPPER - TALL, BOX, TALL, radius=10, facecolor=fill, edgecolor=edge))
+    ax.text(x + 12, UPPER - 20, stage.name, color=ink, fontsize=12, fontweight="bold", va="center")
+    ax.text(x + 12, UPPER - 40, stage.what, color=ink, fontsize=9, va="top", linespacing=1.35)
     for k, number in enumerate(reversed(stage.notebooks)):
-        weight = "bold" if number == lit else "normal"
-        ax.text(
-            x + BOX - 12 - 23 * k, TOP - 20, number, color=quiet, fontsize=8.5, ha="right", va="center", weight=weight
-        )
-    ax.text(x + 12, TOP - 40, stage.what, color=ink, fontsize=9, va="top", linespacing=1.35)
+        style = {"color": quiet, "fontsize": 8.5, "fontweight": "bold" if number == lit else "normal"}
+        ax.text(x + BOX - 12 - 23 * k, UPPER - 20, number, ha="right", va="center", **style)
 
 
 def _way_back(ax: Axes, start: float, end: float) -> None:
     """Draw the arrow from the last stage back to the first, and what it carries."""
-    low, bottom = 28, TOP - TALL
+    low, bottom = 28, UPPER - TALL
     ax.plot([start, start, end, end], [bottom - 2, low, low, bottom - 12], color=QUIET, linewidth=1.6)
     ax.add_patch(_arrow([(end, low), (end, bottom - 2)]))
     ax.text((start + end) / 2, low, "  the trained model plays the next round  ", color=QUIET, fontsize=9,
@@ -86,10 +82,8 @@ def _rounded(x: float, y: float, width: float, height: float, radius: float, **c
 
 
 def _arrow(ends: list[tuple[float, float]]) -> FancyArrowPatch:
-    start, end = ends
-    return FancyArrowPatch(
-        start, end, arrowstyle="-|>", mutation_scale=12, linewidth=1.6, color=QUIET, shrinkA=0, shrinkB=0
-    )
+    style = {"arrowstyle": "-|>", "mutation_scale": 12, "linewidth": 1.6, "color": QUIET, "shrinkA": 0, "shrinkB": 0}
+    return FancyArrowPatch(*ends, **style)
 
 
 def write_loops(folder: Path = IMAGES) -> list[Path]:

@@ -35,9 +35,8 @@ class PageError(ValueError):
 
 
 def pages() -> list[Path]:
-    """Return the pages that are written here; those of docs/ that say that a command wrote them have their own."""
-    docs = [path for path in sorted((ROOT / "docs").glob("*.md")) if "<!-- written by" not in path.read_text()]
-    return [ROOT / "README.md", *docs]
+    """Return the pages that are written here; docs/parameters.md has a command of its own."""
+    return [ROOT / "README.md", *sorted({*(ROOT / "docs").glob("*.md")} - {ROOT / "docs" / "parameters.md"})]
 
 
 def filled_page(text: str) -> str:
@@ -254,7 +253,7 @@ BLOCKS: dict[str, Callable[..., str]] = {
 }  # fmt: skip
 
 
-def main() -> None:
+def write_pages() -> None:
     """Write every page anew, and name those that changed."""
     for path in pages():
         before = path.read_text(encoding="utf-8")
@@ -264,4 +263,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    write_pages()
