@@ -161,17 +161,14 @@ def _first_sentence(text: str) -> str:
 
 
 def rooms_table() -> str:
-    """A row per room: what it is for, and the notebooks that teach it."""
-    docs = {room: _docstring(LIBRARY / room / "__init__.py") for room in ROOMS}
-    rows = [
-        [f"[`{room}/`](maro_lib/{room}/__init__.py)", _first_sentence(doc).partition(": ")[2], ", ".join(_numbers(doc))]
-        for room, doc in docs.items()
-    ]
-    return markdown(["room", "what it holds", "notebooks"], rows)
-
-
-def _numbers(text: str) -> list[str]:
-    return re.findall(r"\b\d\d\b", text)
+    """A row per room: what it is for, what comes in and goes out, and the notebooks that teach it."""
+    rows = []
+    for room in ROOMS:
+        purpose, flow = _docstring(LIBRARY / room / "__init__.py").split("\n\n")[:2]
+        link = f"[`{room}/`](maro_lib/{room}/__init__.py)"
+        notebooks = ", ".join(re.findall(r"\b\d\d\b", flow))
+        rows.append([link, _first_sentence(purpose).partition(": ")[2], _first_sentence(flow), notebooks])
+    return markdown(["room", "what it is for", "what comes in and goes out", "notebooks"], rows)
 
 
 def files_table(folder: str) -> str:
