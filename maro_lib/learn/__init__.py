@@ -1,7 +1,7 @@
-"""Learning: the method itself.
+"""Learning: the method itself, from a game's outcome to a trained adapter.
 
-Tables of games come in. `decomposition` puts a label on every action, `balancing` says who is kept, `loss` judges, and
-`training` leaves an adapter behind. Taught in notebooks 03, 04 and 05.
+Tables of games come in; an adapter goes out. `decomposition` puts a label on every action, `balancing` says who is
+kept, `loss` judges each action by itself, `training` trains. Taught in notebooks 03, 04 and 05.
 """
 
 from typing import TYPE_CHECKING
