@@ -34,7 +34,7 @@ COLOURS = {
     "won": "#56b4e9", "lost": "#cc79a7", "red herring": "#e69f00",
 }  # fmt: skip
 LINES = (BLUE, ORANGE, GREY)
-SIDES = {"won": BLUE, "lost": ORANGE}
+SIDES = {side: COLOURS[side] for side in ("won", "lost")}
 STYLE = {
     "figure.dpi": 100, "figure.constrained_layout.use": True, "figure.facecolor": "white", "axes.facecolor": "white",
     "font.size": 10, "axes.spines.top": False, "axes.spines.right": False, "axes.axisbelow": True, "axes.grid": True,
@@ -51,10 +51,10 @@ def finding(ax: Axes, title: str, *, xlabel: str = "", ylabel: str = "") -> Axes
     return ax
 
 
-def plot_win_rates(rates: Mapping[str, Any], title: str, xlabel: str = "games won, %") -> Figure:
+def plot_win_rates(rates: Mapping[str, Any], title: str, xlabel: str = "games won, %", colour: str = BLUE) -> Figure:
     """Plot a share per row (anything with `mean`, `low`, `high`, `n`), in the order given, with interval and n."""
     fig, ax = _rows(list(rates))
-    _dots(ax, list(rates.values()), scale=100)
+    _dots(ax, list(rates.values()), 100, colour)
     for y, rate in enumerate(rates.values()):
         ax.annotate(f"n = {rate.n:,}", (1.01, y), xycoords=("axes fraction", "data"), va="center", color=GREY)
     ax.set_xlim(-2, 102)
@@ -63,14 +63,18 @@ def plot_win_rates(rates: Mapping[str, Any], title: str, xlabel: str = "games wo
 
 
 def plot_agreement(agreement: Mapping[str, Any], title: str) -> Figure:
-    """Plot rules by their rank correlation with a reference, best on top, with intervals and a line at 0."""
+    """Plot rules by their rank correlation with a reference, best on top, with intervals; MARO's `uniform` in blue."""
     ranked = dict(sorted(agreement.items(), key=lambda item: -item[1].mean))
-    return _about_zero(ranked, title, scale=1, xlabel="rank correlation with the measured values")
+    xlabel = "rank correlation with the measured values"
+    fig = _about_zero(ranked, title, scale=1, xlabel=xlabel, colour=COLOURS["base"])
+    if "uniform" in ranked:
+        _dots(fig.axes[0], [ranked["uniform"]], 1, COLOURS["MARO"], first=list(ranked).index("uniform"))
+    return fig
 
 
-def plot_differences(differences: Mapping[str, Any], title: str, xlabel: str) -> Figure:
+def plot_differences(differences: Mapping[str, Any], title: str, xlabel: str, colour: str = BLUE) -> Figure:
     """Plot a difference of shares per row, in percentage points, in the order given, with intervals and a line at 0."""
-    return _about_zero(differences, title, scale=100, xlabel=xlabel)
+    return _about_zero(differences, title, scale=100, xlabel=xlabel, colour=colour)
 
 
 def plot_study(summary: pd.DataFrame, title: str, measure: str = "games won") -> Figure:
@@ -296,10 +300,10 @@ def watching(shown: bool, n_steps: int, seconds: float = 5.0) -> Iterator[Callab
         place.show("")
 
 
-def _about_zero(means: Mapping[str, Any], title: str, scale: float, xlabel: str) -> Figure:
+def _about_zero(means: Mapping[str, Any], title: str, scale: float, xlabel: str, colour: str = BLUE) -> Figure:
     fig, ax = _rows(list(means))
     ax.axvline(0, color=GREY, linewidth=1)
-    _dots(ax, list(means.values()), scale)
+    _dots(ax, list(means.values()), scale, colour)
     finding(ax, title, xlabel=f"{xlabel} (95 % interval)")
     return fig
 
@@ -332,12 +336,12 @@ def _rows(labels: list[str], height: float = 0.36) -> tuple[Figure, Axes]:
     return fig, ax
 
 
-def _dots(ax: Axes, rates: list[Any], scale: float) -> None:
-    """Draw means with their intervals; where there is no interval, or no data, none is drawn."""
+def _dots(ax: Axes, rates: list[Any], scale: float, colour: str = BLUE, first: int = 0) -> None:
+    """Draw means with their intervals, a row each; where there is no interval, or no data, none is drawn."""
     mean, low, high = (scale * np.array([getattr(r, f) for r in rates], float) for f in ("mean", "low", "high"))
-    rows = np.arange(len(rates))
-    ax.hlines(rows, low, high, color=BLUE, linewidth=2.5, alpha=0.45)
-    ax.plot(mean, rows, "o", color=BLUE, markersize=6)
+    rows = first + np.arange(len(rates))
+    ax.hlines(rows, low, high, color=colour, linewidth=2.5, alpha=0.45)
+    ax.plot(mean, rows, "o", color=colour, markersize=6)
 
 
 def _bars(ax: Axes, masses: pd.DataFrame, factions: list[str]) -> None:
