@@ -8,6 +8,7 @@ notebook 08.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import product
@@ -17,19 +18,21 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from maro_lib.embedded.lessons import HOME
 from maro_lib.learn.balancing import balance
 from maro_lib.learn.corpus import Corpus, make_corpus
 from maro_lib.learn.decomposition import decompose, shuffle_outcomes
 from maro_lib.learn.training import Settings, Trained, train
 from maro_lib.measure.matches import BASE, CONTROL, MEASURES, NOBODY, Compared, compare, match
-from maro_lib.model.loading import load
+from maro_lib.model.loading import ORIGIN, load
 from maro_lib.model.local import LocalPolicy
 from maro_lib.play.gamebook import Gamebook
 from maro_lib.play.rollout import Game, Played, play
 from maro_lib.progress import Bar
-from maro_lib.runs import ROOT, make_folder, write_atomic
+from maro_lib.runs import ROOT, located, make_folder, write_atomic
 from maro_lib.statistics import holm, t_mean, t_test
 from maro_lib.study.habits import HABITS
+from maro_lib.world.environment import Rules
 
 CAMPS = ("civilian", "culprit")  # in the order of tables
 
@@ -100,6 +103,11 @@ class Study:
 
     def held_out(self, seed: int) -> list[Game]:
         return self.book(seed).held_out(self.n_matches, self.n_match_scripts)
+
+
+def home_games(n: int) -> Gamebook:
+    """The embedded model's own kind of game, on a quarter as many mysteries."""
+    return Gamebook(n_scripts=max(1, n // 4), knobs=HOME, rules=Rules(rounds=2))
 
 
 def corpus_of(arm: Arm, actions: pd.DataFrame, dialogues: pd.DataFrame, seed: int) -> tuple[Corpus, dict[str, float]]:
@@ -274,3 +282,45 @@ def save_findings(results: pd.DataFrame, curves: pd.DataFrame, about: str, folde
 def read_findings(folder: Path = STORE) -> Findings:
     tables = (pd.read_parquet(folder / f"{name}.parquet") for name in ("games", "curves"))
     return Findings(*tables, (folder / "about.txt").read_text(encoding="utf-8").strip())
+
+
+# --- an adapter that comes along -------------------------------------------------------------------------
+
+CARD = """# MARO's adapter of the study's seed {seed}
+
+A LoRA adapter (rank {rank}) of the embedded model, trained by MARO on {n_games:,} self-play games:
+{n_dialogues:,} dialogues, {batch} per step, learning rate {learning_rate}, beta {beta}, anchor {anchor}, uniform
+credit, balancing `min`. It is one of the five of notebook 08's study; notebook 05 plays it beside what a reader's own
+run has learned.
+
+{n_matches} held-out games of {n_scripts} mysteries against the frozen base:
+
+| as | base won, % | it won, % | gain in points, 95 % interval |
+|---|---|---|---|
+{rows}
+
+The intervals resample mysteries: they hold for this adapter. Over five seeds: `notebooks/evidence/`.
+
+**Made again** by `make run PARAMS=params/adapter.yaml ONLY=08`, in about half an hour of one core. All of its data is
+generated from the seed. It plays the compact register of the game, and does nothing else.
+"""
+
+
+def ship_adapter(study: Study, seed: int, folder: Path, results: pd.DataFrame, target: str) -> None:
+    """Copy MARO's adapter of one seed out of a study's folder, with a card that says what it is and what it gained."""
+    learned, place = folder / f"seed-{seed}" / "learning" / "MARO" / "adapter", located(target)
+    make_folder(place)
+    for name in ("adapter_model.safetensors", ORIGIN):
+        write_atomic(place / name, (learned / name).read_bytes())
+    config = json.loads((learned / "adapter_config.json").read_text(encoding="utf-8"))
+    config["base_model_name_or_path"] = study.model  # not the path that it had on this machine
+    write_atomic(place / "adapter_config.json", json.dumps(config, indent=1, sort_keys=True) + "\n")
+    table = summarise(select_arms(results, ["MARO"]))
+    table = table[(table["seed"] == str(seed)) & (table["measure"] == "games won")]
+    rows = [
+        f"| {r.who}s | {r.base:.0f} | {r.trained:.0f} | {r.change:+.0f} [{r.low:.0f}, {r.high:.0f}] |"
+        for r in table.itertuples()
+    ]
+    facts = asdict(study.settings) | {"seed": seed, "rank": study.settings.lora_rank, "rows": "\n".join(rows)}
+    facts |= {"n_games": study.n_games, "n_dialogues": study.n_dialogues, "n_matches": study.n_matches}
+    write_atomic(place / "README.md", CARD.format(**facts, n_scripts=study.n_match_scripts))
