@@ -9,7 +9,7 @@ from synthetic import make_actions
 
 from maro_lib.embedded.lessons import HOME
 from maro_lib.learn.decomposition import shuffle_outcomes
-from maro_lib.learn.training import Settings
+from maro_lib.learn.settings import Settings
 from maro_lib.play.gamebook import Gamebook
 from maro_lib.play.rollout import Played
 from maro_lib.study.evidence import (
@@ -27,7 +27,7 @@ from maro_lib.study.evidence import (
     spread,
     summarise,
 )
-from maro_lib.world.environment import Rules
+from maro_lib.world.mystery import Rules
 
 
 @pytest.fixture(scope="module")

@@ -77,7 +77,7 @@ def test_same_rows_same_loss_same_gradient_as_trl(folder, tmp_path, checkpointin
     ours, theirs = (build(bench, way, tmp_path / way) for way in (OURS, TRL_BEST))
     teach([ours, theirs])
     (loss, gradient), (loss_trl, gradient_trl) = ours.learned(), theirs.learned()
-    r = ours.trainer.told["r_pos"]
+    r = ours.trainer.numbers["r_pos"]
     assert abs(r) > 1e-3, "the adapter has to differ from the base"
     assert loss == pytest.approx(loss_trl, abs=1e-5)
     assert len(gradient) == 2 * 2 * 7

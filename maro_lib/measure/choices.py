@@ -16,8 +16,8 @@ import torch
 from maro_lib.model.chat import Chat
 from maro_lib.model.loading import Loaded
 from maro_lib.play.rollout import Played
-from maro_lib.world.environment import Message
 from maro_lib.world.phrases import phrasebook
+from maro_lib.world.protocol import Message
 
 
 def move_probabilities(loaded: Loaded, view: Sequence[Message], moves: Sequence[str]) -> pd.DataFrame:

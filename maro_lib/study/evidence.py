@@ -22,8 +22,9 @@ from maro_lib.embedded.lessons import HOME
 from maro_lib.learn.balancing import balance
 from maro_lib.learn.corpus import Corpus, make_corpus
 from maro_lib.learn.decomposition import decompose, shuffle_outcomes
-from maro_lib.learn.training import Settings, Trained, train
-from maro_lib.measure.matches import BASE, CONTROL, MEASURES, NOBODY, Compared, compare, match
+from maro_lib.learn.settings import Settings
+from maro_lib.learn.training import Trained, train
+from maro_lib.measure.matches import BASE, CONTROL, MEASURES, NOBODY, Compared, against_base, match
 from maro_lib.model.loading import ORIGIN, load
 from maro_lib.model.local import LocalPolicy
 from maro_lib.play.gamebook import Gamebook
@@ -196,7 +197,8 @@ def summarise(results: pd.DataFrame) -> pd.DataFrame:
     for arm, own in results[results["arm"] != BASE].groupby("arm", sort=False):
         for who, measure in product(CAMPS, MEASURES):
             of_seed = [
-                _percent(compare(pd.concat([base[base["seed"] == seed], part]), who, measure)) | {"seed": str(seed)}
+                _percent(against_base(pd.concat([base[base["seed"] == seed], part]), who, measure))
+                | {"seed": str(seed)}
                 for seed, part in own.groupby("seed")
             ]
             name = {"arm": arm, "who": who, "measure": measure}

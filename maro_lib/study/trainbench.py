@@ -35,8 +35,10 @@ import psutil
 import torch
 from transformers import Trainer, TrainerCallback
 
+from maro_lib.learn.adapters import adapt
 from maro_lib.learn.corpus import TAKEN, Corpus
-from maro_lib.learn.training import MaroTrainer, Settings, adapt
+from maro_lib.learn.settings import Settings
+from maro_lib.learn.trainer import MaroTrainer
 from maro_lib.model.estimates import shape
 from maro_lib.model.loading import Loaded, load, quiet
 
