@@ -12,11 +12,18 @@ import yaml
 from closeness import near
 from transformers import AutoTokenizer
 
-from maro_lib.embedded.exam import exam_games, take_exam
-from maro_lib.embedded.lessons import CORRECTION, any_game, clue_drill, drill, longer_game, task_example, views, weigh
 from maro_lib.embedded.card import read_card
-from maro_lib.embedded.exam import exam_games, examine
-from maro_lib.embedded.lessons import CORRECTION, any_game, drill, evidence, longer_game, task_example, views, weigh
+from maro_lib.embedded.exam import exam_games, take_exam
+from maro_lib.embedded.lessons import (
+    CORRECTION,
+    any_game,
+    clue_drill,
+    drill,
+    longer_game,
+    task_example,
+    views,
+    weigh,
+)
 from maro_lib.embedded.pretraining import learn, new_model, same_words, tokenizer_texts, train_tokenizer, weighted_loss
 from maro_lib.embedded.recipe import Recipe
 from maro_lib.embedded.tasks import items

@@ -186,9 +186,9 @@ def luck(run: Run) -> Iterator[Part]:
     if not (run_folder(run.name) / "comparison.parquet").exists():
         return
     from maro_lib.measure.matches import CONTROL, MARO
-    from maro_lib.study.evidence import kept, spread
+    from maro_lib.study.evidence import read_findings, spread
 
-    found = spread(kept().results)
+    found = spread(read_findings().results)
     n = min(of_seed["n"] for of_seed in (found[arm, who] for arm in (MARO, CONTROL) for who in FACTIONS))
     ranges = [
         f"{who}s {_range(found[MARO, who])} with MARO and {_range(found[CONTROL, who])} on shuffled labels"
