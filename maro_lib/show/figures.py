@@ -115,20 +115,43 @@ def plot_gains(gains: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any]]],
     return fig
 
 
+MEANINGS = {
+    "games won": "games won", "Victory": "Victory: culprit high in the vote",
+    "CIC, all together": "CIC: clues found by all", "S": "S: suspected by others", "B": "B: trusted by others",
+    "TII": "TII: S / (S + B)", "CIC": "CIC: clues found by one", "ICI": "ICI: reasons, talks, observes",
+    "SCI": "SCI: keeps to its script",
+}  # fmt: skip
+# which way is better for a faction, where there is one: more (+1) or less (-1)
+BETTER = {
+    "civilian": dict.fromkeys(MEANINGS, 1) | {"S": -1, "TII": -1},
+    "culprit": {"games won": 1, "Victory": -1, "CIC, all together": -1, "S": -1, "B": 1, "TII": -1, "ICI": 1, "SCI": 1},
+}
+
+
 def plot_changes(compared: pd.DataFrame, title: str) -> Figure:
     """Plot changes of metrics against base: a panel per trained faction, a row per metric, a colour per arm."""
     metrics, arms = list(compared["metric"].unique()), list(compared["arm"].unique())
-    rows = [with_judge(metric, compared["judge"].iloc[0]) for metric in metrics]
+    judge = compared["judge"].iloc[0]
+    rows = [with_judge(metric, judge).replace(metric, MEANINGS.get(metric, metric), 1) for metric in metrics]
     fig, panels = _panels(sorted(compared["who"].unique()), rows, title, xlabel="change in points (95 % interval)")
     for who, ax in panels.items():
         for k, arm in enumerate(arms):
             own = compared[(compared["who"] == who) & (compared["arm"] == arm)]
             y = own["metric"].map(metrics.index) + 0.26 * (k - (len(arms) - 1) / 2)
-            colour = (BLUE, GREY, ORANGE)[k % 3]
+            colour = COLOURS["MARO" if k == 0 else "control"]
             ax.hlines(y, 100 * own["low"], 100 * own["high"], color=colour, linewidth=2.5, alpha=0.45)
             ax.plot(100 * own["change"], y, "o", color=colour, markersize=5, label=arm)
-    ax.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+        _say_which_way(ax, [BETTER.get(who, {}).get(metric, 0) for metric in metrics])
+    handles, labels = ax.get_legend_handles_labels()
+    fig.legend(handles, labels, fontsize=8, frameon=False, loc="outside upper right", ncols=len(arms))
     return fig
+
+
+def _say_which_way(ax: Axes, ways: Sequence[int]) -> None:
+    """Write beside each row which way is better."""
+    for y, way in enumerate(ways):
+        ax.annotate({1: "better →", -1: "← better", 0: ""}[way], (1.01, y), xycoords=("axes fraction", "data"),
+                    va="center", fontsize=7.5, color=COLOURS["control"])  # fmt: skip
 
 
 def _panels(factions: Iterable[str], rows: Sequence[str], title: str, xlabel: str) -> tuple[Figure, dict[str, Axes]]:
