@@ -75,14 +75,14 @@ def _like(said: str, value: float) -> str:
 def _study() -> pd.DataFrame:
     from maro_lib.study import evidence  # loads torch
 
-    return evidence.summary(evidence.kept().results)
+    return evidence.summarise(evidence.read_findings().results)
 
 
 @cache
 def _beyond() -> pd.DataFrame:
     from maro_lib.study import evidence
 
-    return evidence.beyond(_study()[_study()["arm"].isin(evidence.CONTENDERS)])
+    return evidence.leads(_study()[_study()["arm"].isin(evidence.CONTENDERS)])
 
 
 @cache

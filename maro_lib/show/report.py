@@ -166,12 +166,12 @@ def answer(run: Run) -> Iterator[Part]:
 
 def beyond_control(measured: pd.DataFrame) -> dict[str, pd.Series]:
     """Compare MARO with its control, in the games won by each faction, paired by game."""
-    from maro_lib.measure.comparison import compare
+    from maro_lib.measure.comparison import compare_metrics
     from maro_lib.measure.matches import CONTROL, MARO
 
     won = dict(tuple(measured[measured["metric"] == "games won"].groupby(["arm", "who"])))
     both = [who for who in SIDES if (MARO, who) in won and (CONTROL, who) in won]
-    return {who: compare(won[CONTROL, who], won[MARO, who], who).loc["games won"] for who in both}
+    return {who: compare_metrics(won[CONTROL, who], won[MARO, who], who).loc["games won"] for who in both}
 
 
 def _verdicts(compared: pd.DataFrame, beyond: Mapping[str, pd.Series]) -> dict[str, list[str]]:
