@@ -153,8 +153,8 @@ def test_places_are_each_sequences_own_actions(corpus):
 
 
 def test_a_saved_corpus_reads_back_equal(corpus, tmp_path):
-    corpora.save(corpus, tmp_path / "corpus")
-    again = corpora.load(tmp_path / "corpus")
+    corpora.save_corpus(corpus, tmp_path / "corpus")
+    again = corpora.load_corpus(tmp_path / "corpus")
     same(again, corpus)
     assert again.statement == corpus.statement
 

@@ -17,7 +17,7 @@ from test_series import Place, wait_until
 
 from maro_lib.learn.balancing import NothingToLearn, balance
 from maro_lib.learn.corpus import make_corpus
-from maro_lib.learn.counterfactuals import counterfactual
+from maro_lib.learn.counterfactuals import counterfactual_values
 from maro_lib.learn.decomposition import decompose
 from maro_lib.model.loading import load, quiet
 from maro_lib.model.local import LocalPolicy, Sampling
@@ -26,7 +26,7 @@ from maro_lib.play.policies import NAIVE, RANDOM, SKILLED
 from maro_lib.play.rollout import play, schedule
 from maro_lib.run import series
 from maro_lib.run.parameters import declared
-from maro_lib.run.series import SEED_STEP, Step, check_rounds, choose, find_notebooks, in_order, plan
+from maro_lib.run.series import SEED_STEP, StageRun, check_rounds, choose, find_notebooks, in_order, plan
 from maro_lib.runs import (
     Artefacts,
     MissingInput,
@@ -238,7 +238,7 @@ def test_rounds_come_before_the_notebooks_that_come_once():
     told = [step.name for step in in_order(notebooks, 3)]
     assert told == [*names[:2], *of_rounds(1, 2, 3), *names[6:]]
     assert [step.notebook for step in in_order(notebooks, 1)] == notebooks
-    assert in_order(notebooks[6:], 3) == [Step(path) for path in notebooks[6:]]
+    assert in_order(notebooks[6:], 3) == [StageRun(path) for path in notebooks[6:]]
 
 
 def test_what_would_go_wrong_in_a_later_round_is_refused_now():
@@ -442,9 +442,9 @@ def test_an_empty_seat_is_named_with_its_game():
 def test_actions_are_valued_by_those_who_sat_in_their_game():
     few = games(2)
     actions = play(few, OPPOSED).table("actions")
-    values = counterfactual(few, actions, OPPOSED, n_samples=1, phases=("vote",))
+    values = counterfactual_values(few, actions, OPPOSED, n_samples=1, phases=("vote",))
     one_by_one = [
-        counterfactual([g], actions[actions["order"] == g.order], OPPOSED(g), n_samples=1, phases=("vote",))
+        counterfactual_values([g], actions[actions["order"] == g.order], OPPOSED(g), n_samples=1, phases=("vote",))
         for g in few
     ]
     pd.testing.assert_series_equal(values, pd.concat(one_by_one))

@@ -17,10 +17,10 @@ import pandas as pd
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from maro_lib.embedded.recipe import Recipe
-from maro_lib.model.loading import quiet
+from maro_lib.model.loading import EMBEDDED, quiet
+from maro_lib.provenance import git_state
 from maro_lib.runs import make_folder, write_atomic
 from maro_lib.statistics import Mean
-from maro_lib.summary import git_state
 
 TEXT = """# The embedded model
 
@@ -63,7 +63,13 @@ def make_card(
     }  # fmt: skip
 
 
-def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, card: Mapping[str, Any], folder: Path) -> None:
+def read_card(folder: Path = EMBEDDED) -> dict[str, Any]:
+    return json.loads((folder / "card.json").read_text(encoding="utf-8"))
+
+
+def save_card(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, card: Mapping[str, Any], folder: Path
+) -> None:
     """Write weights (safetensors), tokenizer and card."""
     make_folder(folder)
     with quiet():

@@ -23,7 +23,7 @@ def exam_games(n: int) -> list[Game]:
     return schedule(generate_many(25, EXAM_SEED, HOME), n, EXAM_SEED, Rules(rounds=2))
 
 
-def examine(loaded: Loaded, n_games: int = 100, n_items: int = 200) -> dict[str, Mean]:
+def take_exam(loaded: Loaded, n_games: int = 100, n_items: int = 200) -> dict[str, Mean]:
     """Score a model: how it plays with itself, and how it answers held-out tasks."""
     played = play(exam_games(n_games), LocalPolicy(loaded), concurrency=n_games)
     return playing_scores(played) | {task: task_score(loaded, task, n_items) for task in tasks.TASKS}

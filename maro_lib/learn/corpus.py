@@ -200,8 +200,8 @@ def _encoded(game: str, seat: int, view: list[Message], before: int, n_old: int,
 # --- on disk -------------------------------------------------------------------------------------------
 
 
-def save(corpus: Corpus, folder: Path) -> None:
-    """Write a corpus into a folder; `load` reads back an equal one."""
+def save_corpus(corpus: Corpus, folder: Path) -> None:
+    """Write a corpus into a folder; `load_corpus` reads back an equal one."""
     make_folder(folder)
     pd.DataFrame({"ids": corpus.ids}).to_parquet(folder / "ids.parquet")
     corpus.actions.to_parquet(folder / "actions.parquet")
@@ -209,7 +209,7 @@ def save(corpus: Corpus, folder: Path) -> None:
     write_atomic(folder / "corpus.json", json.dumps({"n_separate": corpus.n_separate}))
 
 
-def load(folder: Path) -> Corpus:
-    """Read a corpus that `save` wrote."""
+def load_corpus(folder: Path) -> Corpus:
+    """Read a corpus that `save_corpus` wrote."""
     ids, actions, dropped = (pd.read_parquet(folder / f"{name}.parquet") for name in ("ids", "actions", "dropped"))
     return Corpus(list(ids["ids"]), actions, dropped, json.loads((folder / "corpus.json").read_text())["n_separate"])

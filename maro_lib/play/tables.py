@@ -8,10 +8,14 @@ Taught in notebook 02.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
+
+from maro_lib.wording import nearest
 
 
 class Column(NamedTuple):
@@ -117,3 +121,30 @@ def action_logps(dialogues: pd.DataFrame) -> pd.DataFrame:
             rows.append((d.game, d.seat, span["t"], n, float(sum(d.logps[at : at + n]))))
             at += n
     return pd.DataFrame(rows, columns=["game", "seat", "t", "tokens", "logp"])
+
+
+# --- reading a table ------------------------------------------------------------------------------
+
+
+def require(actions: pd.DataFrame, columns: Iterable[str], what: str) -> None:
+    """Raise if a column that `what` needs is not in the table."""
+    for column in columns:
+        if column not in actions.columns:
+            raise ValueError(
+                f"{what} needs the column `{column}`, which the table lacks{nearest(column, actions.columns)}"
+            )
+
+
+def encode(actions: pd.DataFrame, columns: Iterable[str]) -> np.ndarray:
+    """Number the combinations of values from 0, in sorted order: integers, because grouping by text is slow."""
+    codes = np.zeros(len(actions), np.int64)
+    for column in columns:
+        own, values = pd.factorize(actions[column], sort=True, use_na_sentinel=False)
+        codes = pd.factorize(codes * len(values) + own, sort=True)[0]
+    return codes
+
+
+def trajectories(actions: pd.DataFrame, by: Iterable[str] = ()) -> tuple[np.ndarray, np.ndarray]:
+    """Return each action's trajectory (one character in one game) as a code, and one row of each trajectory."""
+    who = encode(actions, ["game", "agent", *by])
+    return who, np.unique(who, return_index=True)[1]
