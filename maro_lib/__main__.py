@@ -108,14 +108,12 @@ def audit(arguments: argparse.Namespace) -> int:
 
     count_tokens = tokenizer_counter(arguments.tokenizer) if arguments.tokenizer else None
     try:
-        audits, notes = audit_path(
-            arguments.path, n_games=arguments.games, seed=arguments.seed, count_tokens=count_tokens
-        )
+        is_fit = audit_path(arguments.path, progress=sys.stderr.isatty(), n_games=arguments.games,
+                            seed=arguments.seed, count_tokens=count_tokens)  # fmt: skip
     except ScriptError as error:
         print(error, file=sys.stderr)
         return 1
-    print("\n\n".join(map(str, audits)), *notes, sep="\n")
-    return int(any(report.problems for report in audits))
+    return int(not is_fit)
 
 
 def add_bench(commands) -> None:

@@ -17,10 +17,10 @@ import pandas as pd
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from maro_lib.embedded.recipe import Recipe
-from maro_lib.model.loading import quiet
+from maro_lib.model.loading import EMBEDDED, quiet
+from maro_lib.provenance import git_state
 from maro_lib.runs import make_folder, write_atomic
 from maro_lib.statistics import Mean
-from maro_lib.summary import git_state
 
 CARD_TEXT = Path(__file__).with_name("card.md")
 
@@ -38,6 +38,10 @@ def make_card(
         "scores": {name: asdict(score) for name, score in scores.items()},
         "shown": {name: str(score) for name, score in scores.items()},
     }  # fmt: skip
+
+
+def read_card(folder: Path = EMBEDDED) -> dict[str, Any]:
+    return json.loads((folder / "card.json").read_text(encoding="utf-8"))
 
 
 def save_card(

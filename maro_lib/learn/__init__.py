@@ -1,4 +1,4 @@
-"""Learning: the method itself.
+"""Learning: the method itself, from a game's outcome to a trained adapter.
 
     decomposition   one outcome per character becomes a label and a weight for each of its actions
     balancing       who is kept, with what weight; and the control, whose labels say nothing
