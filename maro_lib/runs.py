@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parent.parent  # the checkout: the package is in
 
 
 class Artefacts(NamedTuple):
-    """What a notebook reads and writes below its run's folder."""
+    """What a stage reads and writes."""
 
     reads: tuple[str, ...] = ()
     writes: tuple[str, ...] = ()

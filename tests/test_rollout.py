@@ -389,7 +389,7 @@ def test_games_of_other_code_are_kept_apart(tmp_path, monkeypatch):
     [
         ("world/words/phrases_en.yaml", "I suspect {name}.", "I accuse {name}.", True),
         ("world/words/phrases_en.yaml", "# what scripted players say", "# what they say", False),
-        ("world/mystery.py", '"culprit" if self.accused()', '"culprit" if not self.accused()', True),
+        ("world/mystery.py", '"civilian" if self.accused() in', '"civilian" if self.accused() not in', True),
         ("world/protocol.py", "retry: bool = False", "retry: bool = True", True),
         ("world/protocol.py", "# intro, turn", "# an introduction, a turn", False),
     ],

@@ -21,10 +21,10 @@ from maro_lib.world.mirage_cast import Cast, gather_cast, share_all_words
 from maro_lib.world.mirage_files import (
     CLUE_FILES,
     SCRIPT_FILES,
-    Case,
     Checkout,
-    find_cases,
+    TitleOnDisk,
     find_like,
+    find_titles,
     folded,
     joined_text,
     language_folders,
@@ -75,7 +75,7 @@ def load_mirage(
         raise ScriptError(f"{folder}: no MIRAGE scripts there; expected <language>/Truth.json and "
                           f"<language>/<title>/script.json (or {SCRIPT_FILES[1]})")  # fmt: skip
     checkout = Checkout()
-    cases = find_cases(homes, checkout)
+    cases = find_titles(homes, checkout)
     titles = [*cases, *checkout.notes]
     named = {t: [who] if isinstance(who, str) else list(who) for t, who in _by_title("culprits", culprits, titles)}
     lettered = dict(_by_title("cells", cells, titles))
@@ -110,7 +110,7 @@ class _Story:
         told[section] = "\n".join(t for t in (told.get(section, ""), text) if t)
 
 
-def _build(case: Case, culprits: list[str] | None, cell: str | None, checkout: Checkout) -> Script:
+def _build(case: TitleOnDisk, culprits: list[str] | None, cell: str | None, checkout: Checkout) -> Script:
     notes: list[str] = []
     story = _read_story(case, notes)
     clues = _read_clues(case, story, notes)
@@ -122,7 +122,7 @@ def _build(case: Case, culprits: list[str] | None, cell: str | None, checkout: C
     return script
 
 
-def _assemble(case: Case, story: _Story, clues: list[dict], guilty: list[str], cell: str) -> dict:
+def _assemble(case: TitleOnDisk, story: _Story, clues: list[dict], guilty: list[str], cell: str) -> dict:
     characters = [
         {"name": name, "faction": "culprit" if name in guilty else "civilian", "sections": sections,
          "aliases": story.cast.aliases(name)}
@@ -135,7 +135,7 @@ def _assemble(case: Case, story: _Story, clues: list[dict], guilty: list[str], c
             "truth": {"culprits": guilty, "text": case.truth}}  # fmt: skip
 
 
-def _read_story(case: Case, notes: list[str]) -> _Story:
+def _read_story(case: TitleOnDisk, notes: list[str]) -> _Story:
     path = needed_file(case.folder, SCRIPT_FILES)
     data = read_object(path, notes)
     stages, top = _split_stages(data, path)
@@ -213,7 +213,7 @@ def _tell_section(story: _Story, stage: int, name: str, told: tuple[str, str], n
 # --- clues -----------------------------------------------------------------------------------------
 
 
-def _read_clues(case: Case, story: _Story, notes: list[str]) -> list[dict]:
+def _read_clues(case: TitleOnDisk, story: _Story, notes: list[str]) -> list[dict]:
     path = needed_file(case.folder, CLUE_FILES)
     data = read_object(path, notes)
     clues = [clue for entry in _entries(data, story, path) for clue in _clues_of(*entry, story)]
@@ -280,7 +280,7 @@ def _published(title: str) -> Published | None:
     return MIRAGE.published[like] if like else None
 
 
-def _find_culprits(case: Case, cast: Cast, given: list[str] | None, notes: list[str]) -> list[str]:
+def _find_culprits(case: TitleOnDisk, cast: Cast, given: list[str] | None, notes: list[str]) -> list[str]:
     """Who did it: as given, else as published."""
     known = _published(case.title)
     if not (given or known):
@@ -300,7 +300,7 @@ def _resolve(name: str, cast: Cast) -> str:
     return near[0] if len(near) == 1 else name.strip()
 
 
-def _find_cell(case: Case, story: _Story, given: str | None, notes: list[str]) -> str:
+def _find_cell(case: TitleOnDisk, story: _Story, given: str | None, notes: list[str]) -> str:
     if given:
         return given
     first = "S" if len(story.names) == 1 else "M"

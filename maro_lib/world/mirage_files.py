@@ -38,8 +38,8 @@ class Checkout:
         self.notes.setdefault(title, []).extend(texts)
 
 
-class Case(NamedTuple):
-    """One title on disk."""
+class TitleOnDisk(NamedTuple):
+    """One title: where it lies, and its truth."""
 
     title: str
     folder: Path
@@ -68,9 +68,9 @@ def _file(folder: Path, names: Iterable[str]) -> Path | None:
     return next((folder / n for n in names if (folder / n).is_file()), None)
 
 
-def find_cases(homes: list[Path], checkout: Checkout) -> dict[str, Case]:
+def find_titles(homes: list[Path], checkout: Checkout) -> dict[str, TitleOnDisk]:
     """Return the titles that have a folder and a truth; of two with the same title the first."""
-    cases: dict[str, Case] = {}
+    cases: dict[str, TitleOnDisk] = {}
     for home in homes:
         for case in _cases_of(home, checkout):
             if case.title in cases:
@@ -80,14 +80,14 @@ def find_cases(homes: list[Path], checkout: Checkout) -> dict[str, Case]:
     return cases
 
 
-def _cases_of(home: Path, checkout: Checkout) -> Iterator[Case]:
+def _cases_of(home: Path, checkout: Checkout) -> Iterator[TitleOnDisk]:
     """Pair the titles of one language with their folders; what has no partner is noted as not loaded."""
     folders = {f.name: f for f in _subfolders(home)}
     truths, notes, reason = _read_truths(home)
     pairs = _pair(list(truths), list(folders), checkout)
     for title, name in pairs.items():
         checkout.note(title, *notes, *([f"its folder is spelt {name!r}"] if folded(title) != folded(name) else []))
-        yield Case(title, folders[name], truths[title])
+        yield TitleOnDisk(title, folders[name], truths[title])
     for title in sorted(truths.keys() - pairs.keys() - checkout.notes.keys()):
         checkout.note(title, f"not loaded: {home}: no folder is called like it")
     for name in sorted(folders.keys() - set(pairs.values())):
