@@ -18,9 +18,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from maro_lib.embedded.recipe import Recipe
 from maro_lib.model.loading import quiet
+from maro_lib.provenance import git_state
 from maro_lib.runs import make_folder, write_atomic
 from maro_lib.statistics import Mean
-from maro_lib.provenance import git_state
 
 TEXT = """# The embedded model
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import logging
 import os
 import re
 import shutil
@@ -36,7 +37,6 @@ from maro_lib.run.parameters import Parameter, ParameterError, declared, effecti
 from maro_lib.run.quick import quick_problems
 from maro_lib.runs import (
     EXPERIMENTS,
-    OPPONENTS,
     ROOT,
     ROUND,
     STAGES,
@@ -56,15 +56,15 @@ from maro_lib.runs import (
     run_folder,
     shown,
 )
-from maro_lib.summary import StageRecord, Stop, Summary, read_summary, write_summary
+from maro_lib.summary import StageRecord, Stop, Summary, peek_summary, read_summary, write_summary
 from maro_lib.wording import duration
 
 BEFORE = "before"  # where a stage's old artefacts go when it starts anew
 INTERRUPTED = "interrupted"
 REPORT = "from maro_lib.show.report import write_report"  # what decides how a report looks: all that this reaches
 ROUNDS = "maro_iterations"  # how many rounds: decides which stages there are, never what one of them does
-INTERRUPTION = ("Interrupted. What the finished stages made, and what the last one had saved, is kept; the same command "
-                "goes on from there.")  # fmt: skip
+INTERRUPTION = ("Interrupted. What the finished stages made, and what the last one had saved, is kept; the same "
+                "command goes on from there.")  # fmt: skip
 SEED_STEP = 1000  # between the seeds of two rounds
 
 
@@ -189,10 +189,11 @@ def opening(series: Series) -> str:
 
 def expected_time(series: Series) -> str:
     """Say how long a series took here the last time, else what its parameter file says of the whole."""
-    summaries = [read_summary(round_name(series.run, step.round))[0] for step in series.steps]
-    records = [s.stages.get(step.notebook.stem) for s, step in zip(summaries, series.steps, strict=True)]
-    if all(r and r.status in ("ran", "skipped") for r in records) and summaries[0].host == surroundings()["host"]:
-        return f"{duration(sum(record.seconds for record in records))} the last time"
+    with contextlib.suppress(ValueError):  # a damaged summary is set aside later
+        summaries = [peek_summary(round_name(series.run, step.round)) for step in series.steps]
+        records = [s.stages.get(step.notebook.stem) for s, step in zip(summaries, series.steps, strict=True)]
+        if all(r and r.status in ("ran", "skipped") for r in records) and summaries[0].host == surroundings()["host"]:
+            return f"{duration(sum(record.seconds for record in records))} the last time"
     head = " ".join(line.lstrip("# ") for line in _head(series.params_file))
     if series.is_whole and (takes := re.search(r"\bTakes (about )?([^.;]*)", head)):
         return takes[2]
@@ -350,6 +351,7 @@ def run_or_skip(series: Series, step: StageRun, label: str, summary: Summary, fr
         write_summary(summary)
         return
     say(f"{label}: running" + (f" ({'; '.join(why)})" if old and not fresh else ""))
+    (run_folder(round_of(series.run)[0]) / "report.html").unlink(missing_ok=True)  # it tells of the time before
     prepare(series.run, notebook.stem, keep=bool(old and not fresh and old.fingerprint.is_same_work(fingerprint)))
     if stop := run_stage(series, notebook, summary, fingerprint):
         raise StageFailed(stop)
@@ -415,6 +417,8 @@ def execute(notebook: Path, target: Path, parameters: dict[str, Any], run: str) 
     import papermill  # slow to import, and a series that skips every stage need not wait for it
     from nbclient.exceptions import DeadKernelError
 
+    for name in ("asyncio", "traitlets"):  # what they would say of a dead kernel is said below, once
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     os.environ.setdefault("JUPYTER_PREFER_ENV_PATH", "1")  # this environment's kernel, not the user's other one
     quiet = ["--IPKernelApp.log_level=CRITICAL"]  # a kernel that is stopped would complain about being stopped
     options = {"kernel_name": "python3", "cwd": notebook.parent, "extra_arguments": quiet, "coalesce_streams": True}
