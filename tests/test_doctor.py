@@ -19,7 +19,7 @@ from maro_lib.play.shards import read_table
 from maro_lib.run.fit import check_context, check_memory, check_reuse, check_training
 from maro_lib.run.machine import check_bitsandbytes, check_disk, check_packages, check_python
 from maro_lib.run.models import FoundModel, check_model, check_template
-from maro_lib.run.pace import Pace, play_some
+from maro_lib.run.pace import Timing, play_some
 from maro_lib.run.parameters import declared, effective
 from maro_lib.run.sample import Sample, scripts_of
 from maro_lib.run.series import find_notebooks
@@ -297,7 +297,7 @@ def test_the_time_that_is_promised_is_the_time_that_playing_takes(tmp_path):
 
 
 def test_a_range_of_time_grows_with_the_replies_and_shrinks_with_threads():
-    low, high = Pace(seconds=0.01, threads=2, busy=30.0).span(1000)
+    low, high = Timing(seconds=0.01, threads=2, busy=30.0).span(1000)
     assert (low, high) == (2.5, 15.0), "a busy neighbour changes nothing of it"
 
 

@@ -370,10 +370,12 @@ def test_first_line_says_what_runs_where_and_how_long(finished, tmp_path, monkey
     series = plan(finished[0].folder / "x.yaml", "", "", finished[0].notebooks)
     seconds = sum(stage["seconds"] for stage in finished[0].summary()["stages"].values())
     assert opening(series).endswith(f"(02 03 04), {duration(seconds)} the last time")
-    (tmp_path / "new.yaml").write_text("# A trial.\n# Takes about 5 to 20 minutes on two cores.\nrun: new\n")
-    whole, part = (opening(plan(tmp_path / "new.yaml", only, "", finished[0].notebooks)) for only in ("", "02"))
-    assert whole.endswith(", 5 to 20 minutes on two cores")
-    assert "not known" in part
+    head = "# A trial.\n# Takes 5 to 20 minutes on two cores; ONLY=03 takes 1 to 2 minutes.\n"
+    (tmp_path / "new.yaml").write_text(f"{head}run: new\n")
+    said = {n: opening(plan(tmp_path / "new.yaml", n, "", finished[0].notebooks)) for n in ("", "02", "03")}
+    assert said[""].endswith(", 5 to 20 minutes on two cores")
+    assert "not known" in said["02"]
+    assert said["03"].endswith(", 1 to 2 minutes")
 
 
 def test_unwritable_outputs_are_a_clear_error(tmp_path):

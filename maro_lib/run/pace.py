@@ -25,7 +25,7 @@ TIMED_SECONDS = 4.0  # of the processor
 BUSY = 1.5  # times as long by the clock as by the processor: somebody else computes here
 
 
-class Pace(NamedTuple):
+class Timing(NamedTuple):
     """How fast a model played a few steps."""
 
     seconds: float  # per reply, of the processor; with a GPU by the clock
@@ -58,7 +58,7 @@ def time_measured(player: Player, values: Mapping[str, Any], sample: Sample) -> 
     return time_of(*pace.span(values["n_games"] * sample.n_actions), values, how)
 
 
-def play_some(player: Player, values: Mapping[str, Any]) -> Pace:
+def play_some(player: Player, values: Mapping[str, Any]) -> Timing:
     """Time the first steps of as many games as are played at a time."""
     import torch
 
@@ -71,7 +71,7 @@ def play_some(player: Player, values: Mapping[str, Any]) -> Pace:
         while clock() - began < TIMED_SECONDS and any(s.env.pending_players() for s in sessions):
             n_replies += advance(sessions)
         spent, waited = clock() - began, time.perf_counter() - by_clock
-    return Pace(spent / n_replies, 1 if torch.cuda.is_available() else torch.get_num_threads(), waited / spent)
+    return Timing(spent / n_replies, 1 if torch.cuda.is_available() else torch.get_num_threads(), waited / spent)
 
 
 def time_estimated(player: Player, values: Mapping[str, Any], sample: Sample, plan: Plan) -> Finding:

@@ -93,7 +93,7 @@ class Series:
     known: dict[str, Parameter]
     params: dict[str, Any]  # as the parameter file gives them
     params_file: Path
-    is_whole: bool = True  # no stage was left out by ONLY or FROM
+    part: str = ""  # ONLY=02,03 or FROM=03, where that was asked for
 
     @property
     def values(self) -> dict[str, Any]:
@@ -173,10 +173,11 @@ def plan(params: Path, only: str, start: str, folder: Path, changed: Sequence[st
     for stage in sorted(stages):
         if "run" not in known or stage not in known["run"].notebooks:
             raise RunError(f"{stage}: its parameter cell does not declare `run`, the name of the run's folder")
+    part = f"ONLY={only}" if only else f"FROM={start}" if start else ""
     used = {name: value for name, value in everything.items() if stages & {*known[name].notebooks}}
     if problems := list(quick_problems(used)):
         raise RunError("\n".join(f"{params}: {problem}" for problem in problems))
-    return Series(everything["run"], tuple(chosen), known, values, params, not (only.strip() or start.strip()))
+    return Series(everything["run"], tuple(chosen), known, values, params, part)
 
 
 def opening(series: Series) -> str:
@@ -195,8 +196,8 @@ def expected_time(series: Series) -> str:
         if all(r and r.status in ("ran", "skipped") for r in records) and summaries[0].host == surroundings()["host"]:
             return f"{duration(sum(record.seconds for record in records))} the last time"
     head = " ".join(line.lstrip("# ") for line in _head(series.params_file))
-    if series.is_whole and (takes := re.search(r"\bTakes (about )?([^.;]*)", head)):
-        return takes[2]
+    if takes := re.search(rf"{re.escape(series.part)}\b takes ([^.;]*)" if series.part else r"\bTakes ([^.;]*)", head):
+        return takes[1]
     return f"how long is not known; `doctor {series.params_file}` estimates the games"
 
 
