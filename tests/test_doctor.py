@@ -17,7 +17,7 @@ from maro_lib.model.players import Player
 from maro_lib.play.rollout import play, schedule
 from maro_lib.play.shards import read_table
 from maro_lib.run.fit import check_context, check_memory, check_reuse, check_training
-from maro_lib.run.machine import check_bitsandbytes, check_disk, check_packages, check_python
+from maro_lib.run.machine import check_bitsandbytes, check_disk, check_packages
 from maro_lib.run.models import FoundModel, check_model, check_template
 from maro_lib.run.pace import Timing, play_some
 from maro_lib.run.parameters import declared, effective
@@ -208,11 +208,6 @@ def test_packages_are_compared_with_their_pins():
     assert (gone.status, gone.found) == ("problem", "not installed: numpy==2.4.6")
 
 
-def test_an_old_python_is_a_problem():
-    assert check_python((3, 11, 0)).status == "ok"
-    assert check_python((3, 10, 9)).status == "problem"
-
-
 def test_four_bits_work_here():
     finding = check_bitsandbytes()
     assert finding.status == "ok", finding
@@ -277,7 +272,7 @@ def test_the_embedded_model_will_play(ask):
     assert "append-only" in findings["template"]
     assert "by the model's tokenizer" in findings["scripts"]
     assert "measured here" in findings["time"]
-    assert {"python", "packages", "device", "memory", "training", "reuse", "context", "disk"} <= findings.keys()
+    assert {"packages", "device", "memory", "training", "reuse", "context", "disk"} <= findings.keys()
 
 
 def test_the_time_that_is_promised_is_the_time_that_playing_takes(tmp_path):

@@ -14,7 +14,6 @@ notebooks run. `python -m maro_lib doctor params/x.yaml` prints it. The checks a
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
@@ -30,7 +29,6 @@ from maro_lib.run.machine import (
     check_device,
     check_disk,
     check_packages,
-    check_python,
     first_line,
     free_memory,
     installed_version,
@@ -71,7 +69,6 @@ def findings(values: Mapping[str, Any]) -> Iterator[Finding]:
     player = Player(**{f.name: values[f.name] for f in fields(Player) if f.name in values})
     who = f"{player.model} on {player.server_url}" if player.server_url else player.model
     yield Finding(OK, "parameters", f"run `{values['run']}`: {values['n_games']:,} games, played by {who}")
-    yield check_python(sys.version_info[:3])
     yield check_packages((ROOT / "requirements.txt").read_text(encoding="utf-8"), installed_version)
     yield check_device(player)
     model, chat = None, None

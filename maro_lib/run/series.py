@@ -26,6 +26,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -144,12 +145,12 @@ def run_series(
         say(opening(series))
         with held(series.run):
             stop = run_stages(series, fresh)
+            if stop:  # said at once: the report takes some seconds
+                print(f"\n{INTERRUPTION if stop.error == INTERRUPTED else stop}", file=sys.stderr, flush=True)
             page = conclude(series, stop)
-        if stop is None:
-            return 0
-        words = INTERRUPTION if stop.error == INTERRUPTED else str(stop)
-        print(f"\n{words}\nThe report says so too: {shown(page)}", file=sys.stderr)
-        return 130 if stop.error == INTERRUPTED else 1
+        if stop:
+            print(f"The report says so too: {shown(page)}", file=sys.stderr)
+        return 0 if stop is None else 130 if stop.error == INTERRUPTED else 1
     except (ParameterError, RunError) as error:
         print(f"\n{error}", file=sys.stderr)
         return 1
@@ -182,10 +183,9 @@ def plan(params: Path, only: str, start: str, folder: Path, changed: Sequence[st
 
 def opening(series: Series) -> str:
     """Say in a line what is going to run, from which file, into which folder, and how long that takes."""
-    numbers = " ".join(step.number for step in series.steps)
-    n = len(series.steps)
-    return (f"{series.params_file} -> {shown(run_folder(series.run))}: {n} stage{'s' * (n > 1)} ({numbers}), "
-            f"{expected_time(series)}")  # fmt: skip
+    numbers, n = " ".join(step.number for step in series.steps), len(series.steps)
+    what = f"{n} stage{'s' * (n > 1)} ({numbers})"
+    return f"{series.params_file} -> {shown(run_folder(series.run))}: {what}, {expected_time(series)}"
 
 
 def expected_time(series: Series) -> str:
@@ -195,16 +195,11 @@ def expected_time(series: Series) -> str:
         records = [s.stages.get(step.notebook.stem) for s, step in zip(summaries, series.steps, strict=True)]
         if all(r and r.status in ("ran", "skipped") for r in records) and summaries[0].host == surroundings()["host"]:
             return f"{duration(sum(record.seconds for record in records))} the last time"
-    head = " ".join(line.lstrip("# ") for line in _head(series.params_file))
+    lines = series.params_file.read_text(encoding="utf-8").splitlines()
+    head = " ".join(line.lstrip("# ") for line in takewhile(lambda line: line.startswith("#"), lines))
     if takes := re.search(rf"{re.escape(series.part)}\b takes ([^.;]*)" if series.part else r"\bTakes ([^.;]*)", head):
         return takes[1]
     return f"how long is not known; `doctor {series.params_file}` estimates the games"
-
-
-def _head(path: Path) -> list[str]:
-    """Return the comment lines at the top of a file."""
-    lines = path.read_text(encoding="utf-8").splitlines()
-    return lines[: next((i for i, line in enumerate(lines) if not line.startswith("#")), len(lines))]
 
 
 def check_rounds(values: dict[str, Any], known: dict[str, Parameter]) -> None:
@@ -294,9 +289,9 @@ def run_stages(series: Series, fresh: bool) -> Stop | None:
         try:
             if step.round not in summaries:
                 summaries[step.round] = open_summary(part)
-            run_or_skip(part, step, f"[{i}/{len(series.steps)}] {step.name}", summaries[step.round], fresh)
-        except StageFailed as error:
-            return error.stop.model_copy(update={"stage": step.name})
+            label = f"[{i}/{len(series.steps)}] {step.name}"
+            if stop := run_or_skip(part, step, label, summaries[step.round], fresh):
+                return stop.model_copy(update={"stage": step.name})
         except (RunError, OSError) as error:
             return Stop(error=str(error), stage=step.name)
         except KeyboardInterrupt:
@@ -333,16 +328,8 @@ def report_digest(summaries: Sequence[Summary]) -> str:
     return fingerprints.text_digest([*map(repr, told), fingerprints.library_digest([REPORT])])
 
 
-class StageFailed(RunError):
-    """A notebook stopped before its end."""
-
-    def __init__(self, stop: Stop):
-        super().__init__(stop.error)
-        self.stop = stop
-
-
-def run_or_skip(series: Series, step: StageRun, label: str, summary: Summary, fresh: bool) -> None:
-    """Run a stage if anything has changed for it; a failure ends the series."""
+def run_or_skip(series: Series, step: StageRun, label: str, summary: Summary, fresh: bool) -> Stop | None:
+    """Run a stage if anything has changed for it; say where and why it stopped, if it did."""
     notebook = step.notebook
     fingerprint = series.fingerprint(notebook)
     old = summary.stages.get(notebook.stem)
@@ -350,13 +337,13 @@ def run_or_skip(series: Series, step: StageRun, label: str, summary: Summary, fr
         say(f"{label}: skipped, nothing has changed since it ran")
         summary.stages[notebook.stem] = old.model_copy(update={"status": "skipped"})
         write_summary(summary)
-        return
+        return None
     say(f"{label}: running" + (f" ({'; '.join(why)})" if old and not fresh else ""))
     (run_folder(round_of(series.run)[0]) / "report.html").unlink(missing_ok=True)  # it tells of the time before
     prepare(series.run, notebook.stem, keep=bool(old and not fresh and old.fingerprint.is_same_work(fingerprint)))
-    if stop := run_stage(series, notebook, summary, fingerprint):
-        raise StageFailed(stop)
-    say(f"{label}: done in {summary.stages[notebook.stem].seconds:.1f} s")
+    if not (stop := run_stage(series, notebook, summary, fingerprint)):
+        say(f"{label}: done in {summary.stages[notebook.stem].seconds:.1f} s")
+    return stop
 
 
 def open_summary(series: Series) -> Summary:
