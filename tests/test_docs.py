@@ -52,7 +52,8 @@ def test_a_changed_digit_is_put_right(said, so):
 
 @pytest.mark.parametrize(
     "said",
-    ["1<!-- hearsay: MARO -->", "1<!-- study: nobody, civilian -->", "1 [0, 2]<!-- card: weights -->",
+    ["1<!-- hearsay: MARO -->", "1<!-- study: nobody, civilian -->", "1<!-- card: beauty -->",
+     "1<!-- measured: run.seed_0 -->", "1 [0, 2]<!-- card: weights -->", "1<!-- params: evidence, n_gaems -->",
      "<!-- table: hearsay -->\n<!-- end -->"],
 )  # fmt: skip
 def test_a_figure_without_a_source_is_refused(said):
