@@ -28,7 +28,7 @@ import yaml
 
 from maro_lib.play.journal import Journal, SeatReplies
 from maro_lib.play.policies import Policy, Remote, Reply, Request, Windowed
-from maro_lib.play.shards import TableRow, Rows, Shards, Wanted, as_table, empty_rows, read_table
+from maro_lib.play.shards import Rows, Shards, TableRow, Wanted, as_table, empty_rows, read_table
 from maro_lib.play.tables import SCHEMAS
 from maro_lib.progress import Bar
 from maro_lib.runs import ROOT, RunError

@@ -33,7 +33,7 @@ from maro_lib.progress import Bar
 from maro_lib.runs import ROOT, located, make_folder, write_atomic
 from maro_lib.statistics import holm, t_mean, t_test
 from maro_lib.study.habits import HABITS
-from maro_lib.world.environment import Rules
+from maro_lib.world.mystery import Rules
 
 CAMPS = ("civilian", "culprit")  # in the order of tables
 
