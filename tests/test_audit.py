@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from maro_lib.play.audit import audit, audit_path, count_words
-from maro_lib.world.environment import MurderMystery
 from maro_lib.world.generator import Knobs, generate
+from maro_lib.world.mystery import MurderMystery
 from maro_lib.world.scripts import ScriptError, bundled, dump_script
 
 GOOD = generate(0, Knobs(characters=4))

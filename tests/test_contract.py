@@ -14,7 +14,8 @@ from worlds import PLAIN, Says, advance, finish, requests, varied_scripts, world
 from maro_lib.model.loading import load
 from maro_lib.model.local import LocalPolicy, Sampling
 from maro_lib.play.policies import NAIVE, RANDOM, SKILLED, Fixed, Mixture, Policy, Reply, Scripted
-from maro_lib.world.environment import Environment, MurderMystery, Rules
+from maro_lib.world.mystery import MurderMystery, Rules
+from maro_lib.world.protocol import Environment
 from maro_lib.world.scripts import Script
 
 

@@ -17,8 +17,8 @@ from maro_lib.model.loading import load
 from maro_lib.model.local import LocalPolicy, Sampling
 from maro_lib.play.policies import RANDOM
 from maro_lib.play.rollout import play, schedule
-from maro_lib.world.environment import Rules
 from maro_lib.world.generator import Knobs, generate_many
+from maro_lib.world.mystery import Rules
 
 SMALL = Knobs(characters=4, places=2, clues=3, red_herrings=1)
 ACTION = ["game", "seat", "t"]

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from synthetic import make_actions, played, table
 
-from maro_lib.learn.decomposition import RULES, decompose, label, rank_agreement, register, rules
+from maro_lib.learn.decomposition import CREDIT_RULES, credit_rules, decompose, label, rank_agreement, register
 
 FROM_OUTCOME = ["uniform", "terminal", "discounted", "role_baseline", "turn_normalised", "agent_normalised"]
 MEASURED = [*FROM_OUTCOME, "belief_shift"]
@@ -346,7 +346,7 @@ def test_a_label_needs_a_number():
 
 
 def test_every_rule_shows_its_formula():
-    shown = rules()
+    shown = credit_rules()
     assert list(shown.columns) == ["name", "formula", "source"]
     assert list(shown["name"]) == [*MEASURED, "counterfactual"]
     assert (shown[["formula", "source"]] != "").all(axis=None)
@@ -360,7 +360,7 @@ def test_another_rule_joins_by_one_decorator(one_game):
     try:
         assert decompose(one_game, "by_time", times=2).tolist() == [2, 4, 6, 2, 4, 2]
     finally:
-        del RULES["by_time"]
+        del CREDIT_RULES["by_time"]
 
 
 @pytest.mark.parametrize(
@@ -387,7 +387,7 @@ def test_what_is_unknown_is_named_with_its_nearest(one_game, rule, options, mess
 
 @pytest.mark.parametrize("rule", MEASURED)
 def test_a_missing_column_is_named(one_game, rule):
-    for column in RULES[rule].needs:
+    for column in CREDIT_RULES[rule].needs:
         with pytest.raises(ValueError, match=f"rule '{rule}' needs the column `{column}`"):
             decompose(one_game.drop(columns=column), rule)
 

@@ -34,7 +34,7 @@ from worlds import (
 
 from maro_lib.play.leaks import PUBLIC, plant
 from maro_lib.play.policies import RANDOM, SKILLED, Mixture
-from maro_lib.world.environment import MurderMystery, Rules, _mentions
+from maro_lib.world.mystery import MurderMystery, Rules, _mentions
 from maro_lib.world.phrases import phrasebook
 from maro_lib.world.scripts import ScriptError
 

@@ -11,10 +11,10 @@ from itertools import product
 
 import pytest
 import yaml
+from maro_lib.world.generator_prose import PROSE
 from scipy.stats import chi2_contingency, chisquare
 
 from maro_lib.world.generator import COMPACT, MAX, Knobs, generate, generate_many, vocabulary
-from maro_lib.world.generator_prose import PROSE
 from maro_lib.world.scripts import CULPRIT, dump_script, parse_script
 from maro_lib.world.solver import clue_facts, is_solvable, know, suspects
 

@@ -25,7 +25,9 @@ from maro_lib.learn.corpus import Corpus, make_corpus, steps
 from maro_lib.learn.decomposition import decompose
 from maro_lib.learn.launching import DDP, Job, LaunchError, _check, _command, _environment, _run, launch
 from maro_lib.learn.quick import QuickGames
-from maro_lib.learn.training import Settings, Trained, train, whole_checkpoints
+from maro_lib.learn.settings import Settings
+from maro_lib.learn.trainer import whole_checkpoints
+from maro_lib.learn.training import Trained, train
 from maro_lib.model.loading import load
 from maro_lib.model.local import LocalPolicy, Sampling
 from maro_lib.play.rollout import play

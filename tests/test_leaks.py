@@ -3,9 +3,9 @@
 import pytest
 
 from maro_lib.play.leaks import PUBLIC, find_leaks, plant
-from maro_lib.world import environment
-from maro_lib.world.environment import MurderMystery
+from maro_lib.world import mystery
 from maro_lib.world.generator import Knobs, generate
+from maro_lib.world.mystery import MurderMystery
 from maro_lib.world.scripts import bundled
 
 RICH = generate(4, Knobs(characters=5, culprits=2, private_clues=3, stages=2, ending="open"))
@@ -51,11 +51,11 @@ def test_a_private_clue_told_to_all_is_found(monkeypatch):
 
 
 def test_a_swapped_system_message_is_found(monkeypatch):
-    right = environment.system_message
-    monkeypatch.setattr(environment, "system_message", lambda s, i, n: right(s, (i + 1) % len(s.names), n))
+    right = mystery.system_message
+    monkeypatch.setattr(mystery, "system_message", lambda s, i, n: right(s, (i + 1) % len(s.names), n))
     assert find_leaks(RICH, seeds=(0,))
 
 
 def test_a_secret_that_its_owner_never_reads_is_found(monkeypatch):
-    monkeypatch.setattr(environment, "_sections", lambda character, stage, book: "")
+    monkeypatch.setattr(mystery, "_sections", lambda character, stage, book: "")
     assert any("did not arrive" in leak.where for leak in find_leaks(RICH, seeds=(0,)))

@@ -16,8 +16,9 @@ from maro_lib.model.local import STRIP, LocalPolicy, Sampling, draw, strips
 from maro_lib.play.leaks import find_leaks
 from maro_lib.play.policies import RANDOM, Fixed, WindowError
 from maro_lib.play.rollout import play, schedule
-from maro_lib.world.environment import Message, Rules
 from maro_lib.world.generator import Knobs, generate_many
+from maro_lib.world.mystery import Rules
+from maro_lib.world.protocol import Message
 
 SMALL = Knobs(characters=4, places=2, clues=3, red_herrings=1)
 

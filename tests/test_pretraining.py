@@ -11,16 +11,16 @@ import torch
 import yaml
 from transformers import AutoTokenizer
 
-from maro_lib.embedded.exam import exam_games, examine
-from maro_lib.embedded.lessons import CORRECTION, any_game, drill, evidence, longer_game, task_example, views, weigh
+from maro_lib.embedded.exam import exam_games, take_exam
+from maro_lib.embedded.lessons import CORRECTION, any_game, clue_drill, drill, longer_game, task_example, views, weigh
 from maro_lib.embedded.pretraining import learn, new_model, same_words, tokenizer_texts, train_tokenizer, weighted_loss
 from maro_lib.embedded.recipe import Recipe
 from maro_lib.embedded.tasks import items
 from maro_lib.model.chat import Chat
 from maro_lib.model.loading import EMBEDDED, load
 from maro_lib.runs import ROOT
-from maro_lib.world.environment import Message
 from maro_lib.world.generator import Knobs, generate, generate_many, vocabulary
+from maro_lib.world.protocol import Message
 from maro_lib.world.solver import is_solvable
 
 
@@ -66,7 +66,7 @@ def test_a_drill_is_answered_within_what_it_offers():
 
 def test_evidence_proves_the_vote_that_it_is_answered_with():
     for k in range(30):
-        system, asked, said = evidence(random.Random(k))
+        system, asked, said = clue_drill(random.Random(k))
         rng = random.Random(k)
         script = generate(rng.randrange(2**32, 2**48), longer_game(rng)[0])
         assert is_solvable(script)
@@ -163,7 +163,7 @@ def test_card_names_the_recipe_of_params_embedded(card):
 
 def test_card_tells_the_truth(card):
     """The numbers of the card, computed again on the shipped weights, from fewer games and items."""
-    again = examine(load("embedded"), n_games=48, n_items=150)
+    again = take_exam(load("embedded"), n_games=48, n_items=150)
     for name, score in again.items():
         told = card["scores"][name]
         noise = 2 * ((score.high - score.low) ** 2 + (told["high"] - told["low"]) ** 2) ** 0.5 / 2

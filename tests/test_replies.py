@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from worlds import worlds
 
-from maro_lib.world.phrases import COMPACT, EN, ZH
+from maro_lib.world.phrases import phrasebook
 from maro_lib.world.replies import Illegal, Move, clean, name_spelling, parse
 from maro_lib.world.scripts import parse_script
 

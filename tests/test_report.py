@@ -11,8 +11,8 @@ import pytest
 
 from maro_lib.__main__ import main
 from maro_lib.embedded.lessons import HOME
-from maro_lib.measure.comparison import NONE, SHOWN, compare
-from maro_lib.measure.judge import judge_games
+from maro_lib.measure.comparison import NONE, SHOWN, compare_metrics
+from maro_lib.measure.judgements import judge_games
 from maro_lib.measure.matches import BASE, CONTROL, MARO, NOBODY, saved
 from maro_lib.measure.metrics import social
 from maro_lib.measure.rule_judge import RuleJudge
@@ -23,8 +23,8 @@ from maro_lib.run.compare import compare_runs
 from maro_lib.runs import RunError, run_folder
 from maro_lib.show.report import answers, chosen, in_brief, write_report
 from maro_lib.summary import Summary, read_summary, save
-from maro_lib.world.environment import Rules
 from maro_lib.world.generator import generate_many
+from maro_lib.world.mystery import Rules
 
 ATTACK = "</script><img src=x onerror=\"document.title='hacked'\"><b>bold</b>"
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -56,7 +56,7 @@ def make_run(name, seed=0):
     for key, place in saved(at).items():
         tables = read_table(place, "games"), read_table(place, "actions")
         measured[key] = social(*tables, judge_games(RuleJudge(), *tables, read_scripts(place)))
-    rows = {(a, w): compare(measured[BASE, NOBODY], t, w) for (a, w), t in measured.items() if a != BASE}
+    rows = {(a, w): compare_metrics(measured[BASE, NOBODY], t, w) for (a, w), t in measured.items() if a != BASE}
     everything = pd.concat(t.assign(arm=a, who=w) for (a, w), t in measured.items())
     everything.to_parquet(run_folder(name) / "social.parquet", index=False)
     table = pd.concat(t.reset_index().assign(arm=a, who=w, judge="rules") for (a, w), t in rows.items())

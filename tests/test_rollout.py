@@ -17,8 +17,8 @@ from maro_lib.play.policies import RANDOM, SKILLED, Mixture, Random, Reply, Scri
 from maro_lib.play.rollout import Game, count_replies, play, schedule, seat_policies
 from maro_lib.play.shards import StorageError, read_scripts, read_table, shard_folders
 from maro_lib.play.tables import SCHEMAS, TABLES
-from maro_lib.world.environment import MurderMystery, Rules
 from maro_lib.world.generator import Knobs, generate_many
+from maro_lib.world.mystery import MurderMystery, Rules
 
 SCRIPTS = generate_many(3, 0, Knobs(characters=4))
 N_GAMES = 120
@@ -160,7 +160,7 @@ def test_a_policy_that_miscounts_is_named():
 
 CHILD = """
 import sys
-from maro_lib.world.environment import MurderMystery, Rules
+from maro_lib.world.mystery import MurderMystery, Rules
 from maro_lib.world.generator import Knobs, generate_many
 from maro_lib.play.policies import Mixture
 from maro_lib.play.rollout import play, schedule

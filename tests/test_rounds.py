@@ -17,7 +17,7 @@ from test_series import Place, wait_until
 
 from maro_lib.learn.balancing import NothingToLearn, balance
 from maro_lib.learn.corpus import make_corpus
-from maro_lib.learn.counterfactuals import counterfactual
+from maro_lib.learn.counterfactuals import counterfactual_values
 from maro_lib.learn.decomposition import decompose
 from maro_lib.model.loading import load, quiet
 from maro_lib.model.local import LocalPolicy, Sampling
@@ -44,8 +44,8 @@ from maro_lib.runs import (
 from maro_lib.show.figures import plot_rounds
 from maro_lib.statistics import Rate
 from maro_lib.study.rounds import round_table, wins_by_round
-from maro_lib.world.environment import Rules
 from maro_lib.world.generator import Knobs, generate_many
+from maro_lib.world.mystery import Rules
 
 matplotlib.use("Agg")
 
@@ -442,9 +442,9 @@ def test_an_empty_seat_is_named_with_its_game():
 def test_actions_are_valued_by_those_who_sat_in_their_game():
     few = games(2)
     actions = play(few, OPPOSED).table("actions")
-    values = counterfactual(few, actions, OPPOSED, n_samples=1, phases=("vote",))
+    values = counterfactual_values(few, actions, OPPOSED, n_samples=1, phases=("vote",))
     one_by_one = [
-        counterfactual([g], actions[actions["order"] == g.order], OPPOSED(g), n_samples=1, phases=("vote",))
+        counterfactual_values([g], actions[actions["order"] == g.order], OPPOSED(g), n_samples=1, phases=("vote",))
         for g in few
     ]
     pd.testing.assert_series_equal(values, pd.concat(one_by_one))

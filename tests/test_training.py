@@ -26,24 +26,19 @@ from test_models import lora
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from maro_lib.embedded.lessons import HOME
+from maro_lib.learn.adapters import adapt
 from maro_lib.learn.balancing import balance
 from maro_lib.learn.corpus import Corpus, crossed, make_corpus
 from maro_lib.learn.decomposition import decompose
-from maro_lib.learn.training import (
-    Z0,
-    MaroTrainer,
-    Settings,
-    TrainingError,
-    TrainingWarning,
-    adapt,
-    train,
-    whole_checkpoints,
-)
+from maro_lib.learn.guard import TrainingWarning
+from maro_lib.learn.settings import REFERENCE_POINTS, Settings
+from maro_lib.learn.trainer import MaroTrainer, TrainingError, whole_checkpoints
+from maro_lib.learn.training import train
 from maro_lib.model.loading import ORIGIN, Loaded, load, token_logps
 from maro_lib.model.local import LocalPolicy
 from maro_lib.play.rollout import play, schedule
-from maro_lib.world.environment import Rules
 from maro_lib.world.generator import generate_many
+from maro_lib.world.mystery import Rules
 
 WHOLE_STEP = 10**6  # sequences in a step: all there are
 BASIC = Settings(  # 6 steps, 3 checkpoints
@@ -181,7 +176,7 @@ def test_no_gradient_flows_through_z0(tmp_path):
     """A step whose z0 is its own mean has the gradient of one whose z0 is that number."""
     s = replace(BASIC, batch=WHOLE_STEP, z0="batch")
     _, gradient = step(trainer := trainer_of(tuned(tiny()), corpus(), s, tmp_path))
-    s = replace(s, z0="fixed", z0_fixed=trainer.told["z0"])
+    s = replace(s, z0="fixed", z0_fixed=trainer.numbers["z0"])
     assert abs(s.z0_fixed) > 0.01
     assert gap(gradient, step(trainer_of(tuned(tiny()), corpus(), s, tmp_path))[1]) < 1e-6
 
@@ -329,7 +324,7 @@ def curve_of(z0: str, folder: Path) -> pd.DataFrame:
     return train(tiny(), corpus(), settings, folder / z0).curve
 
 
-@pytest.mark.parametrize("z0", Z0)
+@pytest.mark.parametrize("z0", REFERENCE_POINTS)
 def test_every_way_to_set_z0_trains(tmp_path_factory, z0):
     curve = curve_of(z0, tmp_path_factory.getbasetemp())
     assert len(curve) >= 6
@@ -339,7 +334,7 @@ def test_every_way_to_set_z0_trains(tmp_path_factory, z0):
 
 def test_z0_is_what_its_name_says(tmp_path_factory):
     """All r of a step, as it was: both classes' means, weighted by how many there were."""
-    curves = {z0: curve_of(z0, tmp_path_factory.getbasetemp()) for z0 in Z0}
+    curves = {z0: curve_of(z0, tmp_path_factory.getbasetemp()) for z0 in REFERENCE_POINTS}
     assert (curves["fixed"]["z0"] == -0.2).all()
     batch = curves["batch"]
     assert batch["z0"].iloc[2:].abs().min() > 0
@@ -363,16 +358,16 @@ def test_z0_of_each_faction_is_the_mean_of_its_own_r(tmp_path):
     r = r_by_hand(trainer.model, corpus())
     for faction in ("civilian", "culprit"):
         own = r[(corpus().actions["faction"] == faction).to_numpy()]
-        assert trainer.told[f"z0/{faction}"] == pytest.approx(own.mean(), abs=1e-5)
-    assert trainer.told["z0/civilian"] != pytest.approx(trainer.told["z0/culprit"], abs=1e-3)
+        assert trainer.numbers[f"z0/{faction}"] == pytest.approx(own.mean(), abs=1e-5)
+    assert trainer.numbers["z0/civilian"] != pytest.approx(trainer.numbers["z0/culprit"], abs=1e-3)
 
 
 def test_mismatched_z0_is_the_mean_r_of_actions_behind_other_views(tmp_path):
     s = replace(BASIC, z0="mismatched", batch=WHOLE_STEP)
     step(trainer := trainer_of(tuned(tiny()), corpus(), s, tmp_path))
     expected = r_by_hand(trainer.model, crossed(corpus(), s.seed)).mean()
-    assert trainer.told["z0"] == pytest.approx(max(0.0, expected), abs=1e-5)
-    assert trainer.told["z0"] != pytest.approx(r_by_hand(trainer.model, corpus()).mean(), abs=1e-3)
+    assert trainer.numbers["z0"] == pytest.approx(max(0.0, expected), abs=1e-5)
+    assert trainer.numbers["z0"] != pytest.approx(r_by_hand(trainer.model, corpus()).mean(), abs=1e-3)
 
 
 def r_by_hand(model, given: Corpus) -> np.ndarray:
@@ -428,7 +423,7 @@ def test_a_steps_numbers_by_hand(tmp_path):
     for side in ("", "civilian", "culprit"):
         own, told = (table[table["faction"] == side] if side else table), {}
         for name in TOLD:
-            told[name] = trainer.told[f"{name}/{side}" if side else name]
+            told[name] = trainer.numbers[f"{name}/{side}" if side else name]
         assert told["objective"] == pytest.approx(own["value"].mean(), abs=1e-5)
         assert told["r_pos"] == pytest.approx(own["r"][own["desirable"]].mean(), abs=1e-4)
         assert told["r_neg"] == pytest.approx(own["r"][~own["desirable"]].mean(), abs=1e-4)

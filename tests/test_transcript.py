@@ -11,7 +11,8 @@ from maro_lib.play.policies import SKILLED, Reply
 from maro_lib.play.rollout import play, schedule
 from maro_lib.show import transcript
 from maro_lib.show.transcript import show_game, show_script, show_view, side_by_side
-from maro_lib.world.environment import Message, Rules
+from maro_lib.world.mystery import Rules
+from maro_lib.world.protocol import Message
 from maro_lib.world.scripts import parse_script
 
 TAGS = {"div", "span", "bdi", "b", "details", "summary", "table", "tr", "th", "td", "wbr"}

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from maro_lib.play.policies import Policy, Reply, Request
-from maro_lib.world.environment import Environment, MurderMystery, Rules
+from maro_lib.world.mystery import MurderMystery, Rules
+from maro_lib.world.protocol import Environment
 from maro_lib.world.scripts import Script, bundled, parse_script
 
 NAMES = ("Ann", "Ben", "Cal", "Dot")

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from maro_lib.rooms import opened
 
 if TYPE_CHECKING:
-    from maro_lib.embedded.card import make_card
-    from maro_lib.embedded.exam import examine
-    from maro_lib.embedded.lessons import any_game, drill, views, weigh
+    from maro_lib.embedded.card import make_card, save_card
+    from maro_lib.embedded.exam import take_exam
+    from maro_lib.embedded.lessons import HOME, any_game, clue_drill, drill, views, weigh
     from maro_lib.embedded.pretraining import learn, weighted_loss
     from maro_lib.embedded.recipe import Recipe
     from maro_lib.embedded.tasks import TASKS, items

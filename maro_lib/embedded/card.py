@@ -63,7 +63,9 @@ def make_card(
     }  # fmt: skip
 
 
-def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, card: Mapping[str, Any], folder: Path) -> None:
+def save_card(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, card: Mapping[str, Any], folder: Path
+) -> None:
     """Write weights (safetensors), tokenizer and card."""
     make_folder(folder)
     with quiet():

@@ -17,18 +17,37 @@ from __future__ import annotations
 import hashlib
 import math
 from dataclasses import dataclass
+from enum import IntEnum
 from numbers import Real
 
 import numpy as np
 import pandas as pd
 
-from maro_lib.learn.decomposition import encode, require, trajectories
+from maro_lib.play.tables import encode, require, trajectories
 from maro_lib.wording import nearest
 from maro_lib.world.scripts import FACTIONS
 
-REASONS = ("kept", "illegal", "zero weight", "one-sided game", "not drawn", "camp weight 0", "an opponent's")
-KEPT, ILLEGAL, ZERO, ONE_SIDED, NOT_DRAWN, CAMP, OPPONENT = range(len(REASONS))
 NEEDS = ("game", "agent", "faction", "success", "weight")
+
+
+class Fate(IntEnum):
+    """What became of an action; actions are dropped in the order of the members. Each says what would keep one."""
+
+    KEPT = "kept", ""
+    ILLEGAL = "illegal", "Keep illegal actions (illegal='keep'), or play with players that keep to the forms."
+    ZERO_WEIGHT = "zero weight", "Use another credit rule: this one has nothing to say of them."
+    ONE_SIDED = (
+        "one-sided game",
+        "Play more games: in each of these only one side is left; or use mode 'all' or 'ips'.",
+    )
+    NOT_DRAWN = "not drawn", "Use mode 'max', 'all' or 'ips', which draw nobody out."
+    CAMP_WEIGHT = "camp weight 0", "Give that faction a camp weight above 0."
+    OPPONENT = "an opponent's", "Play more games, or with `opponents: self`: what is missing was said by opponents."
+
+    def __new__(cls, reason: str, way_out: str) -> Fate:
+        fate = int.__new__(cls, len(cls.__members__))
+        fate._value_, fate.reason, fate.way_out = int(fate), reason, way_out
+        return fate
 
 
 class NothingToLearn(ValueError):
@@ -73,10 +92,10 @@ def balance(
     credit = _credit(actions)
     camp = _camp(actions, camp_weights or {})
     fate, factor = _draw(actions, _unusable(actions, credit, illegal), mode, seed)
-    fate[(fate == KEPT) & (camp == 0)] = CAMP
+    fate[(fate == Fate.KEPT) & (camp == 0)] = Fate.CAMP_WEIGHT
     if learner is not None:
-        fate[(fate == KEPT) & (actions["policy"] != learner).to_numpy()] = OPPONENT
-    kept, weight = fate == KEPT, np.abs(credit) * factor * camp
+        fate[(fate == Fate.KEPT) & (actions["policy"] != learner).to_numpy()] = Fate.OPPONENT
+    kept, weight = fate == Fate.KEPT, np.abs(credit) * factor * camp
     _check_both_classes(actions, fate, credit)
     chosen = actions[kept].assign(desirable=credit[kept] > 0, weight=weight[kept])
     if classes == "per_faction":
@@ -107,15 +126,15 @@ def shuffle_labels(balanced: pd.DataFrame, seed: int) -> pd.DataFrame:
 
 def _unusable(actions: pd.DataFrame, credit: np.ndarray, illegal: str) -> np.ndarray:
     """Return each action's fate before any drawing."""
-    fate = np.where(credit == 0, ZERO, KEPT)
+    fate = np.where(credit == 0, Fate.ZERO_WEIGHT, Fate.KEPT)
     if illegal == "drop":
-        fate[~actions["legal"].to_numpy(bool)] = ILLEGAL
+        fate[~actions["legal"].to_numpy(bool)] = Fate.ILLEGAL
     return fate
 
 
 def _draw(actions: pd.DataFrame, fate: np.ndarray, mode: str, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Return each action's fate and factor, decided by character."""
-    live = np.flatnonzero(fate == KEPT)
+    live = np.flatnonzero(fate == Fate.KEPT)
     who, first = trajectories(usable := actions[["game", "agent", "faction", "success"]].iloc[live])
     characters = _sides(usable.iloc[first].reset_index(drop=True))
     drawn, factors = MODES[mode](characters, seed)
@@ -138,23 +157,23 @@ def _keep_min(characters: pd.DataFrame, seed: int) -> tuple[np.ndarray, np.ndarr
     place = (
         pd.Series(_lots(characters, seed)).groupby(encode(characters, ["game", "success"])).rank(method="first")
     )  # from 1
-    fate = np.where(n_reward == 0, ONE_SIDED, np.where(place <= n_reward, KEPT, NOT_DRAWN))
+    fate = np.where(n_reward == 0, Fate.ONE_SIDED, np.where(place <= n_reward, Fate.KEPT, Fate.NOT_DRAWN))
     return fate, np.ones(len(characters))
 
 
 def _keep_max(characters: pd.DataFrame, _seed: int) -> tuple[np.ndarray, np.ndarray]:
     larger = np.maximum(characters["n_own"], characters["n_other"])
-    return np.full(len(characters), KEPT), (larger / characters["n_own"]).to_numpy(float)
+    return np.full(len(characters), Fate.KEPT), (larger / characters["n_own"]).to_numpy(float)
 
 
 def _keep_all(characters: pd.DataFrame, _seed: int) -> tuple[np.ndarray, np.ndarray]:
-    return np.full(len(characters), KEPT), np.ones(len(characters))
+    return np.full(len(characters), Fate.KEPT), np.ones(len(characters))
 
 
 def _keep_ips(characters: pd.DataFrame, _seed: int) -> tuple[np.ndarray, np.ndarray]:
     cell = encode(characters, ["faction", "success"])
     inverse = (len(characters) / np.bincount(cell))[cell]  # 1 / share of the character's cell
-    return np.full(len(characters), KEPT), inverse / (inverse.mean() if inverse.size else 1.0)
+    return np.full(len(characters), Fate.KEPT), inverse / (inverse.mean() if inverse.size else 1.0)
 
 
 MODES = {"min": _keep_min, "max": _keep_max, "all": _keep_all, "ips": _keep_ips}
@@ -213,7 +232,7 @@ def _lambdas(chosen: pd.DataFrame, lam_pos: float | None, lam_neg: float | None)
 
 
 def _report(actions: pd.DataFrame, fate: np.ndarray, credit: np.ndarray, weight: np.ndarray) -> pd.DataFrame:
-    who, kept = trajectories(actions)[0], fate == KEPT
+    who, kept = trajectories(actions)[0], fate == Fate.KEPT
     rows = pd.DataFrame(
         {
             "faction": actions["faction"].to_numpy(),
@@ -243,21 +262,21 @@ def _first_of(who: np.ndarray, where: np.ndarray) -> np.ndarray:
 
 
 def _reasons(faction: pd.Series, fate: np.ndarray) -> pd.DataFrame:
-    table = pd.crosstab(fate, faction.to_numpy()).reindex(range(len(REASONS)), fill_value=0)
-    table.index, table.columns.name = pd.Index(REASONS, name="reason"), None
-    return table.drop("kept")
+    table = pd.crosstab(fate, faction.to_numpy()).reindex(range(len(Fate)), fill_value=0)
+    table.index, table.columns.name = pd.Index([f.reason for f in Fate], name="reason"), None
+    return table.drop(Fate.KEPT.reason)
 
 
 def _state(actions: pd.DataFrame, fate: np.ndarray, mode: str) -> str:
     """Say in words what was kept, and what is one-sided about it."""
-    kept = fate == KEPT
+    kept = fate == Fate.KEPT
     lines = [f"Kept {kept.sum():,} of {kept.size:,} actions (mode {mode}; dropped: {_listed(fate)})."]
     factions = sorted(actions["faction"][kept].unique())
     if len(factions) == 1:
         gone = fate[actions["faction"] != factions[0]]
         why = f"of the others, {_listed(gone)}" if gone.size else "the table holds no other faction"
         lines.append(f"Only {factions[0]} actions are left ({why}): only that side is trained.")
-    if n_games := _n_one_sided(actions[kept | (fate == CAMP) | (fate == OPPONENT)]):
+    if n_games := _n_one_sided(actions[kept | (fate == Fate.CAMP_WEIGHT) | (fate == Fate.OPPONENT)]):
         lines.append(f"Games kept with winners only or losers only: {n_games:,}; nobody balances them.")
     return "\n".join(lines)
 
@@ -269,25 +288,17 @@ def _n_one_sided(kept: pd.DataFrame) -> int:
 
 
 def _listed(fate: np.ndarray) -> str:
-    counts = np.bincount(fate, minlength=len(REASONS))
-    return ", ".join(f"{counts[i]:,} {name}" for i, name in enumerate(REASONS) if i != KEPT and counts[i]) or "none"
+    counts = np.bincount(fate, minlength=len(Fate))
+    return ", ".join(f"{counts[f]:,} {f.reason}" for f in Fate if f != Fate.KEPT and counts[f]) or "none"
 
 
 # --- what is missing ---------------------------------------------------------------------------------
-
-WAYS_OUT = {
-    ILLEGAL: "Keep illegal actions (illegal='keep'), or play with players that keep to the forms.",
-    ONE_SIDED: "Play more games: in each of these only one side is left; or use mode 'all' or 'ips'.",
-    NOT_DRAWN: "Use mode 'max', 'all' or 'ips', which draw nobody out.",
-    CAMP: "Give that faction a camp weight above 0.",
-    OPPONENT: "Play more games, or with `opponents: self`: what is missing was said by opponents.",
-}
 
 
 def _check_both_classes(actions: pd.DataFrame, fate: np.ndarray, credit: np.ndarray) -> None:
     """Raise if nothing desirable or nothing undesirable is left."""
     sides = {"desirable": credit > 0, "undesirable": credit < 0}
-    missing = [name for name, side in sides.items() if not (side & (fate == KEPT)).any()]
+    missing = [name for name, side in sides.items() if not (side & (fate == Fate.KEPT)).any()]
     if not missing:
         return
     n_won = int((actions["success"] == 1).sum())
@@ -308,7 +319,7 @@ def _way_out(n_won: int, n_lost: int, fate: np.ndarray) -> str:
         return f"Play more games, or change the players' skill, until some characters {'lose' if n_won else 'win'}."
     if not fate.size:
         return "Use another credit rule, or more games: this rule finds none."
-    return WAYS_OUT[fate.max()]  # the last step to drop any: before it, some were left
+    return Fate(fate.max()).way_out  # the last step to drop any: before it, some were left
 
 
 # --- checks ------------------------------------------------------------------------------------------

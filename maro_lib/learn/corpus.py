@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -23,7 +23,7 @@ import pandas as pd
 
 from maro_lib.model.chat import Chat
 from maro_lib.runs import make_folder, write_atomic
-from maro_lib.world.environment import Message
+from maro_lib.world.protocol import Message
 
 ACTION = ("game", "seat", "t")  # what an action is known by
 TAKEN = [*ACTION, "faction", "success", "desirable", "weight"]  # what training knows of an action
@@ -41,6 +41,10 @@ class Corpus:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def relabelled(self, actions: pd.DataFrame) -> Corpus:
+        """The same sequences with other labels and weights."""
+        return replace(self, actions=actions)
 
     @cached_property
     def spans(self) -> np.ndarray:
@@ -200,8 +204,8 @@ def _encoded(game: str, seat: int, view: list[Message], before: int, n_old: int,
 # --- on disk -------------------------------------------------------------------------------------------
 
 
-def save(corpus: Corpus, folder: Path) -> None:
-    """Write a corpus into a folder; `load` reads back an equal one."""
+def save_corpus(corpus: Corpus, folder: Path) -> None:
+    """Write a corpus into a folder; `load_corpus` reads back an equal one."""
     make_folder(folder)
     pd.DataFrame({"ids": corpus.ids}).to_parquet(folder / "ids.parquet")
     corpus.actions.to_parquet(folder / "actions.parquet")
@@ -209,7 +213,7 @@ def save(corpus: Corpus, folder: Path) -> None:
     write_atomic(folder / "corpus.json", json.dumps({"n_separate": corpus.n_separate}))
 
 
-def load(folder: Path) -> Corpus:
-    """Read a corpus that `save` wrote."""
+def load_corpus(folder: Path) -> Corpus:
+    """Read a corpus that `save_corpus` wrote."""
     ids, actions, dropped = (pd.read_parquet(folder / f"{name}.parquet") for name in ("ids", "actions", "dropped"))
     return Corpus(list(ids["ids"]), actions, dropped, json.loads((folder / "corpus.json").read_text())["n_separate"])

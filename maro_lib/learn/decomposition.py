@@ -3,7 +3,7 @@
     R = 2 Success(a_i, G) - 1  in {-1, +1},   t = 1..T counts the character's own actions in game G
     weight > 0: desirable, < 0: undesirable, |weight|: the sample's weight, 0: dropped
 
-`rules()` lists the rules with their formulas; a rule is one function under `@register`, so one that needs a
+`credit_rules()` lists the rules with their formulas; a rule is one function under `@register`, so one that needs a
 fitted model joins the same way. No weight depends on the order of the table's rows.
 
 Taught in notebook 03. The paper (MARO, arXiv 2601.12323) has only `uniform`; the others are baselines.
@@ -12,13 +12,14 @@ Taught in notebook 03. The paper (MARO, arXiv 2601.12323) has only `uniform`; th
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from maro_lib.play.tables import encode, require, trajectories
 from maro_lib.statistics import Mean, bootstrap_mean
 from maro_lib.wording import nearest
 
@@ -26,43 +27,41 @@ _DUST = 1e-9  # a relative difference this small is rounding; left alone, its si
 _RATING_DUST = 1e-6  # the same for stated beliefs, which are stored as float32
 
 
-class Rule(NamedTuple):
+class CreditRule(NamedTuple):
     weigh: Callable[..., np.ndarray]  # (actions, **options) -> (n_actions,) weights
     formula: str
     source: str
     needs: tuple[str, ...]
 
 
-RULES: dict[str, Rule] = {}
+CREDIT_RULES: dict[str, CreditRule] = {}
 
 
 def register(formula: str, source: str, needs: str):
     """Make a function (actions, **options) -> weights a rule under its own name; `needs` are its columns."""
 
     def add(weigh):
-        RULES[weigh.__name__] = Rule(weigh, formula, source, tuple(needs.split()))
+        CREDIT_RULES[weigh.__name__] = CreditRule(weigh, formula, source, tuple(needs.split()))
         return weigh
 
     return add
 
 
-def rules() -> pd.DataFrame:
+def credit_rules() -> pd.DataFrame:
     """Return the rules' names, formulas and sources, to be shown."""
-    return pd.DataFrame(
-        [(name, r.formula, r.source) for name, r in RULES.items()], columns=["name", "formula", "source"]
-    )
+    return pd.DataFrame([{"name": name, "formula": r.formula, "source": r.source} for name, r in CREDIT_RULES.items()])
 
 
 def cheap_rules() -> list[str]:
     """Return the names of the rules that weigh a table by itself: all but the gold standard, which measures."""
-    return [name for name in RULES if name != "counterfactual"]
+    return [name for name in CREDIT_RULES if name != "counterfactual"]
 
 
 def decompose(actions: pd.DataFrame, rule: str = "uniform", **options) -> pd.Series:
     """Return every action's signed weight under a rule, on the index of `actions`."""
-    if rule not in RULES:
-        raise ValueError(f"unknown rule {rule!r}{nearest(rule, RULES)} (known: {', '.join(RULES)})")
-    chosen = RULES[rule]
+    if rule not in CREDIT_RULES:
+        raise ValueError(f"unknown rule {rule!r}{nearest(rule, CREDIT_RULES)} (known: {', '.join(CREDIT_RULES)})")
+    chosen = CREDIT_RULES[rule]
     _check_options(rule, chosen.weigh, options)
     require(actions, chosen.needs, f"rule {rule!r}")
     return pd.Series(chosen.weigh(actions, **options), index=actions.index, name="weight", dtype="float64")
@@ -263,22 +262,7 @@ def _spearman(a: np.ndarray, b: np.ndarray, groups: np.ndarray) -> tuple[np.ndar
     return rho, xx == 0, yy == 0
 
 
-# --- groups as integer codes -------------------------------------------------------------------------
-
-
-def encode(actions: pd.DataFrame, columns: Iterable[str]) -> np.ndarray:
-    """Number the combinations of values from 0, in sorted order: integers, because grouping by text is slow."""
-    codes = np.zeros(len(actions), np.int64)
-    for column in columns:
-        own, values = pd.factorize(actions[column], sort=True, use_na_sentinel=False)
-        codes = pd.factorize(codes * len(values) + own, sort=True)[0]
-    return codes
-
-
-def trajectories(actions: pd.DataFrame, by: Iterable[str] = ()) -> tuple[np.ndarray, np.ndarray]:
-    """Return each action's trajectory (one character in one game) as a code, and one row of each trajectory."""
-    who = encode(actions, ["game", "agent", *by])
-    return who, np.unique(who, return_index=True)[1]
+# --- values in groups -------------------------------------------------------------------------
 
 
 def _mean(values: np.ndarray, groups: np.ndarray) -> np.ndarray:
@@ -393,15 +377,6 @@ def _aligned(values: pd.Series, actions: pd.DataFrame, name: str) -> pd.Series:
     if len(actions) and found.isna().all():
         raise ValueError(f"{name}: no value for any of the {len(actions)} actions; its index must be that of `actions`")
     return found
-
-
-def require(actions: pd.DataFrame, columns: Iterable[str], what: str) -> None:
-    """Raise if a column that `what` needs is not in the table."""
-    for column in columns:
-        if column not in actions.columns:
-            raise ValueError(
-                f"{what} needs the column `{column}`, which the table lacks{nearest(column, actions.columns)}"
-            )
 
 
 def _columns(actions: pd.DataFrame, by: str | Sequence[str]) -> list[str]:

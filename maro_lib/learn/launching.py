@@ -24,15 +24,15 @@ import torch
 from accelerate import DistributedType
 from accelerate.commands.config import load_config_from_file
 
-from maro_lib.learn import corpus as corpora
-from maro_lib.learn.corpus import Corpus
+from maro_lib.learn.corpus import Corpus, load_corpus, save_corpus
 from maro_lib.learn.quick import QuickGames
-from maro_lib.learn.training import Settings, Trained, finished
+from maro_lib.learn.settings import Settings
+from maro_lib.learn.training import Trained, finished
 from maro_lib.model.local import Sampling
 from maro_lib.model.server_process import TAIL, end_group
 from maro_lib.play.rollout import Game
 from maro_lib.runs import located, make_folder, write_atomic
-from maro_lib.world.environment import MurderMystery, Rules
+from maro_lib.world.mystery import MurderMystery, Rules
 from maro_lib.world.scripts import dump_scripts, load_scripts
 
 DDP = Path(__file__).with_name("accelerate") / "ddp.yaml"
@@ -61,7 +61,7 @@ class Job:
 
     def save(self, inputs: Path) -> None:
         """Write it into a folder: Parquet, JSON and YAML."""
-        corpora.save(self.corpus, inputs)
+        save_corpus(self.corpus, inputs)
         words = {"model": self.model, "precision": self.precision, "adapter": self.adapter, "folder": str(self.folder)}
         words |= {"settings": asdict(self.settings), "watch": None}
         if self.watch:
@@ -83,7 +83,7 @@ class Job:
             scripts = load_scripts(inputs / "scripts.yaml")
             games = [Game(n, k, scripts[digest], seed, Rules(**r)) for n, k, digest, seed, r in watch["games"]]
             words["watch"] = QuickGames(games, Sampling(**watch["sampling"]), watch["options"])
-        return cls(corpus=corpora.load(inputs), **words)
+        return cls(corpus=load_corpus(inputs), **words)
 
 
 def launch(

@@ -14,12 +14,12 @@ from maro_lib.play.policies import RANDOM, SKILLED
 from maro_lib.play.rollout import Played, play, schedule
 from maro_lib.statistics import win_rate
 from maro_lib.world.casebook import find_scripts
-from maro_lib.world.environment import Rules
+from maro_lib.world.mystery import Rules
 from maro_lib.world.replies import name_spelling, normalise
 from maro_lib.world.scripts import Script
 from maro_lib.world.solver import clue_facts, has_logic, is_solvable, suspects
 
-CountTokens = Callable[[str], int]
+TextCounter = Callable[[str], int]
 _WORDS = re.compile(r"[\u4e00-\u9fff]|[^\W\u4e00-\u9fff]+(?:['’-][^\W\u4e00-\u9fff]+)*")
 
 
@@ -36,7 +36,7 @@ class Audit:
         return "\n".join([self.title, *rows, *(f"  PROBLEM                {p}" for p in self.problems)])
 
 
-def audit(script: Script, *, n_games: int = 200, seed: int = 0, count_tokens: CountTokens | None = None) -> Audit:
+def audit(script: Script, *, n_games: int = 200, seed: int = 0, count_tokens: TextCounter | None = None) -> Audit:
     """Check one script, with `n_games` seeded games for each kind of scripted player."""
     report = Audit(f"{script.title} ({script.cell}, {script.language}, {script.register_})")
     _check_truth(script, report)
@@ -62,7 +62,7 @@ def audit_path(path: str, **options) -> tuple[list[Audit], list[str]]:
     return [audit(s, **options) for s in scripts], notes
 
 
-def tokenizer_counter(folder: str) -> CountTokens:
+def tokenizer_counter(folder: str) -> TextCounter:
     """Count tokens with a Hugging Face tokenizer from a folder or the hub."""
     from transformers import AutoTokenizer  # heavy, and wanted by few
 
@@ -106,7 +106,7 @@ def _check_shape(script: Script, report: Audit) -> None:
     ]
 
 
-def _check_lengths(played: Played, report: Audit, count_tokens: CountTokens | None) -> None:
+def _check_lengths(played: Played, report: Audit, count_tokens: TextCounter | None) -> None:
     """Words of the views at the start and at the end of a game (tokens too, when a tokenizer is given)."""
     views = played.table("dialogues", ["messages"])["messages"].head(200)
     count, unit = (count_tokens, "tokens") if count_tokens else (count_words, "words")

@@ -18,8 +18,9 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, runtime_checkable
 
-from maro_lib.world.environment import Brief, Event, Message, Prompt
+from maro_lib.world.mystery import Brief, Event
 from maro_lib.world.phrases import Phrasebook
+from maro_lib.world.protocol import Message, Prompt
 from maro_lib.world.scripts import Fact
 from maro_lib.world.solver import suspects
 

@@ -8,10 +8,14 @@ Taught in notebook 02.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
+
+from maro_lib.wording import nearest
 
 
 class Column(NamedTuple):
@@ -24,7 +28,7 @@ _text, _texts = pa.string(), pa.list_(pa.string())
 _message = pa.struct([("role", pa.string()), ("content", pa.string())])
 _span = pa.struct([("t", pa.int32()), ("start", pa.int32()), ("end", pa.int32())])
 
-GAMES = (
+_GAMES = (
     Column("game", _text, "the game's name, unique in a run"),
     Column("order", pa.int64(), "its place in the run, from 0"),
     Column("script", _text, "title of the script"),
@@ -52,7 +56,7 @@ GAMES = (
     Column("clues_reachable", pa.int32(), "clues that could have been found"),
 )
 
-ACTIONS = (
+_ACTIONS = (
     Column("game", _text, "the game's name"),
     Column("order", pa.int64(), "the game's place in the run"),
     Column("step", pa.int32(), "place of the action in the whole game, from 0"),
@@ -80,7 +84,7 @@ ACTIONS = (
     Column("belief", pa.float32(), "rate: mean stated suspicion of the culprits other than itself; else empty"),
 )
 
-DIALOGUES = (
+_DIALOGUES = (
     Column("game", _text, "the game's name"),
     Column("order", pa.int64(), "the game's place in the run"),
     Column("agent", _text, "whose view this is"),
@@ -97,7 +101,7 @@ DIALOGUES = (
     Column("spans", pa.list_(_span), "where each action t lies in token_ids"),
 )
 
-TABLES = {"games": GAMES, "actions": ACTIONS, "dialogues": DIALOGUES}
+TABLES = {"games": _GAMES, "actions": _ACTIONS, "dialogues": _DIALOGUES}
 SCHEMAS = {name: pa.schema([pa.field(c.name, c.type) for c in columns]) for name, columns in TABLES.items()}
 KEYS = {"games": ["order"], "actions": ["order", "step"], "dialogues": ["order", "seat", "view"]}
 
@@ -117,3 +121,30 @@ def action_logps(dialogues: pd.DataFrame) -> pd.DataFrame:
             rows.append((d.game, d.seat, span["t"], n, float(sum(d.logps[at : at + n]))))
             at += n
     return pd.DataFrame(rows, columns=["game", "seat", "t", "tokens", "logp"])
+
+
+# --- reading a table ------------------------------------------------------------------------------
+
+
+def require(actions: pd.DataFrame, columns: Iterable[str], what: str) -> None:
+    """Raise if a column that `what` needs is not in the table."""
+    for column in columns:
+        if column not in actions.columns:
+            raise ValueError(
+                f"{what} needs the column `{column}`, which the table lacks{nearest(column, actions.columns)}"
+            )
+
+
+def encode(actions: pd.DataFrame, columns: Iterable[str]) -> np.ndarray:
+    """Number the combinations of values from 0, in sorted order: integers, because grouping by text is slow."""
+    codes = np.zeros(len(actions), np.int64)
+    for column in columns:
+        own, values = pd.factorize(actions[column], sort=True, use_na_sentinel=False)
+        codes = pd.factorize(codes * len(values) + own, sort=True)[0]
+    return codes
+
+
+def trajectories(actions: pd.DataFrame, by: Iterable[str] = ()) -> tuple[np.ndarray, np.ndarray]:
+    """Return each action's trajectory (one character in one game) as a code, and one row of each trajectory."""
+    who = encode(actions, ["game", "agent", *by])
+    return who, np.unique(who, return_index=True)[1]

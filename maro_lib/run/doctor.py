@@ -41,7 +41,7 @@ from maro_lib.run.sample import Sample, play_one, scripts_of
 from maro_lib.run.series import check_rounds, find_notebooks
 from maro_lib.runs import ROOT, RunError, located, outputs_folder
 from maro_lib.wording import amount, duration, nearest
-from maro_lib.world.environment import Rules
+from maro_lib.world.mystery import Rules
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig

@@ -184,9 +184,9 @@ def _interval(row: pd.Series) -> str:
 def luck(_run: Run) -> Iterator[Part]:
     """What the intervals of one run can't know: how far runs of other seeds lie apart, in the study that is kept."""
     from maro_lib.measure.matches import CONTROL, MARO
-    from maro_lib.study.evidence import kept, spread
+    from maro_lib.study.evidence import read_findings, spread
 
-    found = spread(kept().results)
+    found = spread(read_findings().results)
     n = min(of_seed["n"] for of_seed in (found[arm, who] for arm in (MARO, CONTROL) for who in FACTIONS))
     ranges = [
         f"{who}s {_range(found[MARO, who])} with MARO and {_range(found[CONTROL, who])} on shuffled labels"

@@ -15,7 +15,7 @@ from scipy.special import expit
 
 from maro_lib.model.local import LocalPolicy
 from maro_lib.play.policies import Reply, Request
-from maro_lib.world.environment import Message
+from maro_lib.world.protocol import Message
 
 
 @dataclass(frozen=True)
