@@ -73,14 +73,14 @@ def _like(said: str, value: float) -> str:
 def _study() -> pd.DataFrame:
     from maro_lib.study import evidence  # loads torch
 
-    return evidence.summary(evidence.kept().results)
+    return evidence.summarise(evidence.read_findings().results)
 
 
 @cache
 def _beyond() -> pd.DataFrame:
     from maro_lib.study import evidence
 
-    return evidence.beyond(_study()[_study()["arm"].isin(evidence.CONTENDERS)])
+    return evidence.leads(_study()[_study()["arm"].isin(evidence.CONTENDERS)])
 
 
 @cache
@@ -162,7 +162,7 @@ def rooms_table() -> str:
     for room in ROOMS:
         purpose, flow = _docstring(LIBRARY / room / "__init__.py").split("\n\n")[:2]
         link = f"[`{room}/`](maro_lib/{room}/__init__.py)"
-        notebooks = ", ".join(re.findall(r"\b\d\d\b", flow))
+        notebooks = ", ".join(sorted(re.findall(r"\b\d\d\b", flow)))
         rows.append([link, _first_sentence(purpose).partition(": ")[2], _first_sentence(flow), notebooks])
     return markdown(["room", "what it is for", "what comes in and goes out", "notebooks"], rows)
 
