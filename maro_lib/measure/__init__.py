@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from maro_lib.rooms import opened
 
 if TYPE_CHECKING:
-    from maro_lib.measure.choices import move_probabilities, vote_probabilities
+    from maro_lib.measure.choices import most_moved, vote_probabilities
     from maro_lib.measure.judgements import failures, judge_games
     from maro_lib.measure.judges import seated
     from maro_lib.measure.matches import gains, match
