@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 from maro_lib.rooms import opened
 
 if TYPE_CHECKING:
-    from maro_lib.measure.choices import move_probabilities, vote_probabilities, vote_views
+    from maro_lib.measure.choices import most_moved, vote_probabilities
     from maro_lib.measure.comparison import compare_metrics
     from maro_lib.measure.judgements import failures, judge_games
     from maro_lib.measure.judges import check_judge, seated
     from maro_lib.measure.matches import gains, match, saved
-    from maro_lib.measure.metrics import social
+    from maro_lib.measure.metrics import Ratings, social
     from maro_lib.measure.rouge import rouge_l
 
 __getattr__, __dir__, __all__ = opened(__name__)
