@@ -130,13 +130,13 @@ def _draw(actions: pd.DataFrame, fate: np.ndarray, mode: str, seed: int) -> tupl
     """Return each action's fate after the mode's drawing, and its factor; both are decided by character."""
     usable = np.flatnonzero(fate == Fate.KEPT)
     rows = actions.iloc[usable]
-    who, first = trajectories(rows)
+    character, first = trajectories(rows)
     characters = _sides(rows.iloc[first][["game", "agent", "faction", "success"]].reset_index(drop=True))
     factors = MODES[mode](characters, seed)  # (n_characters,) 0: not drawn
     alone = characters[["n_own", "n_other"]].min(axis=1) == 0
     fates = np.select([factors > 0, alone], [Fate.KEPT, Fate.ONE_SIDED], Fate.NOT_DRAWN)
     fate, factor = fate.copy(), np.ones(len(actions))
-    fate[usable], factor[usable] = fates[who], factors[who]
+    fate[usable], factor[usable] = fates[character], factors[character]
     return fate, factor
 
 
@@ -223,16 +223,16 @@ def _lambdas(chosen: pd.DataFrame, lam_pos: float | None, lam_neg: float | None)
 
 
 def _report(actions: pd.DataFrame, fate: np.ndarray, credit: np.ndarray, weight: np.ndarray) -> pd.DataFrame:
-    who, kept, names = trajectories(actions)[0], fate == Fate.KEPT, ["faction", "outcome"]
+    character, kept, names = trajectories(actions)[0], fate == Fate.KEPT, ["faction", "outcome"]
     outcome = np.where(actions["success"] == 1, "won", "lost")
     rows = pd.DataFrame({
-        "faction": actions["faction"].to_numpy(), "outcome": outcome, "who": who, "kept": kept,
-        "kept_who": np.where(kept, who, np.nan), "mass": np.abs(credit), "kept_mass": np.where(kept, weight, 0.0),
+        "faction": actions["faction"].to_numpy(), "outcome": outcome, "character": character, "kept": kept,
+        "kept_one": np.where(kept, character, np.nan), "mass": np.abs(credit), "kept_mass": np.where(kept, weight, 0.0),
     })  # fmt: skip
     cells = pd.MultiIndex.from_product([sorted(rows["faction"].unique()), ["won", "lost"]], names=names)
     report = rows.groupby(names).agg(
-        actions=("who", "size"), kept_actions=("kept", "sum"), characters=("who", "nunique"),
-        kept_characters=("kept_who", "nunique"), mass=("mass", "sum"), kept_mass=("kept_mass", "sum"),
+        actions=("character", "size"), kept_actions=("kept", "sum"), characters=("character", "nunique"),
+        kept_characters=("kept_one", "nunique"), mass=("mass", "sum"), kept_mass=("kept_mass", "sum"),
     ).reindex(cells, fill_value=0)  # fmt: skip
     for at, name in ((2, "actions"), (5, "characters")):
         report.insert(at, f"dropped_{name}", report[name] - report[f"kept_{name}"])

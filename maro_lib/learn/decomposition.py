@@ -120,13 +120,13 @@ def discounted(actions: pd.DataFrame, *, gamma: float = 0.9) -> np.ndarray:
 )
 def role_baseline(actions: pd.DataFrame, *, alpha: float = 0.95) -> np.ndarray:
     _check_range("alpha", alpha, 0, 1)
-    who, first = trajectories(actions)
+    trajectory, first = trajectories(actions)
     seats = actions.iloc[first][["order", "game", "role"]].assign(r=_outcome(actions)[first])  # a row per trajectory
     place = ["order", "game", "role"]
     means = seats.groupby(place, dropna=False)["r"].mean()  # of a role in a game; in order of play
     before = pd.Series(_means_before(means, means.index.get_level_values("role"), alpha), means.index, name="b")
     baseline = seats.merge(before.reset_index(), on=place, how="left")["b"].to_numpy()  # (n_trajectories,)  b(role)
-    return (seats["r"].to_numpy() - baseline)[who]
+    return (seats["r"].to_numpy() - baseline)[trajectory]
 
 
 @register(
@@ -152,11 +152,11 @@ def turn_normalised(actions: pd.DataFrame, *, reward: str | None = None) -> np.n
     needs="game agent role script success",
 )
 def agent_normalised(actions: pd.DataFrame) -> np.ndarray:
-    who, first = trajectories(actions)
+    trajectory, first = trajectories(actions)
     group = encode(actions, ["script", "role"])[first]
     centred = _centre(_outcome(actions)[first], group)  # (n_trajectories,)
     std = np.sqrt(_mean(centred**2, group))
-    return (centred / (std[group] + 1e-6))[who]
+    return (centred / (std[group] + 1e-6))[trajectory]
 
 
 # --- rules: what the action itself changed -----------------------------------------------------------
@@ -279,10 +279,10 @@ def _means_before(values: Iterable[float], groups: Iterable[str], alpha: float) 
 
 def _sum_to_end(actions: pd.DataFrame, values: np.ndarray) -> np.ndarray:
     """Sum each trajectory's values from the action to the trajectory's last one."""
-    who = encode(actions, ["game", "agent"])
-    latest_first = np.lexsort((-actions["t"].to_numpy(np.int64), who))
+    trajectory = encode(actions, ["game", "agent"])
+    latest_first = np.lexsort((-actions["t"].to_numpy(np.int64), trajectory))
     sums = np.empty(len(values))
-    sums[latest_first] = pd.Series(values[latest_first]).groupby(who[latest_first]).cumsum()
+    sums[latest_first] = pd.Series(values[latest_first]).groupby(trajectory[latest_first]).cumsum()
     return sums
 
 
