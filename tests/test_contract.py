@@ -9,11 +9,11 @@ from functools import cache
 from itertools import product
 
 import pytest
-from worlds import PLAIN, Says, advance, correct_reply, finish, requests, varied_scripts, world, worlds
+from worlds import PLAIN, Fixed, Says, advance, correct_reply, finish, requests, varied_scripts, world, worlds
 
 from maro_lib.model.loading import load
 from maro_lib.model.local import LocalPolicy, Sampling
-from maro_lib.play.policies import NAIVE, RANDOM, SKILLED, Fixed, Mixture, Policy, Reply, Scripted
+from maro_lib.play.policies import NAIVE, RANDOM, SKILLED, Mixture, Policy, Reply, Scripted
 from maro_lib.world.mystery import MurderMystery, Rules
 from maro_lib.world.protocol import Environment
 from maro_lib.world.scripts import Script

@@ -9,13 +9,13 @@ import torch
 from closeness import near
 from hypothesis import given
 from hypothesis import strategies as st
-from worlds import world
+from worlds import Fixed, world
 
 from maro_lib.model.chat import Chat
 from maro_lib.model.loading import ModelError, load, token_logps
 from maro_lib.model.local import STRIP, LocalPolicy, Sampling, draw, strips
 from maro_lib.play.leaks import find_leaks
-from maro_lib.play.policies import RANDOM, Fixed, WindowError
+from maro_lib.play.policies import RANDOM, WindowError
 from maro_lib.play.rollout import play, schedule
 from maro_lib.world.generator import Knobs, generate_many
 from maro_lib.world.mystery import Rules

@@ -98,23 +98,6 @@ def balance(
     return Balanced(chosen, lam_pos, lam_neg, report, reasons, _state(actions, fate, mode))
 
 
-def shuffle_labels(balanced: pd.DataFrame, seed: int) -> pd.DataFrame:
-    """Hand every dialogue the labels and weights of another one of its faction: the control, which must teach nothing.
-
-    This is what the kit calls a control: the run's own dialogues, every one of them, with labels that say nothing of
-    them. A longer or shorter dialogue gets its labels stretched, so what the labels of a dialogue are like stays.
-    """
-    rng, table = np.random.default_rng([seed, 3]), balanced.sort_values(["game", "seat", "t"])
-    given = np.empty(len(table), int)  # whose label and weight each row gets
-    for _, own in table.reset_index(drop=True).groupby("faction"):
-        dialogues = list(own.groupby(["game", "seat"]).indices.values())
-        places = [own.index.to_numpy()[d] for d in dialogues]
-        for mine, other in zip(places, rng.permutation(len(places)), strict=True):
-            given[mine] = places[other][np.arange(len(mine)) * len(places[other]) // len(mine)]
-    labels = {name: table[name].to_numpy()[given] for name in ("desirable", "weight")}
-    return table.assign(**labels).loc[balanced.index]
-
-
 # --- who is kept -------------------------------------------------------------------------------------
 
 
@@ -217,6 +200,42 @@ def _lambdas(chosen: pd.DataFrame, lam_pos: float | None, lam_neg: float | None)
         raise ValueError(f"{', '.join(given)}: 0 makes the other one 0 as well, and no action counts; give both")
     mass = next((v * w for v, w in ((lam_pos, w_pos), (lam_neg, w_neg)) if v is not None), (w_pos + w_neg) / 2)
     return float(given.get("lam_pos", mass / w_pos)), float(given.get("lam_neg", mass / w_neg))
+
+
+# --- labels that say nothing -------------------------------------------------------------------------
+
+
+def shuffle_labels(balanced: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """Hand every dialogue the labels and weights of another one of its faction: the control, which must teach nothing.
+
+    This is what the kit calls a control: the run's own dialogues, every one of them, with labels that say nothing of
+    them. A longer or shorter dialogue gets its labels stretched, so what the labels of a dialogue are like stays.
+    """
+    rng, table = np.random.default_rng([seed, 3]), balanced.sort_values(["game", "seat", "t"])
+    given = np.empty(len(table), int)  # whose label and weight each row gets
+    for _, own in table.reset_index(drop=True).groupby("faction"):
+        dialogues = list(own.groupby(["game", "seat"]).indices.values())
+        places = [own.index.to_numpy()[d] for d in dialogues]
+        for mine, other in zip(places, rng.permutation(len(places)), strict=True):
+            given[mine] = places[other][np.arange(len(mine)) * len(places[other]) // len(mine)]
+    labels = {name: table[name].to_numpy()[given] for name in ("desirable", "weight")}
+    return table.assign(**labels).loc[balanced.index]
+
+
+def shuffle_outcomes(actions: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """Hand every game the outcome of another one, before anything is credited: labels as blind as the control's.
+
+    Games swap with games of as many characters of each faction, so the shares of wins stay what they were. The study
+    of notebook 08 uses it, for arms that differ in how they credit and balance; it is not what the kit calls a control.
+    """
+    seats = actions.drop_duplicates(["game", "agent"]).sort_values(["order", "faction", "seat"])
+    shape = seats.groupby("order")["faction"].agg(" ".join)
+    rng, outcome = np.random.default_rng([seed, 2]), seats.groupby("order")["success"].agg(list)
+    for games in shape.groupby(shape).groups.values():
+        outcome[games] = outcome[rng.permutation(games)].to_numpy()
+    swapped = seats[["game", "agent"]].assign(success=np.concatenate(outcome.to_list()))
+    success = actions[["game", "agent"]].merge(swapped, how="left")["success"].to_numpy(actions["success"].dtype)
+    return actions.assign(success=success)
 
 
 # --- the account -------------------------------------------------------------------------------------

@@ -75,21 +75,6 @@ def label(weights: pd.Series) -> pd.DataFrame:
     return pd.DataFrame({"desirable": kept > 0, "weight": kept.abs()})
 
 
-def shuffle_outcomes(actions: pd.DataFrame, seed: int) -> pd.DataFrame:
-    """Hand every game the outcome of another one: the control, in which no label says anything about any action.
-
-    Games swap with games of as many characters of each faction, so the shares of wins stay what they were.
-    """
-    seats = actions.drop_duplicates(["game", "agent"]).sort_values(["order", "faction", "seat"])
-    shape = seats.groupby("order")["faction"].agg(" ".join)
-    rng, outcome = np.random.default_rng([seed, 2]), seats.groupby("order")["success"].agg(list)
-    for games in shape.groupby(shape).groups.values():
-        outcome[games] = outcome[rng.permutation(games)].to_numpy()
-    swapped = seats[["game", "agent"]].assign(success=np.concatenate(outcome.to_list()))
-    success = actions[["game", "agent"]].merge(swapped, how="left")["success"].to_numpy(actions["success"].dtype)
-    return actions.assign(success=success)
-
-
 # --- rules: the outcome alone ------------------------------------------------------------------------
 
 
