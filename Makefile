@@ -3,9 +3,10 @@ PARAMS ?= params/cpu.yaml
 PYTHON ?= python3
 PY := .venv/bin/python
 
-# What `make numerics` runs, and under what: the instruction sets that torch, oneDNN and MKL may use, and two threads.
+# What `make numerics` runs, and under what: the instruction sets that torch, oneDNN, MKL (its second
+# switch only on Intel) and numpy may use, and two threads.
 VARIANTS ?= OMP_NUM_THREADS=2 ATEN_CPU_CAPABILITY=default ATEN_CPU_CAPABILITY=avx2 ATEN_CPU_CAPABILITY=avx512 \
-	ONEDNN_MAX_CPU_ISA=AVX2 MKL_CBWR=COMPATIBLE MKL_ENABLE_INSTRUCTIONS=AVX2
+	ONEDNN_MAX_CPU_ISA=AVX2 MKL_CBWR=COMPATIBLE MKL_ENABLE_INSTRUCTIONS=AVX2 NPY_DISABLE_CPU_FEATURES=X86_V3,X86_V4
 CHECKS ?= numbers notebooks
 NUMERIC ?= $(patsubst %,tests/test_%.py,balancing choices comparison corpus counterfactual decomposition evidence export \
 	habits head judge launch local loss matches metrics models pretraining references scenes statistics trainbench \

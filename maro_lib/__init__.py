@@ -12,9 +12,20 @@ from maro_lib.rooms import opened
 
 if TYPE_CHECKING:
     from maro_lib.exercises import check, expect
-    from maro_lib.runs import artefact, finish, needs, opposing, read_headline, write_atomic
+    from maro_lib.runs import (
+        artefact,
+        finish,
+        located,
+        make_folder,
+        needs,
+        opposing,
+        read_headline,
+        round_name,
+        shown,
+        write_atomic,
+    )
     from maro_lib.settings import filled
-    from maro_lib.statistics import bootstrap_mean, win_rate
+    from maro_lib.statistics import bootstrap_mean, holm, mcnemar, paired_rates, win_rate
 
 __version__ = "0.1.0"
 __getattr__, __dir__, __all__ = opened(__name__)

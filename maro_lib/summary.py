@@ -59,13 +59,18 @@ class Summary(BaseModel):
 
 def read_summary(run: str) -> tuple[Summary, Path | None]:
     """Return a run's summary (a new one if there is none), and where a damaged one was put."""
-    path = run_folder(run) / "summary.json"
-    if not path.exists():
-        return Summary(run=run), None
     try:
-        return Summary.model_validate_json(path.read_bytes()).model_copy(update={"run": run}), None
+        return peek_summary(run), None
     except ValidationError:
+        path = run_folder(run) / "summary.json"
         return Summary(run=run), path.replace(path.with_name("summary.damaged.json"))
+
+
+def peek_summary(run: str) -> Summary:
+    """Return a run's summary, and change nothing; a damaged one is an error."""
+    path = run_folder(run) / "summary.json"
+    found = Summary.model_validate_json(path.read_bytes()) if path.exists() else Summary(run=run)
+    return found.model_copy(update={"run": run})
 
 
 def write_summary(summary: Summary) -> None:

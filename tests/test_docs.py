@@ -52,7 +52,8 @@ def test_a_changed_digit_is_put_right(said, so):
 
 @pytest.mark.parametrize(
     "said",
-    ["1<!-- hearsay: MARO -->", "1<!-- study: nobody, civilian -->", "1 [0, 2]<!-- card: weights -->",
+    ["1<!-- hearsay: MARO -->", "1<!-- study: nobody, civilian -->", "1<!-- card: beauty -->",
+     "1<!-- measured: run.seed_0 -->", "1 [0, 2]<!-- card: weights -->", "1<!-- params: evidence, n_gaems -->",
      "<!-- table: hearsay -->\n<!-- end -->"],
 )  # fmt: skip
 def test_a_figure_without_a_source_is_refused(said):
@@ -149,8 +150,12 @@ def test_every_command_exists(path):
     assert set(re.findall(r"\bmake ([a-z]+)", told)) <= targets
     commands_of_help = re.findall(r"^ {4}([a-z]+) ", command_line.parser().format_help(), re.MULTILINE)
     assert set(re.findall(r"-m maro_lib ([a-z]+)", told)) <= set(commands_of_help)
-    for file in re.findall(r"\bparams/\w[\w.]*\.yaml", told):
-        assert (ROOT / file).exists(), file
+
+
+@pytest.mark.parametrize("path", PAGES, ids=by_name)
+def test_every_file_that_a_page_names_exists(path):
+    named = set(re.findall(r"`((?:maro_lib|params|tests|docs|notebooks)/[\w./]*)`", path.read_text()))
+    assert {name for name in named if not (ROOT / name).exists()} == set()
 
 
 def test_the_readme_is_short():

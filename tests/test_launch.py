@@ -24,8 +24,8 @@ from maro_lib.embedded.exam import exam_games
 from maro_lib.learn.balancing import balance
 from maro_lib.learn.corpus import Corpus, make_corpus, steps
 from maro_lib.learn.decomposition import decompose
+from maro_lib.learn.guard import QuickGames
 from maro_lib.learn.launching import DDP, Job, LaunchError, _check, _command, _environment, _run, launch
-from maro_lib.learn.quick import QuickGames
 from maro_lib.learn.settings import Settings
 from maro_lib.learn.trainer import whole_checkpoints
 from maro_lib.learn.training import Trained, train

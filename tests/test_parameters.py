@@ -11,7 +11,7 @@ from maro_lib.run.parameters import (
     declared,
     effective,
     load_params,
-    page,
+    parameters_page,
     read_parameters,
 )
 from maro_lib.run.ranges import RANGE_OF, RANGES, outside
@@ -192,8 +192,8 @@ def test_choices_are_those_of_the_library():
     from maro_lib.study.evidence import ARMS
     from maro_lib.study.habits import HABITS
 
-    known = {"mode": MODES, "rule": cheap_rules(), "objective": OBJECTIVES, "z0": REFERENCE_POINTS, "precision": PRECISIONS,
-             "arms": [*ARMS, *HABITS]}  # fmt: skip
+    known = {"mode": MODES, "rule": cheap_rules(), "objective": OBJECTIVES, "z0": REFERENCE_POINTS,
+             "precision": PRECISIONS, "arms": [*ARMS, *HABITS]}  # fmt: skip
     for name, choices in known.items():
         assert [outside(name, choice) for choice in choices] == [""] * len(choices)
         assert f"must be one of {', '.join(choices)}, got 'none'" in outside(name, "none")
@@ -216,6 +216,6 @@ def test_shipped_files_are_within_their_ranges(path):
 
 
 def test_the_page_of_parameters_is_the_one_that_is_shipped():
-    assert (ROOT / "docs" / "parameters.md").read_text() == page(declared(NOTEBOOKS)), (
+    assert (ROOT / "docs" / "parameters.md").read_text() == parameters_page(declared(NOTEBOOKS)), (
         "write it again: .venv/bin/python -m maro_lib parameters > docs/parameters.md"
     )

@@ -31,9 +31,10 @@ TYPES = (*SCALARS, *(f"list[{k}]" for k in SCALARS), *(f"dict[str, {k}]" for k i
 
 PAGE = """# Parameters
 
-Whatever a parameter file (`params/*.yaml`) may set, and `SET="name=value"` on the command line. A name means the same in
+What a parameter file (`params/*.yaml`) may set, and `SET="name=value"` on the command line. A name means the same in
 every notebook. A value outside its range is refused before anything runs.
-`.venv/bin/python -m maro_lib parameters > docs/parameters.md` writes this page, from the notebooks' parameter cells and
+
+`.venv/bin/python -m maro_lib parameters > docs/parameters.md` writes this page from the notebooks' parameter cells and
 `maro_lib/run/ranges.py`.
 
 | name | meaning | type | range | default | notebooks |
@@ -228,7 +229,7 @@ def _number(text: str, kind: str) -> str:
     return f"{parts[1]}{parts[2] or '.0'}e{parts[3] or '+'}{parts[4]}"
 
 
-def page(known: Mapping[str, Parameter]) -> str:
+def parameters_page(known: Mapping[str, Parameter]) -> str:
     """Return docs/parameters.md: every parameter with its meaning, range, default and notebooks."""
     rows = [
         f"| `{name}` | {p.help} | {p.type} | {range_of(name)} | `{json.dumps(p.default)}` | "

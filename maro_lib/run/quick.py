@@ -75,8 +75,8 @@ def _model(parameter: str, name: str, own: tuple[str, ...]) -> Iterator[str]:
         if not (located(name) / "config.json").exists():
             yield f"{parameter}: {name}: no config.json in that folder; give a folder that holds a model"
     elif not _is_hub_name(name):
-        yield (f"{parameter}: {name}: there is no such folder{nearest(name, own)}; give a folder (as seen from here or the "
-               "checkout) or a hub name like owner/model")  # fmt: skip
+        yield (f"{parameter}: {name}: there is no such folder{nearest(name, own)}; give a folder (as seen from here or "
+               "the checkout) or a hub name like owner/model")  # fmt: skip
 
 
 def _is_hub_name(name: str) -> bool:
@@ -94,7 +94,8 @@ def _adapter(name: str) -> Iterator[str]:
 def _camps(values: Values) -> Iterator[str]:
     for faction in values["camp_weights"]:
         if faction not in FACTIONS:
-            yield f"camp_weights: unknown faction {faction!r}{nearest(faction, FACTIONS)}; there are {', '.join(FACTIONS)}"
+            hint = f"{nearest(faction, FACTIONS)}; there are {', '.join(FACTIONS)}"
+            yield f"camp_weights: unknown faction {faction!r}{hint}"
 
 
 def _judge(values: Values) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
     0 to 1, above 0, 1 or more          numbers; of a list or mapping, each of its values
     one of keep, drop                   texts
-    one of learn.settings.REFERENCE_POINTS            what the library itself knows: a tuple, the keys of a dict, or a function's answer
+    one of learn.settings.REFERENCE_POINTS   what the library knows: a tuple, the keys of a dict, a function's answer
     any text, any number, yes or no     nothing to check beyond the type
 
 Ranges are wide: they refuse what can't be meant, and what would end in memory or in years. What depends on several

@@ -17,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import logging
 import os
 import re
 import shutil
@@ -25,6 +26,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -55,15 +57,15 @@ from maro_lib.runs import (
     run_folder,
     shown,
 )
-from maro_lib.summary import StageRecord, Stop, Summary, read_summary, write_summary
+from maro_lib.summary import StageRecord, Stop, Summary, peek_summary, read_summary, write_summary
 from maro_lib.wording import duration
 
 BEFORE = "before"  # where a stage's old artefacts go when it starts anew
 INTERRUPTED = "interrupted"
 REPORT = "from maro_lib.show.report import write_report"  # what decides how a report looks: all that this reaches
 ROUNDS = "maro_iterations"  # how many rounds: decides which stages there are, never what one of them does
-INTERRUPTION = ("Interrupted. What the finished stages made, and what the last one had saved, is kept; the same command "
-                "goes on from there.")  # fmt: skip
+INTERRUPTION = ("Interrupted. What the finished stages made, and what the last one had saved, is kept; the same "
+                "command goes on from there.")  # fmt: skip
 SEED_STEP = 1000  # between the seeds of two rounds
 
 
@@ -92,7 +94,7 @@ class Series:
     known: dict[str, Parameter]
     params: dict[str, Any]  # as the parameter file gives them
     params_file: Path
-    is_whole: bool = True  # no stage was left out by ONLY or FROM
+    part: str = ""  # ONLY=02,03 or FROM=03, where that was asked for
 
     @property
     def values(self) -> dict[str, Any]:
@@ -143,12 +145,12 @@ def run_series(
         say(opening(series))
         with held(series.run):
             stop = run_stages(series, fresh)
+            if stop:  # said at once: the report takes some seconds
+                print(f"\n{INTERRUPTION if stop.error == INTERRUPTED else stop}", file=sys.stderr, flush=True)
             page = conclude(series, stop)
-        if stop is None:
-            return 0
-        words = INTERRUPTION if stop.error == INTERRUPTED else str(stop)
-        print(f"\n{words}\nThe report says so too: {shown(page)}", file=sys.stderr)
-        return 130 if stop.error == INTERRUPTED else 1
+        if stop:
+            print(f"The report says so too: {shown(page)}", file=sys.stderr)
+        return 0 if stop is None else 130 if stop.error == INTERRUPTED else 1
     except (ParameterError, RunError) as error:
         print(f"\n{error}", file=sys.stderr)
         return 1
@@ -172,36 +174,32 @@ def plan(params: Path, only: str, start: str, folder: Path, changed: Sequence[st
     for stage in sorted(stages):
         if "run" not in known or stage not in known["run"].notebooks:
             raise RunError(f"{stage}: its parameter cell does not declare `run`, the name of the run's folder")
+    part = f"ONLY={only}" if only else f"FROM={start}" if start else ""
     used = {name: value for name, value in everything.items() if stages & {*known[name].notebooks}}
     if problems := list(quick_problems(used)):
         raise RunError("\n".join(f"{params}: {problem}" for problem in problems))
-    return Series(everything["run"], tuple(chosen), known, values, params, not (only.strip() or start.strip()))
+    return Series(everything["run"], tuple(chosen), known, values, params, part)
 
 
 def opening(series: Series) -> str:
     """Say in a line what is going to run, from which file, into which folder, and how long that takes."""
-    numbers = " ".join(step.number for step in series.steps)
-    n = len(series.steps)
-    return (f"{series.params_file} -> {shown(run_folder(series.run))}: {n} stage{'s' * (n > 1)} ({numbers}), "
-            f"{expected_time(series)}")  # fmt: skip
+    numbers, n = " ".join(step.number for step in series.steps), len(series.steps)
+    what = f"{n} stage{'s' * (n > 1)} ({numbers})"
+    return f"{series.params_file} -> {shown(run_folder(series.run))}: {what}, {expected_time(series)}"
 
 
 def expected_time(series: Series) -> str:
     """Say how long a series took here the last time, else what its parameter file says of the whole."""
-    summaries = [read_summary(round_name(series.run, step.round))[0] for step in series.steps]
-    records = [s.stages.get(step.notebook.stem) for s, step in zip(summaries, series.steps, strict=True)]
-    if all(r and r.status in ("ran", "skipped") for r in records) and summaries[0].host == surroundings()["host"]:
-        return f"{duration(sum(record.seconds for record in records))} the last time"
-    head = " ".join(line.lstrip("# ") for line in _head(series.params_file))
-    if series.is_whole and (takes := re.search(r"\bTakes (about )?([^.;]*)", head)):
-        return takes[2]
+    with contextlib.suppress(ValueError):  # a damaged summary is set aside later
+        summaries = [peek_summary(round_name(series.run, step.round)) for step in series.steps]
+        records = [s.stages.get(step.notebook.stem) for s, step in zip(summaries, series.steps, strict=True)]
+        if all(r and r.status in ("ran", "skipped") for r in records) and summaries[0].host == surroundings()["host"]:
+            return f"{duration(sum(record.seconds for record in records))} the last time"
+    lines = series.params_file.read_text(encoding="utf-8").splitlines()
+    head = " ".join(line.lstrip("# ") for line in takewhile(lambda line: line.startswith("#"), lines))
+    if takes := re.search(rf"{re.escape(series.part)}\b takes ([^.;]*)" if series.part else r"\bTakes ([^.;]*)", head):
+        return takes[1]
     return f"how long is not known; `doctor {series.params_file}` estimates the games"
-
-
-def _head(path: Path) -> list[str]:
-    """Return the comment lines at the top of a file."""
-    lines = path.read_text(encoding="utf-8").splitlines()
-    return lines[: next((i for i, line in enumerate(lines) if not line.startswith("#")), len(lines))]
 
 
 def check_rounds(values: dict[str, Any], known: dict[str, Parameter]) -> None:
@@ -291,9 +289,9 @@ def run_stages(series: Series, fresh: bool) -> Stop | None:
         try:
             if step.round not in summaries:
                 summaries[step.round] = open_summary(part)
-            run_or_skip(part, step, f"[{i}/{len(series.steps)}] {step.name}", summaries[step.round], fresh)
-        except StageFailed as error:
-            return error.stop.model_copy(update={"stage": step.name})
+            label = f"[{i}/{len(series.steps)}] {step.name}"
+            if stop := run_or_skip(part, step, label, summaries[step.round], fresh):
+                return stop.model_copy(update={"stage": step.name})
         except (RunError, OSError) as error:
             return Stop(error=str(error), stage=step.name)
         except KeyboardInterrupt:
@@ -330,16 +328,8 @@ def report_digest(summaries: Sequence[Summary]) -> str:
     return fingerprints.text_digest([*map(repr, told), fingerprints.library_digest([REPORT])])
 
 
-class StageFailed(RunError):
-    """A notebook stopped before its end."""
-
-    def __init__(self, stop: Stop):
-        super().__init__(stop.error)
-        self.stop = stop
-
-
-def run_or_skip(series: Series, step: StageRun, label: str, summary: Summary, fresh: bool) -> None:
-    """Run a stage if anything has changed for it; a failure ends the series."""
+def run_or_skip(series: Series, step: StageRun, label: str, summary: Summary, fresh: bool) -> Stop | None:
+    """Run a stage if anything has changed for it; say where and why it stopped, if it did."""
     notebook = step.notebook
     fingerprint = series.fingerprint(notebook)
     old = summary.stages.get(notebook.stem)
@@ -347,12 +337,13 @@ def run_or_skip(series: Series, step: StageRun, label: str, summary: Summary, fr
         say(f"{label}: skipped, nothing has changed since it ran")
         summary.stages[notebook.stem] = old.model_copy(update={"status": "skipped"})
         write_summary(summary)
-        return
+        return None
     say(f"{label}: running" + (f" ({'; '.join(why)})" if old and not fresh else ""))
+    (run_folder(round_of(series.run)[0]) / "report.html").unlink(missing_ok=True)  # it tells of the time before
     prepare(series.run, notebook.stem, keep=bool(old and not fresh and old.fingerprint.is_same_work(fingerprint)))
-    if stop := run_stage(series, notebook, summary, fingerprint):
-        raise StageFailed(stop)
-    say(f"{label}: done in {summary.stages[notebook.stem].seconds:.1f} s")
+    if not (stop := run_stage(series, notebook, summary, fingerprint)):
+        say(f"{label}: done in {summary.stages[notebook.stem].seconds:.1f} s")
+    return stop
 
 
 def open_summary(series: Series) -> Summary:
@@ -414,6 +405,8 @@ def execute(notebook: Path, target: Path, parameters: dict[str, Any], run: str) 
     import papermill  # slow to import, and a series that skips every stage need not wait for it
     from nbclient.exceptions import DeadKernelError
 
+    for name in ("asyncio", "traitlets"):  # what they would say of a dead kernel is said below, once
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     os.environ.setdefault("JUPYTER_PREFER_ENV_PATH", "1")  # this environment's kernel, not the user's other one
     quiet = ["--IPKernelApp.log_level=CRITICAL"]  # a kernel that is stopped would complain about being stopped
     options = {"kernel_name": "python3", "cwd": notebook.parent, "extra_arguments": quiet, "coalesce_streams": True}

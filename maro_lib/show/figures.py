@@ -90,7 +90,7 @@ def plot_study(summary: pd.DataFrame, title: str, measure: str = "games won") ->
     """
     table = summary[summary["measure"] == measure]
     arms = list(table["arm"].unique())
-    xlabel = "points (small dots: one seed; bars: 95 % over seeds)"
+    xlabel = f"{measure}: change in points (small dots: seeds)"
     fig, panels = _panels(table["who"].unique(), arms, title, xlabel)
     for (who, arm), own in table.groupby(["who", "arm"], sort=False):
         ax, y, colour = panels[who], arms.index(arm), ARM_COLOURS.get(arm, BLUE)

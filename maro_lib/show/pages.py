@@ -54,13 +54,11 @@ def _table(name: str) -> str:
 
 def _rewritten(said: str, source: str, words: str) -> str:
     """Put a source's numbers where a figure's numbers stand, with as many decimals."""
-    if source not in SOURCES:
-        raise PageError(f"{said}<!-- {source}: {words} -->: there is no source {source!r}")
-    numbers = iter(SOURCES[source](*words.split(", ")))
     try:
+        numbers = iter(SOURCES[source](*words.split(", ")))
         return re.sub(NUMBER, lambda m: _like(m[0], next(numbers)), said)
-    except StopIteration:
-        raise PageError(f"{said}<!-- {source}: {words} -->: the source has no interval") from None
+    except (KeyError, IndexError, TypeError, StopIteration) as error:
+        raise PageError(f"{said}<!-- {source}: {words} -->: there is no such figure ({error!r})") from None
 
 
 def _like(said: str, value: float) -> str:
@@ -101,8 +99,6 @@ def of_study(arm: str, who: str, *asked: str) -> Iterable[float]:
     rows = _study()
     measure = next((name for name in asked if name in set(rows["measure"])), "games won")
     own = rows[(rows["arm"] == arm) & (rows["who"] == who) & (rows["measure"] == measure)]
-    if own.empty:
-        raise PageError(f"study: no {measure!r} of {arm!r} as {who!r}")
     seeds, together = own[own["seed"] != "all"]["change"], own[own["seed"] == "all"].iloc[0]
     values = {"least": seeds.min(), "most": seeds.max(), "trained": together["trained"], "base": together["base"]}
     if column := next((name for name in asked if name in values), ""):
@@ -166,7 +162,7 @@ def rooms_table() -> str:
     for room in ROOMS:
         purpose, flow = _docstring(LIBRARY / room / "__init__.py").split("\n\n")[:2]
         link = f"[`{room}/`](maro_lib/{room}/__init__.py)"
-        notebooks = ", ".join(re.findall(r"\b\d\d\b", flow))
+        notebooks = ", ".join(sorted(re.findall(r"\b\d\d\b", flow)))
         rows.append([link, _first_sentence(purpose).partition(": ")[2], _first_sentence(flow), notebooks])
     return markdown(["room", "what it is for", "what comes in and goes out", "notebooks"], rows)
 
