@@ -64,8 +64,7 @@ def test_a_figure_without_a_source_is_refused(said):
 # What has digits and was not measured: names, versions, places, and the level of all intervals.
 NAMES = re.compile(
     r"arXiv \d{4}\.\d{5}|Python 3\.\d+|Apache-2\.0|(?:Qwen|Llama-)[\d.]+(?:-\d+B)?|\b[78]B\b|\b4 bits|24 GB|MATH-500"
-    r"|GSM8K|\bz0\b|NF4|95 %\s+intervals?|(?:exercise|section|notebook|step) \d+|^\| \d \||^\d+\. "
-    r"|\b0\d\b|\[1\d\]|\d{4}-\d\d-\d\d",
+    r"|GSM8K|\bz0\b|NF4|95 %\s+intervals?|exercise \d|^\| \d \||\b0\d\b|\[1\d\]",
     re.MULTILINE,
 )
 
@@ -74,7 +73,7 @@ def unaccounted(text: str) -> list[str]:
     """Find the numbers of a page that come from no source: outside tables that are written, figures, code and names."""
     text = re.sub(r"^```.*?^```", "", TABLE.sub("", text), flags=re.DOTALL | re.MULTILINE)
     text = re.sub(r"`[^`\n]+`", lambda m: m[0] if re.search(rf"^`{NUMBER}.*[%\[]", m[0]) else "", FIGURE.sub("", text))
-    text = re.sub(r"(?<=\])\([^)]*\)|^    .*$|https?:\S+", "", text, flags=re.MULTILINE)
+    text = re.sub(r"(?<=\])\([^)]*\)|https?:\S+", "", text)
     return re.findall(rf"\S*{NUMBER}\S*", NAMES.sub("", text))
 
 
@@ -94,7 +93,8 @@ def test_a_number_from_nowhere_is_seen(text):
 
 @pytest.mark.parametrize(
     "text",
-    ["see [08](notebooks/08_evidence.ipynb) and [10](notebooks/10_culprits.ipynb), arXiv 2501.14225", "`beta: 0.5` and a 7B in 4 bits on a 24 GB card",
+    ["see [08](notebooks/08_evidence.ipynb) and [10](notebooks/10_culprits.ipynb), arXiv 2501.14225",
+     "`beta: 0.5` and a 7B in 4 bits on a 24 GB card",
      "```\nprint(3)\n```", "12 %<!-- card: where -->", "<!-- table: rooms -->\n| 12 |\n<!-- end -->"],
 )  # fmt: skip
 def test_a_name_with_digits_is_no_number(text):
