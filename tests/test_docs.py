@@ -16,7 +16,17 @@ from test_rooms import ROOMS as ORDER
 from maro_lib import __main__ as command_line
 from maro_lib.runs import ROOT
 from maro_lib.show.loop import LOOP, SCALE, WIDTH, write_loops
-from maro_lib.show.pages import FIGURE, NUMBER, ROOMS, TABLE, PageError, filled_page, pages
+from maro_lib.show.pages import (
+    FIGURE,
+    NUMBER,
+    ROOMS,
+    STUDY_PICTURE,
+    TABLE,
+    PageError,
+    filled_page,
+    pages,
+    study_picture,
+)
 
 README = ROOT / "README.md"
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -34,6 +44,10 @@ def test_a_page_says_what_its_sources_say(path):
     before = path.read_text()
     changed = difflib.unified_diff(before.splitlines(), filled_page(before).splitlines(), "page", "sources", n=0)
     assert not list(changed), "run `python -m maro_lib.show.pages`"
+
+
+def test_the_readme_shows_the_studys_picture_as_the_notebook_does():
+    assert STUDY_PICTURE.read_bytes() == study_picture(), "run `python -m maro_lib.show.pages`"
 
 
 @pytest.mark.parametrize(
