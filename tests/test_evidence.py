@@ -1,5 +1,6 @@
 """Laws of a study: its control is fair, its intervals resample mysteries, what is kept is what was found."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +11,7 @@ from synthetic import make_actions
 from maro_lib.embedded.lessons import HOME
 from maro_lib.learn.decomposition import shuffle_outcomes
 from maro_lib.learn.settings import Settings
+from maro_lib.model.loading import STUDY_ADAPTER, load
 from maro_lib.play.gamebook import Gamebook
 from maro_lib.play.rollout import Played
 from maro_lib.study.evidence import (
@@ -24,6 +26,7 @@ from maro_lib.study.evidence import (
     read_findings,
     save_findings,
     select_arms,
+    ship_adapter,
     spread,
     summarise,
 )
@@ -65,11 +68,11 @@ def toy(gain_civilian: float, gain_culprit: float, seed: int = 0) -> pd.DataFram
     base = order % 5 == 0
     won = {"nobody": base, "civilian": base | (order % 200 < 200 * gain_civilian),
            "culprit": base & (order % 200 >= 200 * gain_culprit)}  # fmt: skip
-    told = {"victory": 0.5, "right_votes": 0.5, "legal_civilian": 1.0, "legal_culprit": 0.9, "seed": seed}
-    told |= {"asks_civilian": 0.3, "asks_culprit": 0.7}
+    constant = {"victory": 0.5, "right_votes": 0.5, "legal_civilian": 1.0, "legal_culprit": 0.9, "seed": seed}
+    constant |= {"asks_civilian": 0.3, "asks_culprit": 0.7}
     return pd.concat(
         pd.DataFrame({"game": order, "order": order, "script": [f"m{k % 20}" for k in order], "trained": who,
-                      "civilians_won": w.astype(float), **gains_table, "arm": BASE if who == "nobody" else "MARO"})
+                      "civilians_won": w.astype(float), **constant, "arm": BASE if who == "nobody" else "MARO"})
         for who, w in won.items()
     )  # fmt: skip
 
@@ -234,6 +237,28 @@ def test_who_always_searches_never_asks_and_the_others_play_as_before(collected)
     assert (forced.loc["civilian", "asks_civilian"] == 0).all()
     alone = results[results["arm"] == BASE]
     assert (alone["asks_civilian"] > 0).any() or (alone["asks_culprit"] > 0).any(), "base does ask"
+
+
+def test_a_shipped_adapter_is_the_one_that_was_trained_and_its_card_says_what_it_gained(collected, folder, tmp_path):
+    results, _ = collected
+    ship_adapter(TINY, 0, folder, results, str(tmp_path / "shipped"))
+    trained = folder / "seed-0" / "learning" / "MARO" / "adapter"
+    one, other = (load("embedded", precision="float32", adapter=str(at)) for at in (trained, tmp_path / "shipped"))
+    assert one.fingerprint == other.fingerprint
+    row = summarise(select_arms(results, ["MARO"])).query("who == 'culprit' and measure == 'games won'").iloc[0]
+    card = (tmp_path / "shipped" / "README.md").read_text()
+    assert f"| culprits | {row['base']:.0f} | {row['trained']:.0f} | {row['change']:+.0f} [" in card
+    assert str(tmp_path) not in (tmp_path / "shipped" / "adapter_config.json").read_text()
+    assert (
+        json.loads((tmp_path / "shipped" / "adapter_config.json").read_text())["base_model_name_or_path"] == "embedded"
+    )
+
+
+def test_the_adapter_that_comes_along_is_that_of_the_kept_studys_first_seed():
+    card, table = (STUDY_ADAPTER / "README.md").read_text(), summarise(select_arms(read_findings().results, ["MARO"]))
+    for row in table.query("seed == '0' and measure == 'games won'").itertuples():
+        assert f"| {row.who}s | {row.base:.0f} | {row.trained:.0f} | {row.change:+.0f} [" in card
+    assert (STUDY_ADAPTER / "adapter_model.safetensors").stat().st_size < 2_000_000
 
 
 def learned(arm, folder):

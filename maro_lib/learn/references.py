@@ -21,7 +21,7 @@ from maro_lib.learn.corpus import Corpus
 from maro_lib.model.loading import Loaded
 from maro_lib.runs import make_folder, write_atomic
 
-FOLDER = "references"  # beside those of the trainings that use it
+REFERENCES_FOLDER = "references"  # beside those of the trainings that use it
 
 
 def references_path(folder: Path, loaded: Loaded, corpus: Corpus, sequences: Sequence[int], *, half: bool) -> Path:

@@ -315,7 +315,7 @@ def ship_adapter(study: Study, seed: int, folder: Path, results: pd.DataFrame, t
     for name in ("adapter_model.safetensors", ORIGIN):
         write_atomic(place / name, (learned / name).read_bytes())
     config = json.loads((learned / "adapter_config.json").read_text(encoding="utf-8"))
-    config["base_model_name_or_path"] = study.model  # not the path that it had on this machine
+    config |= {"base_model_name_or_path": study.model, "target_modules": sorted(config["target_modules"])}
     write_atomic(place / "adapter_config.json", json.dumps(config, indent=1, sort_keys=True) + "\n")
     table = summarise(select_arms(results, ["MARO"]))
     table = table[(table["seed"] == str(seed)) & (table["measure"] == "games won")]
