@@ -1,7 +1,6 @@
 """The house rules, which no tool checks: for notebooks, parameter files, and the code."""
 
 import ast
-import base64
 import contextlib
 import copy
 import json
@@ -328,16 +327,6 @@ def test_parameter_file_with_a_typo_is_refused(tmp_path):
     (tmp_path / "x.yaml").write_text("run: x\nn_gmaes: 3\n")
     with pytest.raises(ParameterError, match="unknown name `n_gmaes`"):
         load_params(tmp_path / "x.yaml", declared([GOOD]))
-
-
-# --- the README's picture ---------------------------------------------------------------------------
-
-
-def test_the_readme_shows_the_studys_figure_as_the_notebook_does():
-    cells = code(json.loads((ROOT / "notebooks" / "08_evidence.ipynb").read_text()))
-    drawn = [o["data"].get("image/png", "") for c in cells for o in c["outputs"] if "data" in o]
-    shown = base64.b64encode((ROOT / "notebooks" / "images" / "evidence.png").read_bytes()).decode()
-    assert shown in ["".join(picture).replace("\n", "") for picture in drawn], "save the notebook's figure anew"
 
 
 # --- what no file may hold -------------------------------------------------------------------------
