@@ -1,4 +1,4 @@
-"""The house rules, which no tool checks: for notebooks, parameter files, the README's tree, and the code."""
+"""The house rules, which no tool checks: for notebooks, parameter files, and the code."""
 
 import ast
 import base64
@@ -337,60 +337,7 @@ def test_parameter_file_with_a_typo_is_refused(tmp_path):
         load_params(tmp_path / "x.yaml", declared([GOOD]))
 
 
-# --- the README's tree -----------------------------------------------------------------------------
-
-
-def listed(readme: str) -> set[str]:
-    """Read the paths of the fenced tree after `<!-- tree -->`: one a line, folders end in `/`."""
-    block = re.search(r"<!-- tree -->\s*```\w*\n(.*?)```", readme, re.DOTALL)
-    assert block, "README.md: no fenced block after a line <!-- tree -->"
-    paths, above = set(), []
-    for line in filter(str.strip, block[1].splitlines()):
-        bare = line.lstrip(" │├└─\t")
-        depth, name = len(line) - len(bare), bare.split()[0]
-        above = [(d, n) for d, n in above if d < depth]
-        if name in (".", "./"):
-            continue
-        paths.add("/".join([*(n for _, n in above), name.rstrip("/")]))
-        above += [(depth, name.rstrip("/"))] if name.endswith("/") else []
-    return paths
-
-
-def to_be_listed(root: Path) -> set[str]:
-    """Every file of the top level, notebooks/, maro_lib/*.py and params/, except hidden ones."""
-    files = [*root.glob("*"), *root.glob("notebooks/*.ipynb"), *root.glob("maro_lib/*.py"),
-             *root.glob("params/**/*.yaml")]  # fmt: skip
-    return {str(p.relative_to(root)) for p in files if p.is_file() and not p.name.startswith(".")}
-
-
-def differences(readme: str, root: Path) -> list[str]:
-    paths = listed(readme)
-    gone = [
-        f"{path} is in README.md's tree, but does not exist" for path in sorted(paths) if not (root / path).exists()
-    ]
-    return gone + [f"{path} is not in README.md's tree" for path in sorted(to_be_listed(root) - paths)]
-
-
-def test_readme_tree_equals_the_folder():
-    broken = differences((ROOT / "README.md").read_text(), ROOT)
-    assert not broken, "\n".join(broken)
-
-
-@pytest.mark.parametrize(
-    "drawn",
-    ["README.md      this page\nmaro_lib/      the library\n  scripts.py   a mystery",
-     ".\n├── README.md      this page\n└── maro_lib/\n    └── scripts.py   a mystery"],
-)  # fmt: skip
-def test_tree_is_read_however_it_is_drawn(drawn, tmp_path):
-    readme = f"# x\n<!-- tree -->\n\n```text\n{drawn}\n```\n"
-    assert listed(readme) == {"README.md", "maro_lib", "maro_lib/scripts.py"}
-    (tmp_path / "maro_lib").mkdir()
-    (tmp_path / "maro_lib" / "solver.py").write_text("")
-    (tmp_path / "README.md").write_text(readme)
-    assert differences(readme, tmp_path) == [
-        "maro_lib/world/scripts.py is in README.md's tree, but does not exist",
-        "maro_lib/world/solver.py is not in README.md's tree",
-    ]
+# --- the README's picture ---------------------------------------------------------------------------
 
 
 def test_the_readme_shows_the_studys_figure_as_the_notebook_does():

@@ -8,8 +8,8 @@ from maro_lib.play.policies import RANDOM
 from maro_lib.play.rollout import play, schedule
 from maro_lib.play.shards import set_aside
 from maro_lib.play.tables import TABLES
-from maro_lib.world.environment import Rules
 from maro_lib.world.generator import Knobs, generate_many
+from maro_lib.world.mystery import Rules
 
 GAMES = schedule(generate_many(1, 0, Knobs(characters=4)), 4, 5, Rules(rounds=1))
 

@@ -80,7 +80,7 @@ class Compared(NamedTuple):
     change: Mean
 
 
-def compare(table: pd.DataFrame, who: str, measure: str = "games won", seed: int = 0) -> Compared:
+def against_base(table: pd.DataFrame, who: str, measure: str = "games won", seed: int = 0) -> Compared:
     """Compare a trained faction with base, paired by game; intervals resample mysteries."""
     games = table.assign(value=MEASURES[measure](table, who))
     values = games.pivot(index="order", columns="trained", values="value")[[who, NOBODY]].dropna()
@@ -92,4 +92,4 @@ def compare(table: pd.DataFrame, who: str, measure: str = "games won", seed: int
 def gains(table: pd.DataFrame, seed: int = 0) -> dict[str, Mean]:
     """Return, per trained faction, how many more of the same games it wins than base in its place."""
     trained = set(table["trained"])
-    return {who: compare(table, who, seed=seed).change for who in ("civilian", "culprit") if who in trained}
+    return {who: against_base(table, who, seed=seed).change for who in ("civilian", "culprit") if who in trained}

@@ -19,7 +19,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-AT_ONCE = 2**25  # logits: 128 MB of them in float32
+LOGITS_AT_ONCE = 2**25  # logits: 128 MB of them in float32
 
 
 class _TokenLogps(torch.autograd.Function):
@@ -29,7 +29,7 @@ class _TokenLogps(torch.autograd.Function):
     def forward(
         ctx: Any, hidden: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, targets: torch.Tensor
     ) -> torch.Tensor:
-        device, n = hidden.device.type, max(1, AT_ONCE // len(weight))
+        device, n = hidden.device.type, max(1, LOGITS_AT_ONCE // len(weight))
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
         h, w, b = (x if x is None else x.to(dtype) for x in (hidden, weight, bias))
         pieces = zip(h.split(n), targets.split(n), strict=True)

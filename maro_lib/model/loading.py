@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 EMBEDDED = ROOT / "maro_lib" / "embedded" / "weights"
+STUDY_ADAPTER = ROOT / "maro_lib" / "embedded" / "adapters" / "maro_seed0"  # what it learned from 2,000 games, see 08
 PRECISIONS = ("auto", "float64", "float32", "bfloat16", "nf4")
 ORIGIN = "base.json"  # in an adapter's folder: the weights that it was trained on
 

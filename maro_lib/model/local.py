@@ -24,7 +24,7 @@ from transformers.cache_utils import Cache, DynamicLayer
 from maro_lib.model.chat import Chat
 from maro_lib.model.loading import Loaded
 from maro_lib.play.policies import Reply, Request, WindowError
-from maro_lib.world.environment import Message
+from maro_lib.world.protocol import Message
 
 Key = tuple[str, int, str]  # game, player, salt
 STRIP = 32  # columns that are read at a time, where rows differ in length

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from maro_lib.play.policies import Policy, Reply, Request
 from maro_lib.play.rollout import Game, Session, advance, start
-from maro_lib.world.environment import Rules
+from maro_lib.world.mystery import Rules
 from maro_lib.world.scripts import Script, Sections
 
 PUBLIC = "everybody"

@@ -18,8 +18,9 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, runtime_checkable
 
-from maro_lib.world.environment import Brief, Event, Message, Prompt
+from maro_lib.world.mystery import Brief, Event
 from maro_lib.world.phrases import Phrasebook
+from maro_lib.world.protocol import Message, Prompt
 from maro_lib.world.scripts import Fact
 from maro_lib.world.solver import suspects
 
@@ -139,17 +140,6 @@ class Mixture:
     def skill(self, request: Request) -> float:
         """The skill of this seat in this game."""
         return self.good if request.rng("skill").random() < self.share_good else self.bad
-
-
-@dataclass(frozen=True)
-class Fixed:
-    """Replies given beforehand, by player and own action index; for playing by hand, and for tests."""
-
-    replies: Mapping[tuple[int, int], str]
-    name: str = "fixed"
-
-    def act(self, requests: Sequence[Request]) -> list[Reply]:
-        return [Reply(self.replies[r.player, r.t]) for r in requests]
 
 
 RANDOM = Random()

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from maro_lib.study.harness import Answering, Harness, Limits
 
 SKILLS, SAFETY = "skills", "safety"
-COLUMNS = {"family": str, "task": str, "level": str, "item": str, "scene": object, "arm": str, "right": int,
+ANSWER_COLUMNS = {"family": str, "task": str, "level": str, "item": str, "scene": object, "arm": str, "right": int,
            "misled": "Int64", "reply": str, "cut_off": bool, "shortened": bool}  # fmt: skip
 SIGNIFICANT = 0.05
 
@@ -200,8 +200,8 @@ def evaluate(
                 asked += 1
             tables.append(pd.read_parquet(path).assign(family=family, arm=arm))
             bar.update()
-    table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(COLUMNS))
-    return Evaluated(table[list(COLUMNS)].astype(COLUMNS), left_out, asked)
+    table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(ANSWER_COLUMNS))
+    return Evaluated(table[list(ANSWER_COLUMNS)].astype(ANSWER_COLUMNS), left_out, asked)
 
 
 def _missing(harness: Harness, task: str) -> str:

@@ -11,9 +11,10 @@ from maro_lib.rooms import opened
 
 if TYPE_CHECKING:
     from maro_lib.world.casebook import find_case
-    from maro_lib.world.environment import Message, MurderMystery, Rules
     from maro_lib.world.generator import Knobs, generate, generate_many
     from maro_lib.world.mirage import load_mirage
+    from maro_lib.world.mystery import MurderMystery, Rules
+    from maro_lib.world.protocol import Message
     from maro_lib.world.scripts import Fact, Script, bundled, dump_script, load_script, parse_script
     from maro_lib.world.solver import is_solvable, suspects
 
