@@ -181,8 +181,14 @@ def colours_by_meaning(notebook: dict) -> Iterator[str]:
             yield f"In [{cell['execution_count']}] has the colour {found[0]}; take one of figures.COLOURS"
 
 
+def the_loop_on_top(notebook: dict) -> Iterator[str]:
+    first = source(notebook["cells"][0])
+    if (number := re.match(r"# (0[1-6]) ·", first)) and f"](images/loop_{number[1]}.png)" not in first:
+        yield f"the picture of the loop (images/loop_{number[1]}.png) does not stand under the title"
+
+
 FORM = (a_sitting_long, imports_in_one_cell, no_setup_wall, short_prose_after_outputs, solutions_folded,
-        colours_by_meaning)  # fmt: skip
+        colours_by_meaning, the_loop_on_top)  # fmt: skip
 RULES = (executed_in_order, no_errors, no_warnings, one_parameter_cell, short_cells, short_functions,
          nothing_set_up_by_hand, most_cells_compared, nothing_raises_on_purpose, title_and_question,
          opens_unchanged, ends_with_finish, *FORM)  # fmt: skip
@@ -280,6 +286,7 @@ BREAKS = [
     (solutions_folded, say("**Answer:** 4")),
     (colours_by_meaning, add("plt.plot(x, color=ORANGE)")),
     (colours_by_meaning, add("plt.plot(x, color='red')")),
+    (the_loop_on_top, retitle("# 03 · Title\n\n![The loop](images/loop_02.png)\n\nA question?")),
 ]
 
 
