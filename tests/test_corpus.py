@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from maro_lib.learn import corpus as corpora
 from maro_lib.learn.balancing import balance
-from maro_lib.learn.corpus import LONG, UNKNOWN, Corpus, crossed, make_corpus, steps
+from maro_lib.learn.corpus import Corpus, Fit, crossed, make_corpus, steps
 from maro_lib.learn.decomposition import decompose
 from maro_lib.model.chat import Chat
 from maro_lib.model.loading import load
@@ -209,8 +209,8 @@ def test_what_is_longer_than_the_window_is_left_out_and_counted(dialogues, train
     assert 0 < len(fitting) < len(corpus)
     assert [ids.tolist() for ids in short.ids] == [corpus.ids[row].tolist() for row in fitting], "nothing is cut"
     lost = corpus.actions[~corpus.actions["row"].isin(fitting)]["faction"].value_counts()
-    assert short.dropped.loc[LONG].to_dict() == lost.reindex(short.dropped.columns, fill_value=0).to_dict()
-    assert short.dropped.loc[UNKNOWN].sum() == 0
+    assert short.dropped.loc[Fit.LONG].to_dict() == lost.reindex(short.dropped.columns, fill_value=0).to_dict()
+    assert short.dropped.loc[Fit.UNKNOWN].sum() == 0
     assert len(short.actions) + lost.sum() == len(training)
     for faction, n in lost.items():
         assert f"{n} {faction} actions: longer than the window" in short.statement
@@ -236,7 +236,7 @@ def test_actions_whose_dialogue_is_not_there_are_counted(dialogues, training, co
     made = make_corpus(there, training)
     n = len(corpus.places[0])
     assert len(made.actions) == len(training) - n
-    assert made.dropped.loc[UNKNOWN].to_dict() == {"civilian": 0, "culprit": 0} | {gone["faction"]: n}
+    assert made.dropped.loc[Fit.UNKNOWN].to_dict() == {"civilian": 0, "culprit": 0} | {gone["faction"]: n}
     assert f"Left out: {n} {gone['faction']} actions: its dialogue is not there." in made.statement
 
 

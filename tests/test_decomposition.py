@@ -89,14 +89,6 @@ def test_role_baseline_moves_by_a_twentieth_unless_said(four_games):
     assert [found[g, "Dora"][0] for g in "zyab"] == pytest.approx([1, -1.05, 1.0025, 0.952375])
 
 
-def test_a_role_rule_can_group_by_other_columns(four_games):
-    # by faction, alpha 1/2, game z: civilians +1, +1: b = 0.5; game y: civilians -1, -1, -1
-    found = credit(four_games, "role_baseline", alpha=0.5, by=["faction"])
-    assert (found["y", "Dora"], found["y", "Wanda"]) == ([-1.5], [-1.5])
-    # game a: mean of +1, +1, -1 is 1/3, b = -0.25 before, -0.125 + 1/6 = 1/24 after
-    assert found["b", "Dora"] == pytest.approx([1 - 1 / 24])
-
-
 def test_turn_normalised_centres_twice_per_role():
     # witness:  rewards 0 0 +1 | +1 | -1   mean 0.2    centred -0.2 -0.2 0.8 | 0.8 | -1.2
     #           to the end 0.4 0.6 0.8 | 0.8 | -1.2    mean 0.28
@@ -366,17 +358,12 @@ def test_another_rule_joins_by_one_decorator(one_game):
 @pytest.mark.parametrize(
     ("rule", "options", "message"),
     [
-        ("terminl", {}, "unknown rule 'terminl'; did you mean 'terminal'?"),
+        ("terminl", {}, "rule: 'terminl' is unknown; did you mean 'terminal'?"),
         ("discounted", {"gama": 1}, r"rule 'discounted': unknown option `gama`; did you mean 'gamma'? (it has: gamma)"),
         ("terminal", {"gamma": 1}, "rule 'terminal': unknown option `gamma` (it has none)"),
         ("counterfactual", {}, "rule 'counterfactual' needs the option `values`"),
         ("discounted", {"gamma": 1.5}, "gamma: 1.5 is not between 0 and 1"),
-        (
-            "role_baseline",
-            {"by": "rol"},
-            "option `by` needs the column `rol`, which the table lacks; did you mean 'role'?",
-        ),
-        ("turn_normalised", {"reward": "gain"}, "option `reward` needs the column `gain`"),
+        ("turn_normalised", {"reward": "rol"}, "option `reward` needs the column `rol`, which the table lacks"),
     ],
 )
 def test_what_is_unknown_is_named_with_its_nearest(one_game, rule, options, message):

@@ -24,7 +24,7 @@ import numpy as np
 import pandas as pd
 
 from maro_lib.play.tables import encode, require, trajectories
-from maro_lib.wording import nearest
+from maro_lib.wording import check_name
 from maro_lib.world.scripts import FACTIONS
 
 NEEDS = ("game", "agent", "faction", "success", "weight")
@@ -67,31 +67,24 @@ class Balanced:
 
 
 def balance(
-    actions: pd.DataFrame,
-    mode: str = "min",
-    *,
-    seed: int = 0,
-    camp_weights: dict[str, float] | None = None,
-    lam_pos: float | None = None,
-    lam_neg: float | None = None,
-    illegal: str = "keep",
-    learner: str | None = None,
-    classes: str = "overall",
-) -> Balanced:
+    actions: pd.DataFrame, mode: str = "min", *,
+    seed: int = 0, camp_weights: dict[str, float] | None = None, lam_pos: float | None = None,
+    lam_neg: float | None = None, illegal: str = "keep", learner: str | None = None, classes: str = "overall",
+) -> Balanced:  # fmt: skip
     """Balance an actions table whose column `weight` holds a credit rule's signed weights.
 
     A lambda that is given is kept. One given alone sets the other: lam_neg = lam_pos W_+ / W_-, and the reverse. With
     `classes` "per_faction" the weights themselves make both classes weigh the same within each faction. With a
     `learner` only the actions of that `policy` are kept.
     """
-    _check_name("mode", mode, MODES)
-    _check_name("illegal", illegal, ("keep", "drop"))
-    _check_name("classes", classes, ("overall", "per_faction"))
+    check_name("mode", mode, MODES)
+    check_name("illegal", illegal, ("keep", "drop"))
+    check_name("classes", classes, ("overall", "per_faction"))
     more = (("legal",) if illegal == "drop" else ()) + (("policy",) if learner is not None else ())
     require(actions, NEEDS + more, "balance (weight = decompose(...))")
-    credit = _credit(actions)
-    camp = _camp(actions, camp_weights or {})
-    fate, factor = _draw(actions, _unusable(actions, credit, illegal), mode, seed)
+    credit, camp = _credit(actions), _camp(actions, camp_weights or {})  # (n_actions,) each, as all that follows
+    fate = _unusable(actions, credit, illegal)
+    fate, factor = _draw(actions, fate, mode, seed)
     fate[(fate == Fate.KEPT) & (camp == 0)] = Fate.CAMP_WEIGHT
     if learner is not None:
         fate[(fate == Fate.KEPT) & (actions["policy"] != learner).to_numpy()] = Fate.OPPONENT
@@ -106,9 +99,10 @@ def balance(
 
 
 def shuffle_labels(balanced: pd.DataFrame, seed: int) -> pd.DataFrame:
-    """Hand every dialogue the labels and weights of another one of its faction: the control that must teach nothing.
+    """Hand every dialogue the labels and weights of another one of its faction: the control, which must teach nothing.
 
-    A longer or shorter dialogue gets them stretched, so what a dialogue's labels are like stays what it was.
+    This is what the kit calls a control: the run's own dialogues, every one of them, with labels that say nothing of
+    them. A longer or shorter dialogue gets its labels stretched, so what the labels of a dialogue are like stays.
     """
     rng, table = np.random.default_rng([seed, 3]), balanced.sort_values(["game", "seat", "t"])
     given = np.empty(len(table), int)  # whose label and weight each row gets
@@ -133,50 +127,49 @@ def _unusable(actions: pd.DataFrame, credit: np.ndarray, illegal: str) -> np.nda
 
 
 def _draw(actions: pd.DataFrame, fate: np.ndarray, mode: str, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return each action's fate and factor, decided by character."""
-    live = np.flatnonzero(fate == Fate.KEPT)
-    who, first = trajectories(usable := actions[["game", "agent", "faction", "success"]].iloc[live])
-    characters = _sides(usable.iloc[first].reset_index(drop=True))
-    drawn, factors = MODES[mode](characters, seed)
-    factor = np.ones(len(actions))
-    fate[live], factor[live] = drawn[who], factors[who]
+    """Return each action's fate after the mode's drawing, and its factor; both are decided by character."""
+    usable = np.flatnonzero(fate == Fate.KEPT)
+    rows = actions.iloc[usable]
+    who, first = trajectories(rows)
+    characters = _sides(rows.iloc[first][["game", "agent", "faction", "success"]].reset_index(drop=True))
+    factors = MODES[mode](characters, seed)  # (n_characters,) 0: not drawn
+    alone = characters[["n_own", "n_other"]].min(axis=1) == 0
+    fates = np.select([factors > 0, alone], [Fate.KEPT, Fate.ONE_SIDED], Fate.NOT_DRAWN)
+    fate, factor = fate.copy(), np.ones(len(actions))
+    fate[usable], factor[usable] = fates[who], factors[who]
     return fate, factor
 
 
 def _sides(characters: pd.DataFrame) -> pd.DataFrame:
     """Add to each character of a game how many of its own and of the other side there are."""
     game, won = encode(characters, ["game"]), characters["success"].to_numpy() == 1
-    n_winners, n_losers = np.bincount(game, won), np.bincount(game, ~won)
-    return characters.assign(
-        n_own=np.where(won, n_winners[game], n_losers[game]), n_other=np.where(won, n_losers[game], n_winners[game])
-    )
+    n_winners, n_losers = np.bincount(game, won)[game], np.bincount(game, ~won)[game]
+    return characters.assign(n_own=np.where(won, n_winners, n_losers), n_other=np.where(won, n_losers, n_winners))
 
 
-def _keep_min(characters: pd.DataFrame, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def _keep_min(characters: pd.DataFrame, seed: int) -> np.ndarray:
     n_reward = np.minimum(characters["n_own"], characters["n_other"])
-    place = (
-        pd.Series(_lots(characters, seed)).groupby(encode(characters, ["game", "success"])).rank(method="first")
-    )  # from 1
-    fate = np.where(n_reward == 0, Fate.ONE_SIDED, np.where(place <= n_reward, Fate.KEPT, Fate.NOT_DRAWN))
-    return fate, np.ones(len(characters))
+    side = encode(characters, ["game", "success"])
+    place = pd.Series(_lots(characters, seed)).groupby(side).rank(method="first")  # from 1
+    return (place <= n_reward).to_numpy(float)
 
 
-def _keep_max(characters: pd.DataFrame, _seed: int) -> tuple[np.ndarray, np.ndarray]:
+def _keep_max(characters: pd.DataFrame, _seed: int) -> np.ndarray:
     larger = np.maximum(characters["n_own"], characters["n_other"])
-    return np.full(len(characters), Fate.KEPT), (larger / characters["n_own"]).to_numpy(float)
+    return (larger / characters["n_own"]).to_numpy(float)
 
 
-def _keep_all(characters: pd.DataFrame, _seed: int) -> tuple[np.ndarray, np.ndarray]:
-    return np.full(len(characters), Fate.KEPT), np.ones(len(characters))
+def _keep_all(characters: pd.DataFrame, _seed: int) -> np.ndarray:
+    return np.ones(len(characters))
 
 
-def _keep_ips(characters: pd.DataFrame, _seed: int) -> tuple[np.ndarray, np.ndarray]:
+def _keep_ips(characters: pd.DataFrame, _seed: int) -> np.ndarray:
     cell = encode(characters, ["faction", "success"])
     inverse = (len(characters) / np.bincount(cell))[cell]  # 1 / share of the character's cell
-    return np.full(len(characters), Fate.KEPT), inverse / (inverse.mean() if inverse.size else 1.0)
+    return inverse / (inverse.mean() if inverse.size else 1.0)
 
 
-MODES = {"min": _keep_min, "max": _keep_max, "all": _keep_all, "ips": _keep_ips}
+MODES = {"min": _keep_min, "max": _keep_max, "all": _keep_all, "ips": _keep_ips}  # (characters, seed) -> factors
 
 
 def _lots(characters: pd.DataFrame, seed: int) -> list[int]:
@@ -198,11 +191,9 @@ def _credit(actions: pd.DataFrame) -> np.ndarray:
 
 def _camp(actions: pd.DataFrame, camp_weights: dict[str, float]) -> np.ndarray:
     """Return w_f for every action; a faction that is not named weighs 1."""
-    known = {*FACTIONS, *actions["faction"].unique()}
+    known = sorted({*FACTIONS, *actions["faction"].unique()})
     for faction, w in camp_weights.items():
-        if faction not in known:
-            hint = f"{nearest(faction, known)} (known: {', '.join(sorted(known))})"
-            raise ValueError(f"camp_weights: unknown faction {faction!r}{hint}")
+        check_name("camp_weights", faction, known)
         _check_weight(f"camp_weights: {faction}", w)
     return actions["faction"].map(camp_weights).astype(float).fillna(1.0).to_numpy()
 
@@ -232,37 +223,24 @@ def _lambdas(chosen: pd.DataFrame, lam_pos: float | None, lam_neg: float | None)
 
 
 def _report(actions: pd.DataFrame, fate: np.ndarray, credit: np.ndarray, weight: np.ndarray) -> pd.DataFrame:
-    who, kept = trajectories(actions)[0], fate == Fate.KEPT
-    rows = pd.DataFrame(
-        {
-            "faction": actions["faction"].to_numpy(),
-            "outcome": np.where(actions["success"] == 1, "won", "lost"),
-            "actions": 1,
-            "kept_actions": kept.astype(int),
-            "characters": _first_of(who, np.ones(len(who), bool)),
-            "kept_characters": _first_of(who, kept),
-            "mass": np.abs(credit),
-            "kept_mass": np.where(kept, weight, 0.0),
-        }
-    )
-    names = ["faction", "outcome"]
+    who, kept, names = trajectories(actions)[0], fate == Fate.KEPT, ["faction", "outcome"]
+    outcome = np.where(actions["success"] == 1, "won", "lost")
+    rows = pd.DataFrame({
+        "faction": actions["faction"].to_numpy(), "outcome": outcome, "who": who, "kept": kept,
+        "kept_who": np.where(kept, who, np.nan), "mass": np.abs(credit), "kept_mass": np.where(kept, weight, 0.0),
+    })  # fmt: skip
     cells = pd.MultiIndex.from_product([sorted(rows["faction"].unique()), ["won", "lost"]], names=names)
-    report = rows.groupby(names).sum().reindex(cells, fill_value=0)
+    report = rows.groupby(names).agg(
+        actions=("who", "size"), kept_actions=("kept", "sum"), characters=("who", "nunique"),
+        kept_characters=("kept_who", "nunique"), mass=("mass", "sum"), kept_mass=("kept_mass", "sum"),
+    ).reindex(cells, fill_value=0)  # fmt: skip
     for at, name in ((2, "actions"), (5, "characters")):
         report.insert(at, f"dropped_{name}", report[name] - report[f"kept_{name}"])
     return report.reset_index()
 
 
-def _first_of(who: np.ndarray, where: np.ndarray) -> np.ndarray:
-    """Mark with 1 one row of each character that has any `where`."""
-    rows = np.flatnonzero(where)
-    marks = np.zeros(len(who), int)
-    marks[rows[np.unique(who[rows], return_index=True)[1]]] = 1
-    return marks
-
-
 def _reasons(faction: pd.Series, fate: np.ndarray) -> pd.DataFrame:
-    table = pd.crosstab(fate, faction.to_numpy()).reindex(range(len(Fate)), fill_value=0)
+    table = pd.crosstab(fate, faction.to_numpy()).reindex([*Fate], fill_value=0)
     table.index, table.columns.name = pd.Index([f.reason for f in Fate], name="reason"), None
     return table.drop(Fate.KEPT.reason)
 
@@ -323,11 +301,6 @@ def _way_out(n_won: int, n_lost: int, fate: np.ndarray) -> str:
 
 
 # --- checks ------------------------------------------------------------------------------------------
-
-
-def _check_name(what: str, name: str, known) -> None:
-    if name not in known:
-        raise ValueError(f"{what}: {name!r} is unknown{nearest(name, known)} (known: {', '.join(known)})")
 
 
 def _check_weight(what: str, value: float) -> float:

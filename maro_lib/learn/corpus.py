@@ -13,6 +13,7 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -27,7 +28,14 @@ from maro_lib.world.protocol import Message
 
 ACTION = ("game", "seat", "t")  # what an action is known by
 TAKEN = [*ACTION, "faction", "success", "desirable", "weight"]  # what training knows of an action
-LONG, UNKNOWN = "longer than the window", "its dialogue is not there"
+
+
+class Fit(StrEnum):
+    """Whether an action can be trained."""
+
+    TRAINED = "trained"
+    UNKNOWN = "its dialogue is not there"
+    LONG = "longer than the window"
 
 
 @dataclass(frozen=True)
@@ -81,10 +89,8 @@ class Corpus:
         """The account in words."""
         lost = [
             f"{n} {faction} actions: {reason}"
-            for reason, row in self.dropped.iterrows()
-            for faction, n in row.items()
-            if n
-        ]
+            for reason, row in self.dropped.iterrows() for faction, n in row.items() if n
+        ]  # fmt: skip
         longest = max(map(len, self.ids), default=0)
         return (
             f"{len(self.actions):,} actions in {len(self):,} sequences, {self.n_tokens:,} tokens, at most {longest:,}; "
@@ -92,13 +98,21 @@ class Corpus:
         )
 
 
+class Span(NamedTuple):
+    """Where an action lies in a sequence."""
+
+    t: int
+    start: int
+    end: int
+
+
 class View(NamedTuple):
-    """One sequence of tokens, with the places of the actions that it can train."""
+    """One sequence of tokens, with the actions that it can train."""
 
     game: str
     seat: int
     ids: Sequence[int]
-    spans: list[tuple[int, int, int]]  # t, start, end
+    spans: list[Span]
 
 
 def make_corpus(
@@ -107,22 +121,24 @@ def make_corpus(
     """Join played dialogues with the actions that balancing kept; `chat` is needed where token ids are not known."""
     wanted = training[TAKEN].drop_duplicates(list(ACTION)).set_index(list(ACTION))
     ids, places = [], []
-    for sequence in _sequences(dialogues, chat):
-        spans = [s for s in sequence.spans if (sequence.game, sequence.seat, s[0]) in wanted.index]
+    for view in _sequences(dialogues, chat):
+        spans = [s for s in view.spans if (view.game, view.seat, s.t) in wanted.index]
         if not spans:
             continue
-        end = spans[-1][2]  # what comes after the last trained action is not read
-        fits = not window or end <= window
-        places += [(sequence.game, sequence.seat, t, len(ids) if fits else -1, a, b) for t, a, b in spans]
-        if fits:
-            ids.append(np.asarray(sequence.ids[:end], np.int32))
-    found = pd.DataFrame(places, columns=[*ACTION, "row", "start", "end"]).set_index(list(ACTION))
-    actions = wanted.join(found).reset_index()
-    reason = np.where(actions["row"].isna(), UNKNOWN, np.where(actions["row"] == -1, LONG, "kept"))
-    dropped = pd.crosstab(reason, actions["faction"].to_numpy()).reindex([UNKNOWN, LONG], fill_value=0)
-    kept = actions[reason == "kept"].astype({"row": int, "start": int, "end": int})
-    kept = kept.sort_values(["row", "start"]).reset_index(drop=True)
-    return Corpus(ids, kept, dropped, int(kept["end"].sum()))
+        end = spans[-1].end  # what comes after the last trained action is not read
+        fit = Fit.LONG if window and end > window else Fit.TRAINED
+        place = {"game": view.game, "seat": view.seat, "row": len(ids), "fit": fit.value}
+        places += [place | s._asdict() for s in spans]
+        if fit is Fit.TRAINED:
+            ids.append(np.asarray(view.ids[:end], np.int32))
+    places = pd.DataFrame(places, columns=[*ACTION, "row", "start", "end", "fit"]).set_index(list(ACTION))
+    actions = wanted.join(places).reset_index()
+    fit = actions.pop("fit").fillna(Fit.UNKNOWN.value)
+    dropped = pd.crosstab(fit.to_numpy(), actions["faction"].to_numpy())
+    dropped = dropped.reindex([Fit.UNKNOWN.value, Fit.LONG.value], fill_value=0)
+    trained = actions[fit == Fit.TRAINED].astype({"row": int, "start": int, "end": int})
+    trained = trained.sort_values(["row", "start"]).reset_index(drop=True)
+    return Corpus(ids, trained, dropped, int(trained["end"].sum()))
 
 
 def steps(corpus: Corpus, batch: int, epochs: float, seed: int) -> list[np.ndarray]:
@@ -169,7 +185,7 @@ def _sequences(dialogues: pd.DataFrame, chat: Chat | None) -> Iterator[View]:
         earlier, t = before.get((d.game, d.seat), ([], 0))
         n_old = _n_replies(earlier) if view[: len(earlier)] == earlier else 0  # where one view has several sequences
         if d.exact:
-            yield View(d.game, d.seat, d.token_ids, [(s["t"], s["start"], s["end"]) for s in d.spans])
+            yield View(d.game, d.seat, d.token_ids, [Span(**s) for s in d.spans])
         elif chat is None:
             raise ValueError("some dialogues are known as text only; give the `chat` of the model that is trained")
         else:
@@ -193,7 +209,7 @@ def _encoded(game: str, seat: int, view: list[Message], before: int, n_old: int,
         prompt = chat.observe(stop, view[k - 1].content) if ids and chat.is_append_only else chat.encode(view[:k])
         ids = [*(ids if chat.is_append_only else ()), *prompt]
         reply = [*chat.text_ids(message.content), *stop]
-        spans.append((before + len(spans) + 1, len(ids), len(ids) + len(reply)))
+        spans.append(Span(before + len(spans) + 1, len(ids), len(ids) + len(reply)))
         ids = ids + reply
         if not chat.is_append_only and len(spans) > n_old:
             yield View(game, seat, ids, spans[-1:])

@@ -1,10 +1,10 @@
-"""Decomposition: one sparse outcome per character becomes a weight on each of its actions, by a named rule.
+"""Decomposition: one sparse outcome per character becomes a weight on each of its actions, by a credit rule.
 
     R = 2 Success(a_i, G) - 1  in {-1, +1},   t = 1..T counts the character's own actions in game G
     weight > 0: desirable, < 0: undesirable, |weight|: the sample's weight, 0: dropped
 
-`credit_rules()` lists the rules with their formulas; a rule is one function under `@register`, so one that needs a
-fitted model joins the same way. No weight depends on the order of the table's rows.
+`credit_rules()` lists the rules with their formulas. A rule is one function under `@register` (actions, **options) ->
+weights; a rule that needs a fitted model joins the same way. No weight depends on the order of the table's rows.
 
 Taught in notebook 03. The paper (MARO, arXiv 2601.12323) has only `uniform`; the others are baselines.
 """
@@ -12,7 +12,8 @@ Taught in notebook 03. The paper (MARO, arXiv 2601.12323) has only `uniform`; th
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -21,7 +22,7 @@ import pandas as pd
 
 from maro_lib.play.tables import encode, require, trajectories
 from maro_lib.statistics import Mean, bootstrap_mean
-from maro_lib.wording import nearest
+from maro_lib.wording import check_name, nearest
 
 _DUST = 1e-9  # a relative difference this small is rounding; left alone, its sign would become a label
 _RATING_DUST = 1e-6  # the same for stated beliefs, which are stored as float32
@@ -59,12 +60,11 @@ def cheap_rules() -> list[str]:
 
 def decompose(actions: pd.DataFrame, rule: str = "uniform", **options) -> pd.Series:
     """Return every action's signed weight under a rule, on the index of `actions`."""
-    if rule not in CREDIT_RULES:
-        raise ValueError(f"unknown rule {rule!r}{nearest(rule, CREDIT_RULES)} (known: {', '.join(CREDIT_RULES)})")
-    chosen = CREDIT_RULES[rule]
-    _check_options(rule, chosen.weigh, options)
-    require(actions, chosen.needs, f"rule {rule!r}")
-    return pd.Series(chosen.weigh(actions, **options), index=actions.index, name="weight", dtype="float64")
+    check_name("rule", rule, CREDIT_RULES)
+    weigh, needs = CREDIT_RULES[rule].weigh, CREDIT_RULES[rule].needs
+    _check_options(rule, weigh, options)
+    require(actions, needs, f"rule {rule!r}")
+    return pd.Series(weigh(actions, **options), index=actions.index, name="weight", dtype="float64")
 
 
 def label(weights: pd.Series) -> pd.DataFrame:
@@ -116,33 +116,30 @@ def discounted(actions: pd.DataFrame, *, gamma: float = 0.9) -> np.ndarray:
 @register(
     "R - b(role) as it stood before this game; then b <- alpha b + (1 - alpha) mean R of the role; b = 0 at first",
     "SPIRAL (RAE), arXiv 2506.24119",
-    needs="game order agent success",
+    needs="game order agent role success",
 )
-def role_baseline(actions: pd.DataFrame, *, alpha: float = 0.95, by: str | Sequence[str] = "role") -> np.ndarray:
+def role_baseline(actions: pd.DataFrame, *, alpha: float = 0.95) -> np.ndarray:
     _check_range("alpha", alpha, 0, 1)
-    by = _columns(actions, by)
-    who, first = trajectories(actions, by)
-    r = _outcome(actions)[first]  # (n_trajectories,)
-    seat = encode(actions[["order", "game", *by]].iloc[first], ["order", "game", *by])  # counts up in order of play
-    role = np.empty(seat.max(initial=-1) + 1, np.int64)
-    role[seat] = encode(actions, by)[first]
-    baseline = _means_before(_mean(r, seat), role, alpha)  # (n_seats,)  b(role)
-    return (r - baseline[seat])[who]
+    who, first = trajectories(actions)
+    seats = actions.iloc[first][["order", "game", "role"]].assign(r=_outcome(actions)[first])  # a row per trajectory
+    place = ["order", "game", "role"]
+    means = seats.groupby(place, dropna=False)["r"].mean()  # of a role in a game; in order of play
+    before = pd.Series(_means_before(means, means.index.get_level_values("role"), alpha), means.index, name="b")
+    baseline = seats.merge(before.reset_index(), on=place, how="left")["b"].to_numpy()  # (n_trajectories,)  b(role)
+    return (seats["r"].to_numpy() - baseline)[who]
 
 
 @register(
     "A - mean_role A, with A = sum over k = t..T of (r_k - mean_role r)",
     "MARS, arXiv 2510.15414",
-    needs="game agent t n_actions success",
+    needs="game agent role t n_actions success",
 )
-def turn_normalised(
-    actions: pd.DataFrame, *, reward: str | None = None, by: str | Sequence[str] = "role"
-) -> np.ndarray:
+def turn_normalised(actions: pd.DataFrame, *, reward: str | None = None) -> np.ndarray:
     """Weigh turns by centred rewards to come; `reward` names a column, else R is paid at the last action.
 
     Paid so, a role that always won would still get weights, by the place of the payment alone: it gets zeros.
     """
-    role = encode(actions, _columns(actions, by))
+    role = encode(actions, ["role"])
     turn_rewards = terminal(actions) if reward is None else _numbers(actions, reward)  # (n_actions,)  r_t
     to_end = _sum_to_end(actions, _centre(turn_rewards, role))
     varied = True if reward is not None else _centre(_outcome(actions), role) != 0
@@ -152,12 +149,11 @@ def turn_normalised(
 @register(
     "(R - mean R) / (std R + 1e-6), over the characters of one role in all games of one script",
     "Dr. MAS",
-    needs="game agent script success",
+    needs="game agent role script success",
 )
-def agent_normalised(actions: pd.DataFrame, *, by: str | Sequence[str] = "role") -> np.ndarray:
-    by = _columns(actions, by)
-    who, first = trajectories(actions, by)
-    group = encode(actions, ["script", *by])[first]
+def agent_normalised(actions: pd.DataFrame) -> np.ndarray:
+    who, first = trajectories(actions)
+    group = encode(actions, ["script", "role"])[first]
     centred = _centre(_outcome(actions)[first], group)  # (n_trajectories,)
     std = np.sqrt(_mean(centred**2, group))
     return (centred / (std[group] + 1e-6))[who]
@@ -197,17 +193,17 @@ def belief_shift(actions: pd.DataFrame, *, prior: float = 1.0) -> np.ndarray:
     needs="",
 )
 def counterfactual(actions: pd.DataFrame, *, values: pd.Series | str) -> np.ndarray:
-    """Take over measured values: a Series on the index of `actions`, or a column's name.
+    """Take over measured values (`counterfactuals`): a Series on the index of `actions`, or a column's name.
 
     An action without a value was never resampled: nothing is known of it, so it gets 0 and is dropped.
     """
     if isinstance(values, str):
         require(actions, [values], "option `values` of rule 'counterfactual'")
         values = actions[values]
-    found = _aligned(values, actions, "values").fillna(0.0).to_numpy(float)
-    if not np.isfinite(found).all():
-        raise ValueError(f"values: {(~np.isfinite(found)).sum()} are infinite")
-    return found
+    weights = _aligned(values, actions, "values").fillna(0.0).to_numpy(float)
+    if not np.isfinite(weights).all():
+        raise ValueError(f"values: {(~np.isfinite(weights)).sum()} are infinite")
+    return weights
 
 
 # --- comparing rules ---------------------------------------------------------------------------------
@@ -223,22 +219,16 @@ class Agreement(Mean):
 
 
 def rank_agreement(
-    weights_a: pd.Series,
-    weights_b: pd.Series,
-    actions: pd.DataFrame,
-    seed: int,
-    *,
-    within: str = "trajectory",
-    n_boot: int = 1000,
-) -> Agreement:
+    weights_a: pd.Series, weights_b: pd.Series, actions: pd.DataFrame, seed: int, *,
+    within: str = "trajectory", n_boot: int = 1000,
+) -> Agreement:  # fmt: skip
     """Return the mean Spearman correlation of a rule's weights with a reference's, bootstrapped over games.
 
     Compared are the actions that have both. Where only the rule is constant it counts as 0: left out, a rule
     would be judged by the few trajectories on which it speaks. Where the reference is constant nothing can be ranked.
     """
     places = {"trajectory": ["game", "agent"], "game": ["game"]}
-    if within not in places:
-        raise ValueError(f"within: {within!r} is unknown{nearest(within, places)} (known: {', '.join(places)})")
+    check_name("within", within, places)
     require(actions, places[within], "rank_agreement")
     a, b = _aligned(weights_a, actions, "weights_a"), _aligned(weights_b, actions, "weights_b")
     both = (a.notna() & b.notna()).to_numpy()
@@ -278,12 +268,12 @@ def _settle(values, dust: float):
     return np.where(np.abs(values) <= dust, 0.0, values)
 
 
-def _means_before(values: np.ndarray, groups: np.ndarray, alpha: float) -> np.ndarray:
+def _means_before(values: Iterable[float], groups: Iterable[str], alpha: float) -> list[float]:
     """Return for each value its group's running mean before it, 0 at first."""
-    running, before = {}, np.empty(len(values))
-    for i, (group, value) in enumerate(zip(groups.tolist(), values.tolist(), strict=True)):
-        before[i] = running.get(group, 0.0)
-        running[group] = alpha * before[i] + (1 - alpha) * value
+    running, before = defaultdict(float), []
+    for group, value in zip(groups, values, strict=True):
+        before.append(running[group])
+        running[group] = alpha * running[group] + (1 - alpha) * value
     return before
 
 
@@ -373,16 +363,10 @@ def _aligned(values: pd.Series, actions: pd.DataFrame, name: str) -> pd.Series:
     """Return `values` on the index of `actions`, NaN where there is none."""
     if values.index.has_duplicates or actions.index.has_duplicates:
         raise ValueError(f"{name}: matched by index, but labels occur twice; use actions.reset_index(drop=True) first")
-    found = values.reindex(actions.index)
-    if len(actions) and found.isna().all():
+    aligned = values.reindex(actions.index)
+    if len(actions) and aligned.isna().all():
         raise ValueError(f"{name}: no value for any of the {len(actions)} actions; its index must be that of `actions`")
-    return found
-
-
-def _columns(actions: pd.DataFrame, by: str | Sequence[str]) -> list[str]:
-    by = [by] if isinstance(by, str) else list(by)
-    require(actions, by, "option `by`")
-    return by
+    return aligned
 
 
 def _check_options(rule: str, weigh: Callable, options: dict) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from maro_lib.wording import check_name
+
 OBJECTIVES = ("maro", "sft")
 REFERENCE_POINTS = ("ema", "batch", "clamped", "per_faction", "fixed", "mismatched")  # ways to set z0, see `loss`
 
@@ -37,8 +39,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         for name, known in (("objective", OBJECTIVES), ("z0", REFERENCE_POINTS)):
-            if getattr(self, name) not in known:
-                raise ValueError(f"{name}: {getattr(self, name)!r}; one of {', '.join(known)} is needed")
+            check_name(name, getattr(self, name), known)
         for name in ("beta", "learning_rate", "lora_rank", "epochs", "batch", "check_every"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}: {getattr(self, name)!r}; a number above 0 is needed")

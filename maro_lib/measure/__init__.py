@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from maro_lib.measure.choices import most_moved, vote_probabilities
     from maro_lib.measure.judgements import failures, judge_games
     from maro_lib.measure.judges import seated
-    from maro_lib.measure.matches import gains, match
+    from maro_lib.measure.matches import gains, match, play_ahead
     from maro_lib.measure.metrics import Ratings, social
     from maro_lib.measure.rouge import rouge_l
 

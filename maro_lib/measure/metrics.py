@@ -23,6 +23,7 @@ import pandas as pd
 
 from maro_lib.measure.judgements import ABILITIES, ROLE_PLAY, SECTION, TOP, Status
 from maro_lib.statistics import bootstrap_mean
+from maro_lib.wording import check_name
 
 DEFINITIONS = ("strict", "mirage")
 JUDGED = ("ICI", "SCI")
@@ -122,8 +123,7 @@ def social(
     games: pd.DataFrame, actions: pd.DataFrame, judgements: pd.DataFrame | None = None, mode: str = "strict"
 ) -> pd.DataFrame:
     """Measure games: a row per game, character and metric; what belongs to the whole game has seat -1."""
-    if mode not in DEFINITIONS:
-        raise ValueError(f"mode: {mode!r}; one of {', '.join(DEFINITIONS)} is needed")
+    check_name("mode", mode, DEFINITIONS)
     of_game = dict(tuple(actions.groupby("order")))
     judged = dict(tuple(judgements.groupby("order"))) if judgements is not None else {}
     rows = []

@@ -144,7 +144,7 @@ def encode(actions: pd.DataFrame, columns: Iterable[str]) -> np.ndarray:
     return codes
 
 
-def trajectories(actions: pd.DataFrame, by: Iterable[str] = ()) -> tuple[np.ndarray, np.ndarray]:
+def trajectories(actions: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     """Return each action's trajectory (one character in one game) as a code, and one row of each trajectory."""
-    who = encode(actions, ["game", "agent", *by])
+    who = encode(actions, ["game", "agent"])
     return who, np.unique(who, return_index=True)[1]
