@@ -27,12 +27,13 @@ from lm_eval.tasks._yaml_loader import load_yaml
 
 from maro_lib.fingerprints import digest
 from maro_lib.model.loading import Loaded
+from maro_lib.runs import ROOT
 from maro_lib.study.evaldata import OWN, DataError, ItemFiles, item_files
 from maro_lib.wording import nearest
 
 HARNESS = Path(lm_eval.__file__).with_name("tasks")
-HERE = Path(__file__).parent
-EVALS = HERE / "evals"  # this kit's own tasks
+EVALS = Path(__file__).with_name("evals")  # this kit's own tasks
+DECIDING = ("embedded/tasks", "study/scenes", "study/evaldata")  # modules that make and score them
 FOLDERS = {"gsm8k": "gsm8k", "minerva_math500": "minerva_math", "hendrycks_math500": "hendrycks_math",
            "ifeval": "ifeval", "mmlu": "mmlu/default", "truthfulqa_mc1": "truthfulqa", "truthfulqa_gen": "truthfulqa",
            "sycophancy": "model_written_evals/sycophancy"}  # fmt: skip  # to look through all takes half a minute
@@ -140,8 +141,9 @@ class Harness:
 
     def definition(self, task: str) -> str:
         """What decides a task's questions and its score, besides its items."""
-        own = [*sorted(EVALS.iterdir()), *(HERE / f"{name}.py" for name in ("tasks", "scenes", "evaldata"))]
-        return digest(own, HERE) if (EVALS / f"{task}.yaml").exists() else f"lm_eval {version('lm_eval')}"
+        package = ROOT / "maro_lib"
+        own = [*sorted(EVALS.iterdir()), *(package / f"{name}.py" for name in DECIDING)]
+        return digest(own, package) if (EVALS / f"{task}.yaml").exists() else f"lm_eval {version('lm_eval')}"
 
     def load(self, task: str) -> dict[str, Task]:
         """Load the single tasks of a name with their items, once; whatever is missing is an error that says what."""
