@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 from tasks_side_by_side import Killed, Sleeper, Square
-from test_matches import SHORT, some_games
+from test_matches import some_games
 from test_models import lora
 from test_training import BASIC, assert_same, corpus
 
@@ -36,7 +36,8 @@ def gone(pid: int, within: float = 20.0) -> bool:
 
 def test_results_come_in_order_from_processes_of_one_thread_each():
     heard = []
-    squares, pids, threads = zip(*side_by_side([Square(n) for n in range(5)], 2, lambda *news: heard.append(news)))
+    done = side_by_side([Square(n) for n in range(5)], 2, lambda *news: heard.append(news))
+    squares, pids, threads = zip(*done, strict=True)
     assert squares == (0, 1, 4, 9, 16)
     assert sorted(heard) == [(n, n) for n in range(5)]
     assert len(set(pids)) == 2
@@ -59,7 +60,8 @@ def test_a_process_that_is_killed_is_told():
 def test_nothing_outlives_a_caller_that_is_killed(tmp_path):
     script = (
         "from tasks_side_by_side import Sleeper\nfrom maro_lib.side_by_side import side_by_side\n"
-        "if __name__ == '__main__':\n    side_by_side([Sleeper(), Sleeper()], 2, lambda _, pid: print(pid, flush=True))\n"
+        "if __name__ == '__main__':\n"
+        "    side_by_side([Sleeper(), Sleeper()], 2, lambda _, pid: print(pid, flush=True))\n"
     )
     (tmp_path / "caller.py").write_text(script)
     paths = os.pathsep.join([os.path.dirname(__file__), os.environ.get("PYTHONPATH", "")])
