@@ -162,7 +162,7 @@ def test_every_command_exists(path):
     told = "\n".join(commands(path.read_text()))
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert set(re.findall(r"\bmake ([a-z]+)", told)) <= targets
-    commands_of_help = re.findall(r"^ {4}([a-z]+) ", command_line.parser().format_help(), re.MULTILINE)
+    commands_of_help = re.findall(r"^ {4}([a-z]+)\b", command_line.parser().format_help(), re.MULTILINE)
     assert set(re.findall(r"-m maro_lib ([a-z]+)", told)) <= set(commands_of_help)
 
 
