@@ -1,7 +1,8 @@
 """Play: who plays, and what a played game leaves behind.
 
-Games of the world and players for their seats come in; tables of games, actions and dialogues go out, as shards on disk
-that a killed run goes on from. Taught in notebook 02.
+Games of the world and players for their seats come in; tables of games, actions and dialogues go out (columns.yaml says
+which columns they have), as shards on disk that a killed run goes on from. Here a script is audited, too: is it fit to
+be played, and does a secret leak? Taught in notebook 02.
 """
 
 from typing import TYPE_CHECKING

@@ -197,11 +197,11 @@ def _civilian_reply(request: Request, rng: random.Random) -> str:
         return _write_ratings({n: _rating(guilt[n]) for n in prompt.names}, book)
     if prompt.phase == "vote":
         return book.voted.format(name=top)
-    told = " ".join(_testimony(request))
+    testimony = " ".join(_testimony(request))
     if prompt.phase == "intro":
-        return f"{book.name_self.format(name=brief.me.name)} {told}".strip()
+        return f"{book.name_self.format(name=brief.me.name)} {testimony}".strip()
     sure = book.suspect.format(name=top) if guilt[top] > 1 / 2 else book.no_idea
-    return f"{told} {sure}".strip()
+    return f"{testimony} {sure}".strip()
 
 
 def _culprit_reply(request: Request) -> str:

@@ -328,8 +328,8 @@ def _request(games: Sequence[Game], policies: Seating) -> Wanted:
     wanted = {}
     for g in games:
         players = [getattr(p, "fingerprint", p.name) for p in seats_of(g, policies)]
-        told = [g.name, g.kind.__name__, g.script.digest, g.seed, asdict(g.rules), players]
-        wanted[g.order] = _digest(json.dumps(told))
+        deciding = [g.name, g.kind.__name__, g.script.digest, g.seed, asdict(g.rules), players]
+        wanted[g.order] = _digest(json.dumps(deciding))
     return Wanted(_code(), wanted)
 
 

@@ -106,8 +106,8 @@ class _Story:
     sections: dict[str, list[dict[str, str]]]
 
     def tell(self, name: str, stage: int, section: str, text: str) -> None:
-        told = self.sections[name][stage]
-        told[section] = "\n".join(t for t in (told.get(section, ""), text) if t)
+        sections = self.sections[name][stage]
+        sections[section] = "\n".join(t for t in (sections.get(section, ""), text) if t)
 
 
 def _build(case: TitleOnDisk, culprits: list[str] | None, cell: str | None, checkout: Checkout) -> Script:
@@ -128,7 +128,7 @@ def _assemble(case: TitleOnDisk, story: _Story, clues: list[dict], guilty: list[
          "aliases": story.cast.aliases(name)}
         for name, sections in story.sections.items()
     ]  # fmt: skip
-    stages = [{"name": n, "narration": told} for n, told in zip(story.names, story.narrations, strict=True)]
+    stages = [{"name": n, "narration": text} for n, text in zip(story.names, story.narrations, strict=True)]
     language = language_of(" ".join([case.title, case.truth, *story.sections, *(c["text"] for c in clues)]))
     return {"title": case.title, "cell": cell, "language": language, "background": story.background or case.title,
             "stages": stages, "characters": characters, "clues": clues,
@@ -200,8 +200,8 @@ def _tell_people(story: _Story, stage: int, people: dict[str, Any], at: str, not
             _tell_section(story, stage, name, (key, joined_text(value, f"{at}{spelt}.{key}")), notes)
 
 
-def _tell_section(story: _Story, stage: int, name: str, told: tuple[str, str], notes: list[str]) -> None:
-    key, text = told
+def _tell_section(story: _Story, stage: int, name: str, entry: tuple[str, str], notes: list[str]) -> None:
+    key, text = entry
     section = _SECTIONS.get(folded(key))
     if section is None and text:
         notes.append(f"the section {key!r} is unknown: its text is kept in `story`")
