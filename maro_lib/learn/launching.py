@@ -39,7 +39,7 @@ from maro_lib.world.mystery import MurderMystery, Rules
 from maro_lib.world.scripts import dump_scripts, load_scripts
 
 DDP = Path(__file__).with_name("accelerate") / "ddp.yaml"
-GRACE = 10.0  # seconds that processes have to end by themselves
+SECONDS_TO_END = 10.0  # seconds that processes have to end by themselves
 LONGEST = 2000  # bytes of a line that are shown: what follows has no mark
 NOTED = 200  # lines of the launcher that are looked through for what happened
 ENDED = re.compile(r"rank +: (\d+) .*\n +exitcode +: (-?\d+) \(pid: \d+\)(?: +\((\w+)\))?")  # its report of a process
@@ -191,7 +191,7 @@ def _run(command: Sequence[str], environment: Mapping[str, str], inputs: Path) -
         code = launcher.wait()
     finally:
         launcher.stdin.close()  # the end of every process, wherever it is
-        end_group(launcher, GRACE)
+        end_group(launcher, SECONDS_TO_END)
         launcher.stdout.close()
     if code:
         raise LaunchError("\n".join(_why(code, inputs, said, noted)))
