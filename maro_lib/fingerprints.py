@@ -15,6 +15,7 @@ import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +111,7 @@ def digest(files: Iterable[Path], root: Path) -> str:
 def _imports(source: str, modules: Mapping[str, Path]) -> set[str]:
     """Return the modules that some code imports, also inside functions; a name that a room offers is its module."""
     try:
-        nodes = list(ast.walk(ast.parse(source)))
+        nodes = _import_nodes(source)
     except SyntaxError:  # a cell with a magic, or a broken one: rather too many modules than one too few
         words = set(re.findall(r"\w+", source))
         return {name for name in modules if name.rpartition(".")[2] in words}
@@ -118,11 +119,16 @@ def _imports(source: str, modules: Mapping[str, Path]) -> set[str]:
     for node in nodes:
         if isinstance(node, ast.Import):
             found.update(name.name for name in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
+        elif node.module:
             room = modules.get(f"{node.module}.__init__")
             places = offers(room.read_text(encoding="utf-8")) if room else {}
             found |= {node.module, *(places.get(n.name, f"{node.module}.{n.name}") for n in node.names)}
     return found & modules.keys()
+
+
+@cache  # the stages of a series reach much the same modules
+def _import_nodes(source: str) -> list[ast.Import | ast.ImportFrom]:
+    return [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Import | ast.ImportFrom)]
 
 
 def _named_files(values: Iterable[Any], folder: Path) -> Iterator[Path]:

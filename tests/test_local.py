@@ -13,10 +13,10 @@ from worlds import Fixed, world
 
 from maro_lib.model.chat import Chat
 from maro_lib.model.loading import ModelError, load, token_logps
-from maro_lib.model.local import STRIP, LocalPolicy, Sampling, draw, strips
+from maro_lib.model.local import STRIP, Batch, LocalPolicy, Sampling, draw, strips
 from maro_lib.play.leaks import find_leaks
 from maro_lib.play.policies import RANDOM, WindowError
-from maro_lib.play.rollout import play, schedule
+from maro_lib.play.rollout import play, schedule, start
 from maro_lib.world.generator import Knobs, generate_many
 from maro_lib.world.mystery import Rules
 from maro_lib.world.protocol import Message
@@ -60,6 +60,20 @@ def test_prefix_reuse_changes_nothing_also_after_eviction(loaded):
     few = dialogues(loaded, cache_gb=0.003)  # room for a few views only
     for other in (none, few):
         assert [list(x) for x in kept["token_ids"]] == [list(x) for x in other["token_ids"]]
+
+
+def test_a_script_is_read_once_for_all_games_that_a_character_plays(loaded, monkeypatch):
+    batches, read = [], Batch._read_new
+    monkeypatch.setattr(Batch, "_read_new", lambda batch: batches.append(batch) or read(batch))
+    policy, games = LocalPolicy(loaded), schedule(generate_many(1, 11, SMALL), 3, 5, Rules(rounds=1))
+    opening = [request for game in games for request in start(game, policy).requests()]
+    policy.act(opening)
+    seats = {request.player for request in opening}
+    n_kept = sorted(n for batch in batches for n in batch.n_kept)
+    assert n_kept[: len(seats)] == [0] * len(seats), "somebody has to read it"
+    shortest = min(len(policy.chat.text_ids(request.view[0].content)) for request in opening)
+    assert len(n_kept) == len(opening) == 3 * len(seats)
+    assert all(n > shortest for n in n_kept[len(seats) :]), "and nobody else"
 
 
 def test_evicted_views_keep_within_the_budget(loaded):

@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from test_training import BASIC, assert_same, corpus, tiny, trainer_of, tuned
+from test_training import BASIC, assert_same, corpus, gap, tiny, trainer_of, tuned, weights
 
 from maro_lib.learn.balancing import shuffle_labels
-from maro_lib.learn.references import load_references, references_path, save_references
+from maro_lib.learn.references import REFERENCES_FOLDER, load_references, references_path, save_references
 from maro_lib.learn.trainer import MaroTrainer
 from maro_lib.learn.training import train
 from maro_lib.model.loading import load
@@ -38,6 +38,20 @@ def test_a_control_on_the_same_dialogues_reads_no_reference_again_and_learns_the
     alone = train(tiny(), blind, BASIC, tmp_path / "other run" / "control")
     assert len(computed) == 2
     assert_same(control, alone)
+
+
+def test_what_base_itself_sampled_is_its_reference_and_is_not_read_again(tmp_path, computed):
+    """But what another player sampled is: its log-probs are others, if only a little."""
+    given, once = corpus(), replace(BASIC, epochs=1)
+    known = train(load("embedded", precision="float32"), given, once, tmp_path / "known" / "x")
+    assert computed == []
+    less_likely = [logps - 0.001 for logps in given.actions["logps"]]
+    others = replace(given, actions=given.actions.assign(logps=less_likely))
+    read = train(load("embedded", precision="float32"), others, once, tmp_path / "read" / "x")
+    assert computed == [given.n_action_tokens]
+    assert 0 < gap(weights(known), weights(read)) < 1e-3
+    assert len(list((tmp_path / "read" / REFERENCES_FOLDER).iterdir())) == 1
+    assert not (tmp_path / "known" / REFERENCES_FOLDER).exists()
 
 
 def test_a_training_that_goes_on_reads_no_reference_again(tmp_path, computed):

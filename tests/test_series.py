@@ -392,6 +392,7 @@ def test_one_run_at_a_time_and_ctrl_c_loses_nothing(tmp_path):
     for n_saved, stop, to_all in ((1, signal.SIGINT, False), (2, signal.SIGTERM, False), (3, signal.SIGTERM, True)):
         with place.started() as first:
             wait_until(lambda n=n_saved: place.made("rollout").exists() and len(os.listdir(place.made("rollout"))) == n)
+            assert not place.made("report.html").exists(), "the one of the attempt before tells nothing of this one"
             second = place.run()
             os.killpg(first.pid, stop) if to_all else first.send_signal(stop)  # a batch system tells every process
             _, errors = first.communicate(timeout=120)

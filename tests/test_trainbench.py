@@ -17,18 +17,19 @@ from maro_lib.study.trainbench import (
     TRL_DEFAULT,
     Bench,
     BenchError,
-    Peak,
+    Held,
+    Ledger,
     Size,
     Work,
     arithmetic,
     as_rows,
+    backward_memory,
     build,
     gap,
     make_config,
     make_dialogues,
     make_model,
     make_tokenizer,
-    peak_memory,
     teach,
     times_faster,
     work_of,
@@ -191,19 +192,26 @@ def test_ratios_are_taken_within_a_round():
     assert times_faster(table, other=TRL_BEST) == 6.0
 
 
-def test_peak_sees_what_was_freed_again():
-    with Peak("cpu") as peak:
-        for _ in range(3):
-            torch.ones(2**24).sum()
-    assert 60 * 2**20 < peak.growth < 150 * 2**20
-    assert peak.most == peak.before + peak.growth
+def test_the_most_that_is_kept_at_one_time_is_that_of_the_longest_sequence(folder, tmp_path):
+    """Rows are read one after the other: what the shorter ones kept is gone by then, and weights don't count."""
+    ours, theirs = (build(Bench(str(folder), SIZE), way, tmp_path / way) for way in (OURS, TRL_BEST))
+    once = [backward_memory(contender) for contender in (ours, theirs)]
+    assert once == [backward_memory(contender) for contender in (ours, theirs)], "nothing is left of the step before"
+    assert once[1] == pytest.approx(once[0], rel=0.2)
+    longer = build(Bench(str(folder), SIZE._replace(script=12 + 39)), OURS, tmp_path / "longer")
+    assert 1.8 < backward_memory(longer) / once[0] < 2.3, "twice the tokens"
 
 
-def test_memory_is_measured_in_a_process_of_its_own(folder):
-    found = peak_memory(Bench(str(folder), SIZE), OURS)
-    assert 0 < found["growth"] < found["total"]
-    with pytest.raises(BenchError, match=r"(?s)failed.*no-such-folder"):
-        peak_memory(Bench("no-such-folder", SIZE), OURS)
+def test_what_is_kept_twice_is_counted_once_and_weights_never():
+    weight, x = torch.nn.Linear(4, 4, bias=False), torch.ones(2, 4, requires_grad=True)
+    ledger = Ledger(weight)
+    one, other = Held(x, ledger), Held(x[1:], ledger)
+    kept = Held(weight.weight, ledger)
+    assert (ledger.now, ledger.most) == (32, 32)
+    del one
+    assert ledger.now == 32
+    del other, kept
+    assert (ledger.now, ledger.most) == (0, 32)
 
 
 @pytest.mark.parametrize(("precision", "compute"), [("float32", 4), ("bfloat16", 2)])

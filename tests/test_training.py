@@ -433,9 +433,25 @@ def test_a_steps_numbers_by_hand(tmp_path):
 # --- the same again ----------------------------------------------------------------------------------
 
 
+@contextlib.contextmanager
+def one_thread():
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(n_threads)
+
+
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory):
-    return train(tiny(), corpus(), BASIC, tmp_path_factory.mktemp("undisturbed") / "x")
+def whole(tmp_path_factory):
+    with one_thread():
+        return train(tiny(), corpus(), BASIC, tmp_path_factory.mktemp("undisturbed") / "x")
+
+
+@pytest.fixture
+def undisturbed(whole):
+    """Equal to the bit are as many threads, and a process that forks, as the killed ones', has one."""
+    with one_thread():
+        yield whole
 
 
 def assert_same(trained, undisturbed) -> None:

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from maro_lib.learn.counterfactuals import counterfactual_values
     from maro_lib.learn.decomposition import cheap_rules, credit_rules, decompose, label, rank_agreement
     from maro_lib.learn.drift import coin_flips
-    from maro_lib.learn.export import merge
     from maro_lib.learn.guard import QuickGames
     from maro_lib.learn.launching import launch
     from maro_lib.learn.loss import maro_loss

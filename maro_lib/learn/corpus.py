@@ -43,7 +43,7 @@ class Corpus:
     """Sequences, and the actions in them."""
 
     ids: list[np.ndarray]  # of each sequence, up to the end of its last trained action
-    actions: pd.DataFrame  # TAKEN, and: row (of `ids`), start, end
+    actions: pd.DataFrame  # TAKEN, and: row (of `ids`), start, end, logps (as sampled; None: not known)
     dropped: pd.DataFrame  # reason x faction: actions that are not trained
     n_separate: int  # tokens that one row per action would read
 
@@ -74,6 +74,12 @@ class Corpus:
         lengths = self.spans[:, 1] - self.spans[:, 0]
         first = np.cumsum(lengths) - lengths
         return np.concatenate([np.arange(first[k], first[k] + lengths[k]) for k in actions])
+
+    @property
+    def sampled(self) -> np.ndarray | None:
+        """The log-probs of all action tokens as they were sampled, if they are known: (n_action_tokens,)."""
+        logps = self.actions.get("logps")
+        return None if logps is None or logps.isna().any() else np.concatenate([*logps, np.empty(0)]).astype(np.float64)
 
     @property
     def n_tokens(self) -> int:
@@ -113,6 +119,7 @@ class View(NamedTuple):
     seat: int
     ids: Sequence[int]
     spans: list[Span]
+    logps: Sequence[Sequence[float] | None]  # of each span's tokens, as sampled
 
 
 def make_corpus(
@@ -122,16 +129,19 @@ def make_corpus(
     wanted = training[TAKEN].drop_duplicates(list(ACTION)).set_index(list(ACTION))
     ids, places = [], []
     for view in _sequences(dialogues, chat):
-        spans = [s for s in view.spans if (view.game, view.seat, s.t) in wanted.index]
+        spans = [
+            s._asdict() | {"logps": logps}
+            for s, logps in zip(view.spans, view.logps, strict=True) if (view.game, view.seat, s.t) in wanted.index
+        ]  # fmt: skip
         if not spans:
             continue
-        end = spans[-1].end  # what comes after the last trained action is not read
+        end = spans[-1]["end"]  # what comes after the last trained action is not read
         fit = Fit.LONG if window and end > window else Fit.TRAINED
         place = {"game": view.game, "seat": view.seat, "row": len(ids), "fit": fit.value}
-        places += [place | s._asdict() for s in spans]
+        places += [place | span for span in spans]
         if fit is Fit.TRAINED:
             ids.append(np.asarray(view.ids[:end], np.int32))
-    places = pd.DataFrame(places, columns=[*ACTION, "row", "start", "end", "fit"]).set_index(list(ACTION))
+    places = pd.DataFrame(places, columns=[*ACTION, "row", "start", "end", "logps", "fit"]).set_index(list(ACTION))
     actions = wanted.join(places).reset_index()
     fit = actions.pop("fit").fillna(Fit.UNKNOWN.value)
     dropped = pd.crosstab(fit.to_numpy(), actions["faction"].to_numpy())
@@ -171,7 +181,7 @@ def crossed(corpus: Corpus, seed: int) -> Corpus:
         ids.append(np.concatenate((corpus.ids[row][:start], corpus.ids[partner][begin:end])))
     starts, ends = corpus.spans[chosen][:, 0], np.array([len(i) for i in ids])
     actions = corpus.actions.loc[chosen].reset_index(drop=True)
-    actions = actions.assign(row=np.arange(len(ids)), start=starts, end=ends)
+    actions = actions.drop(columns="logps", errors="ignore").assign(row=np.arange(len(ids)), start=starts, end=ends)
     return Corpus(ids, actions, corpus.dropped, int(ends.sum()))
 
 
@@ -185,7 +195,9 @@ def _sequences(dialogues: pd.DataFrame, chat: Chat | None) -> Iterator[View]:
         earlier, t = before.get((d.game, d.seat), ([], 0))
         n_old = _n_replies(earlier) if view[: len(earlier)] == earlier else 0  # where one view has several sequences
         if d.exact:
-            yield View(d.game, d.seat, d.token_ids, [Span(**s) for s in d.spans])
+            spans = [Span(**s) for s in d.spans]
+            ends = np.cumsum([s.end - s.start for s in spans])
+            yield View(d.game, d.seat, d.token_ids, spans, np.split(np.asarray(d.logps), ends[:-1]))
         elif chat is None:
             raise ValueError("some dialogues are known as text only; give the `chat` of the model that is trained")
         else:
@@ -212,9 +224,9 @@ def _encoded(game: str, seat: int, view: list[Message], before: int, n_old: int,
         spans.append(Span(before + len(spans) + 1, len(ids), len(ids) + len(reply)))
         ids = ids + reply
         if not chat.is_append_only and len(spans) > n_old:
-            yield View(game, seat, ids, spans[-1:])
+            yield View(game, seat, ids, spans[-1:], [None])
     if chat.is_append_only and len(spans) > n_old:
-        yield View(game, seat, ids, spans[n_old:])
+        yield View(game, seat, ids, spans[n_old:], [None] * len(spans[n_old:]))
 
 
 # --- on disk -------------------------------------------------------------------------------------------

@@ -75,21 +75,6 @@ def label(weights: pd.Series) -> pd.DataFrame:
     return pd.DataFrame({"desirable": kept > 0, "weight": kept.abs()})
 
 
-def shuffle_outcomes(actions: pd.DataFrame, seed: int) -> pd.DataFrame:
-    """Hand every game the outcome of another one: the control, in which no label says anything about any action.
-
-    Games swap with games of as many characters of each faction, so the shares of wins stay what they were.
-    """
-    seats = actions.drop_duplicates(["game", "agent"]).sort_values(["order", "faction", "seat"])
-    shape = seats.groupby("order")["faction"].agg(" ".join)
-    rng, outcome = np.random.default_rng([seed, 2]), seats.groupby("order")["success"].agg(list)
-    for games in shape.groupby(shape).groups.values():
-        outcome[games] = outcome[rng.permutation(games)].to_numpy()
-    swapped = seats[["game", "agent"]].assign(success=np.concatenate(outcome.to_list()))
-    success = actions[["game", "agent"]].merge(swapped, how="left")["success"].to_numpy(actions["success"].dtype)
-    return actions.assign(success=success)
-
-
 # --- rules: the outcome alone ------------------------------------------------------------------------
 
 
@@ -120,13 +105,13 @@ def discounted(actions: pd.DataFrame, *, gamma: float = 0.9) -> np.ndarray:
 )
 def role_baseline(actions: pd.DataFrame, *, alpha: float = 0.95) -> np.ndarray:
     _check_range("alpha", alpha, 0, 1)
-    who, first = trajectories(actions)
+    trajectory, first = trajectories(actions)
     seats = actions.iloc[first][["order", "game", "role"]].assign(r=_outcome(actions)[first])  # a row per trajectory
     place = ["order", "game", "role"]
     means = seats.groupby(place, dropna=False)["r"].mean()  # of a role in a game; in order of play
     before = pd.Series(_means_before(means, means.index.get_level_values("role"), alpha), means.index, name="b")
     baseline = seats.merge(before.reset_index(), on=place, how="left")["b"].to_numpy()  # (n_trajectories,)  b(role)
-    return (seats["r"].to_numpy() - baseline)[who]
+    return (seats["r"].to_numpy() - baseline)[trajectory]
 
 
 @register(
@@ -152,11 +137,11 @@ def turn_normalised(actions: pd.DataFrame, *, reward: str | None = None) -> np.n
     needs="game agent role script success",
 )
 def agent_normalised(actions: pd.DataFrame) -> np.ndarray:
-    who, first = trajectories(actions)
+    trajectory, first = trajectories(actions)
     group = encode(actions, ["script", "role"])[first]
     centred = _centre(_outcome(actions)[first], group)  # (n_trajectories,)
     std = np.sqrt(_mean(centred**2, group))
-    return (centred / (std[group] + 1e-6))[who]
+    return (centred / (std[group] + 1e-6))[trajectory]
 
 
 # --- rules: what the action itself changed -----------------------------------------------------------
@@ -279,10 +264,10 @@ def _means_before(values: Iterable[float], groups: Iterable[str], alpha: float) 
 
 def _sum_to_end(actions: pd.DataFrame, values: np.ndarray) -> np.ndarray:
     """Sum each trajectory's values from the action to the trajectory's last one."""
-    who = encode(actions, ["game", "agent"])
-    latest_first = np.lexsort((-actions["t"].to_numpy(np.int64), who))
+    trajectory = encode(actions, ["game", "agent"])
+    latest_first = np.lexsort((-actions["t"].to_numpy(np.int64), trajectory))
     sums = np.empty(len(values))
-    sums[latest_first] = pd.Series(values[latest_first]).groupby(who[latest_first]).cumsum()
+    sums[latest_first] = pd.Series(values[latest_first]).groupby(trajectory[latest_first]).cumsum()
     return sums
 
 

@@ -20,18 +20,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import pandas as pd
 import torch
 from accelerate import DistributedType
 from accelerate.commands.config import load_config_from_file
 
 from maro_lib.learn.corpus import Corpus, load_corpus, save_corpus
-from maro_lib.learn.guard import QuickGames
+from maro_lib.learn.guard import Live, QuickGames
 from maro_lib.learn.settings import Settings
-from maro_lib.learn.training import Trained, finished
+from maro_lib.learn.training import Trained, finished, train
+from maro_lib.model.loading import Loaded, load
 from maro_lib.model.local import Sampling
 from maro_lib.model.server_process import TAIL, end_group
 from maro_lib.play.rollout import Game
 from maro_lib.runs import located, make_folder, write_atomic
+from maro_lib.side_by_side import Tell, side_by_side
 from maro_lib.world.mystery import MurderMystery, Rules
 from maro_lib.world.scripts import dump_scripts, load_scripts
 
@@ -74,6 +77,11 @@ class Job:
             job["watch"] = {"games": games, "sampling": asdict(watch.sampling), "options": dict(watch.options)}
         write_atomic(inputs / "job.json", json.dumps(job, indent=1))
 
+    def __call__(self, tell: Tell) -> None:
+        """Train, in a process beside others; tell the curve."""
+        loaded = load(self.model, precision=self.precision, adapter=self.adapter)
+        train(loaded, self.corpus, self.settings, self.folder, watch=self.watch, live=tell)
+
     @classmethod
     def read(cls, inputs: Path) -> Job:
         """Read what `save` wrote."""
@@ -100,6 +108,23 @@ def launch(
     _run(_command(n_processes, config, inputs), _environment(n_processes), inputs)
     shutil.rmtree(inputs)
     return finished(folder)
+
+
+def train_ahead(jobs: Sequence[Job], loaded: Loaded, live: Live | None = None) -> None:
+    """Do several trainings of a small model side by side; `training.train` finds them done.
+
+    Where a model works in one process at a time nothing is done here. `live` is shown the curve that is behind.
+    """
+    if loaded.n_side_by_side == 1 or all(finished(job.folder) for job in jobs):
+        return
+    curves: dict[int, pd.DataFrame] = {}
+
+    def show(number: int, curve: pd.DataFrame) -> None:
+        curves[number] = curve
+        if live:
+            live(min(curves.values(), key=len))
+
+    side_by_side(jobs, loaded.n_side_by_side, show)
 
 
 # --- what is started -----------------------------------------------------------------------------------

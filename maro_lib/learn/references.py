@@ -1,8 +1,9 @@
 """Reference log-probs on disk: dialogues are read once with the adapter off, whatever labels they are trained on.
 
 A training that goes on after it was cut short finds them, and so does a control on shuffled labels: the forward passes
-without a gradient are a quarter of a pass over the dialogues. What decides them is in the file's name; what a file
-holds is checked when it is read, and a damaged one is as good as none. Used by `training`.
+without a gradient are a quarter of a pass over the dialogues. Dialogues that base itself played need no file: their
+log-probs are known from playing. What decides them is in the file's name; what a file holds is checked when it is read,
+and damaged files are ignored. Used by `trainer`.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 
 from maro_lib.learn.corpus import Corpus
-from maro_lib.model.head import scoring
+from maro_lib.model.head import only_at, scoring
 
 
 class TrainingRow(NamedTuple):
@@ -38,12 +38,19 @@ def make_row(corpus: Corpus, row: int, device: torch.device, *, counts: bool = T
     return TrainingRow(ids, keep, targets, owner, torch.from_numpy(corpus.places[row]), len(spans) if counts else 0)
 
 
-def row_logps(model: torch.nn.Module, row: TrainingRow, head: torch.nn.Linear | None = None) -> torch.Tensor:
+def row_logps(
+    model: torch.nn.Module, row: TrainingRow, head: torch.nn.Linear | None = None, mlp: torch.nn.Module | None = None
+) -> torch.Tensor:
     """Return log pi of every action token of a row, (n_kept,); only those positions go through the head.
 
-    With the `bare_head` of the model they come from there, and all logits are never held together.
+    With the `bare_head` of the model they come from there, and all logits are never held together; with its `last_mlp`
+    only those positions go through that, too.
     """
-    with scoring(head, row.targets) if head else contextlib.nullcontext():
+    with contextlib.ExitStack() as upper_end:
+        if head:
+            upper_end.enter_context(scoring(head, row.targets))
+        if mlp:
+            upper_end.enter_context(only_at(mlp, row.keep))
         out = model(input_ids=row.ids, logits_to_keep=row.keep, use_cache=False).logits[0]
     if head:
         return out[:, 0]

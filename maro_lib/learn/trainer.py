@@ -2,8 +2,9 @@
 
 A step is about `batch` dialogues, mixed over factions and outcomes, read one by one, so that nothing is padded. One
 forward per dialogue gives all its actions; the mean is over the actions of the whole step; z0 is known before any
-gradient is taken. Reference log-probs come from the same model with its adapter off, once, before training (see
-`references`). Used by `training`; taught in notebook 05.
+gradient is taken. Reference log-probs are those that base sampled its words with; where another player did, they come
+from the same model with its adapter off, once, before training (see `references`). Used by `training`; taught in
+notebook 05.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from torch.utils.data import DataLoader
@@ -26,10 +28,12 @@ from maro_lib.learn.corpus import Corpus, crossed, steps
 from maro_lib.learn.references import load_references, save_references
 from maro_lib.learn.rows import Material, TrainingRow, make_row, per_action, row_logps
 from maro_lib.learn.settings import Settings
-from maro_lib.model.head import bare_head
+from maro_lib.model.head import bare_head, last_mlp
 from maro_lib.model.loading import Loaded
 from maro_lib.runs import write_atomic
 
+N_READ = 32  # dialogues that are read to see whether base played them
+SAME = 1e-4  # nats a token: the rounding of float32, and no more
 WHOLE = "whole"  # the file that is written last into a checkpoint
 
 
@@ -59,6 +63,7 @@ class MaroTrainer(Trainer):
             self.crossed = Material(others := crossed(corpus, settings.seed), place(others, self.planned))
         self.numbers: dict[str, float] = {}
         self.head = bare_head(loaded.model)
+        self.mlp = None if settings.checkpointing else last_mlp(loaded.model)  # computed again it would be whole
         plan = [{"step": k} for k in range(len(self.plan))]
         arguments = _arguments(loaded, settings, folder, len(plan))
         super().__init__(model=loaded.model, args=arguments, train_dataset=plan, data_collator=lambda x: x[0])
@@ -79,11 +84,13 @@ class MaroTrainer(Trainer):
     def read(self, model: torch.nn.Module, row: TrainingRow) -> torch.Tensor:
         """Log pi of a row's action tokens, in float64: sums of hundreds, and differences of such sums, follow."""
         with self.compute_loss_context_manager():
-            return row_logps(model, row, self.head).double()
+            return row_logps(model, row, self.head, self.mlp).double()
 
     def find_references(self, model: torch.nn.Module) -> None:
-        """Take the reference log-probs from where they are kept, on all processes, or compute and keep them."""
+        """Take the reference log-probs from the dialogues or from where they are kept, or compute and keep them."""
         for material in filter(None, (self.material, self.crossed)):
+            if self.take_sampled(model, material):
+                continue
             kept = material.kept_at and load_references(material.kept_at, material.corpus.n_action_tokens)
             if self.on_all(kept is not None):
                 material.reference = kept
@@ -92,16 +99,31 @@ class MaroTrainer(Trainer):
             if material.kept_at and self.args.process_index == 0:
                 save_references(material.kept_at, material.reference)
 
+    def take_sampled(self, model: torch.nn.Module, material: Material) -> bool:
+        """Where base itself played, take what it sampled its words with; a few dialogues are read to see whether."""
+        if (sampled := material.corpus.sampled) is None:
+            return False
+        few = self.planned[:: max(1, len(self.planned) // N_READ)]
+        places = material.corpus.token_places(np.concatenate([material.corpus.places[k] for k in few]))
+        off = (self.base_logps(model, material, few) - torch.from_numpy(sampled))[places].abs().max()
+        if off <= SAME:
+            material.reference = torch.from_numpy(sampled)
+        return material.reference is not None
+
     def compute_references(self, model: torch.nn.Module, material: Material) -> None:
-        """Read once, with the adapter off, what the plan will read; what each process read goes to all."""
+        """Read once, with the adapter off, what the plan will read."""
+        material.reference = self.base_logps(model, material, self.planned)
+
+    def base_logps(self, model: torch.nn.Module, material: Material, sequences: Sequence[int]) -> torch.Tensor:
+        """Log pi_ref of the action tokens of some sequences, 0 for all others'; what a process read goes to all."""
         model.eval()
         logps = torch.zeros(material.corpus.n_action_tokens, dtype=torch.float64)
         with self.loaded.base(), torch.no_grad():
-            for row in self.rows(material, self.planned):
+            for row in self.rows(material, sequences):
                 read = self.read(model, row).cpu()
                 if row.n:
                     logps[material.tokens_of(row)] = read
-        material.reference = self.accelerator.reduce(logps.to(self.args.device), "sum").cpu()
+        return self.accelerator.reduce(logps.to(self.args.device), "sum").cpu()
 
     # what is learned
 

@@ -93,5 +93,5 @@ def encode(actions: pd.DataFrame, columns: Iterable[str]) -> np.ndarray:
 
 def trajectories(actions: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     """Return each action's trajectory (one character in one game) as a code, and one row of each trajectory."""
-    who = encode(actions, ["game", "agent"])
-    return who, np.unique(who, return_index=True)[1]
+    trajectory = encode(actions, ["game", "agent"])
+    return trajectory, np.unique(trajectory, return_index=True)[1]

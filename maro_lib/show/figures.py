@@ -34,10 +34,10 @@ COLOURS = {
 }  # fmt: skip
 LINES = (BLUE, ORANGE, GREY)
 SIDES = {side: COLOURS[side] for side in ("won", "lost")}
-PALE, LIGHT_BLUE = "#dfe4e8", "#7fb8d8"
+PALE, LIGHT_BLUE, OTHERS = "#dfe4e8", "#7fb8d8", ("#8c6bb1", "#c7b3e5")
 ARM_COLOURS = {"base": COLOURS["base"], "MARO": COLOURS["MARO"], "shuffled labels": COLOURS["control"]}
 SHARE_COLOURS = {  # of a bar that shows what a whole is made of
-    "asks": PALE, "finds evidence": "#8c6bb1", "finds a red herring": COLOURS["red herring"],
+    "asks": PALE, "finds evidence": OTHERS[0], "finds a red herring": COLOURS["red herring"],
     "loses the turn": COLOURS["base"], "a culprit is condemned": COLOURS["civilian"],
     "an innocent is condemned": COLOURS["culprit"], "nobody is condemned": PALE,
 }  # fmt: skip

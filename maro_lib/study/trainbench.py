@@ -17,21 +17,16 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 import math
-import subprocess
-import sys
-import tempfile
-import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-import psutil
 import torch
 from transformers import Trainer, TrainerCallback
 
@@ -68,7 +63,7 @@ LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
 class BenchError(RuntimeError):
-    """A measurement in a process of its own failed; the message holds what it said."""
+    """Two trainers can't be compared; the message says why."""
 
 
 # --- what is trained -----------------------------------------------------------------------------------
@@ -368,59 +363,36 @@ def work_of(bench: Bench, config: PretrainedConfig, way: str = OURS) -> Work:
 # --- memory --------------------------------------------------------------------------------------------
 
 
-class Peak:
-    """How far memory grew while this lasted, in bytes; on a CPU it is looked at every few milliseconds."""
+class Ledger:
+    """The bytes that graphs keep for their backward passes, weights apart: now, and the most at one time."""
 
-    def __init__(self, device: str):
-        self.device, self.process, self.over = device, psutil.Process(), threading.Event()
+    def __init__(self, model: torch.nn.Module):
+        self.weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
+        self.users, self.now, self.most = Counter(), 0, 0
 
-    def now(self) -> int:
-        return self.process.memory_info().rss if self.device == "cpu" else torch.cuda.memory_allocated()
-
-    def __enter__(self) -> Peak:
-        self.before = self.most = self.now()
-        if self.device == "cpu":
-            self.thread = threading.Thread(target=self._look, daemon=True)
-            self.thread.start()
-        else:
-            torch.cuda.reset_peak_memory_stats()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.device == "cpu":
-            self.over.set()
-            self.thread.join()
-        else:
-            self.most = torch.cuda.max_memory_allocated()
-
-    def _look(self) -> None:
-        while not self.over.wait(0.002):
-            self.most = max(self.most, self.now())
-
-    @property
-    def growth(self) -> int:
-        return self.most - self.before
+    def count(self, storage: torch.UntypedStorage, change: int) -> None:
+        """Count one more, or one less, who keeps a storage; what is kept twice takes its bytes once."""
+        if (at := storage.data_ptr()) in self.weights:
+            return
+        before, self.users[at] = self.users[at], self.users[at] + change
+        self.now += storage.nbytes() * (bool(self.users[at]) - bool(before))
+        self.most = max(self.most, self.now)
 
 
-def peak_memory(bench: Bench, way: str) -> dict[str, int]:
-    """Bytes that setup and one step take beside the loaded model (growth), and with it (total), in a fresh process."""
-    command = [sys.executable, "-m", __name__, json.dumps(asdict(bench)), way]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        raise BenchError(f"measuring the memory of {way} failed: {done.stderr[-2000:]}")
-    return json.loads(done.stdout.splitlines()[-1])
+class Held:
+    """A tensor that a graph keeps; it leaves the ledger when the graph lets go of it."""
+
+    def __init__(self, tensor: torch.Tensor, ledger: Ledger):
+        self.tensor, self.ledger = tensor, ledger
+        ledger.count(tensor.untyped_storage(), 1)
+
+    def __del__(self):
+        self.ledger.count(self.tensor.untyped_storage(), -1)
 
 
-def _peak(bench: Bench, way: str) -> dict[str, int]:
-    if way != OURS:
-        from trl import KTOTrainer  # noqa: F401 - what importing takes is not what training takes
-
-    loaded = load(bench.folder, precision=bench.precision, device=bench.device)
-    with tempfile.TemporaryDirectory() as folder, Peak(bench.device) as peak:
-        build(bench, way, Path(folder), loaded).step()
-    return {"growth": peak.growth, "total": peak.most}
-
-
-if __name__ == "__main__":
-    _bench = json.loads(sys.argv[1])
-    print(json.dumps(_peak(Bench(**{**_bench, "size": Size(*_bench["size"])}), sys.argv[2])))
+def backward_memory(contender: Contender) -> int:
+    """Take a step; return the most bytes that it keeps at one time for its backward passes."""
+    ledger = Ledger(contender.trainer.model)
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: Held(t, ledger), lambda held: held.tensor):
+        contender.step()
+    return ledger.most

@@ -1,7 +1,7 @@
 """What training on games changed elsewhere: the same items before and after, and beside it the control.
 
 Every item is answered by `base` (the adapter off), by MARO's adapter, and by the control's, which learned with the same
-loss from shuffled win/lose labels: a gain that the control shows too is not MARO's. Items are paired; only those that
+loss from shuffled labels: a gain that the control shows too is not MARO's. Items are paired; only those that
 changed sides say anything (McNemar). The tasks of a family, or the levels of a task, are tested together (Holm).
 
     before \\ after   right   wrong

@@ -1,12 +1,13 @@
 """The pages: what README and docs say in figures, tables and maps is written by code, from what they are about.
 
 In a sentence a figure stands before the name of its source, `+18.3 [12.7, 24.0]<!-- study: MARO, civilian -->`; a table
-stands between `<!-- table: rooms -->` and `<!-- end -->`. `python -m maro_lib.show.pages` writes all of them anew.
+stands between `<!-- table: rooms -->` and `<!-- end -->`. `make pages` writes all of them anew.
 """
 
 from __future__ import annotations
 
 import ast
+import base64
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -28,6 +29,7 @@ TABLE = re.compile(r"(<!-- table: ([^>]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 LIBRARY = ROOT / "maro_lib"
 ROOMS = ("world", "play", "model", "embedded", "learn", "measure", "study", "show", "run")  # in the order of the data
 MEASUREMENTS = ROOT / "docs" / "measurements.yaml"
+STUDY_PICTURE = ROOT / "notebooks" / "images" / "evidence.png"
 
 
 class PageError(ValueError):
@@ -246,11 +248,21 @@ BLOCKS: dict[str, Callable[..., str]] = {
 }  # fmt: skip
 
 
+def study_picture() -> bytes:
+    """The picture of the whole study, as notebook 08 draws it from the kept findings."""
+    cells = json.loads((ROOT / "notebooks" / "08_evidence.ipynb").read_text(encoding="utf-8"))["cells"]
+    drawn = next(cell for cell in cells if "read_findings()" in "".join(cell["source"]))
+    pictures = (output["data"]["image/png"] for output in drawn["outputs"] if "image/png" in output.get("data", {}))
+    return base64.b64decode(next(pictures, ""))  # empty: the notebook was not executed
+
+
 def write_pages() -> None:
-    """Write every page anew, and name those that changed."""
-    for path in pages():
-        before = path.read_text(encoding="utf-8")
-        if (after := filled_page(before)) != before:
+    """Write every page and its picture of the study anew, and name those that changed."""
+    written = {path: filled_page(path.read_text(encoding="utf-8")).encode() for path in pages()}
+    if picture := study_picture():
+        written[STUDY_PICTURE] = picture
+    for path, after in written.items():
+        if after != path.read_bytes():
             write_atomic(path, after)
             print(path.relative_to(ROOT))
 
