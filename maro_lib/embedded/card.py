@@ -1,6 +1,6 @@
 """The embedded model's card: how it was made and what it can do, for people and for the test that computes it again.
 
-Written by notebook 00.
+Its text is in card.md. Written by notebook 00.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from numbers import Real
 import numpy as np
 import pandas as pd
 
-from maro_lib.play.tables import encode, require, trajectories
+from maro_lib.play.tables import encode, finite, require, trajectories
 from maro_lib.wording import check_name
 from maro_lib.world.scripts import FACTIONS
 
@@ -82,7 +82,7 @@ def balance(
     check_name("classes", classes, ("overall", "per_faction"))
     more = (("legal",) if illegal == "drop" else ()) + (("policy",) if learner is not None else ())
     require(actions, NEEDS + more, "balance (weight = decompose(...))")
-    credit, camp = _credit(actions), _camp(actions, camp_weights or {})  # (n_actions,) each, as all that follows
+    credit, camp = finite(actions, "weight"), _camp(actions, camp_weights or {})  # each (n_actions,), so is the rest
     fate = _unusable(actions, credit, illegal)
     fate, factor = _draw(actions, fate, mode, seed)
     fate[(fate == Fate.KEPT) & (camp == 0)] = Fate.CAMP_WEIGHT
@@ -94,8 +94,10 @@ def balance(
     if classes == "per_faction":
         chosen["weight"] *= _evening(chosen)
     lam_pos, lam_neg = _lambdas(chosen, lam_pos, lam_neg)
-    report, reasons = _report(actions, fate, credit, weight), _reasons(actions["faction"], fate)
-    return Balanced(chosen, lam_pos, lam_neg, report, reasons, _state(actions, fate, mode))
+    return Balanced(
+        chosen, lam_pos, lam_neg, report=_report(actions, fate, credit, weight),
+        reasons=_reasons(actions["faction"], fate), statement=_state(actions, fate, mode),
+    )  # fmt: skip
 
 
 # --- who is kept -------------------------------------------------------------------------------------
@@ -163,13 +165,6 @@ def _lots(characters: pd.DataFrame, seed: int) -> list[int]:
 
 
 # --- with what weight --------------------------------------------------------------------------------
-
-
-def _credit(actions: pd.DataFrame) -> np.ndarray:
-    credit = actions["weight"].to_numpy(float, na_value=np.nan)
-    if n_bad := int((~np.isfinite(credit)).sum()):
-        raise ValueError(f"column `weight`: {n_bad} of {credit.size} are not finite numbers")
-    return credit
 
 
 def _camp(actions: pd.DataFrame, camp_weights: dict[str, float]) -> np.ndarray:

@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from maro_lib.play.tables import encode, require, trajectories
+from maro_lib.play.tables import encode, finite, require, trajectories
 from maro_lib.statistics import Mean, bootstrap_mean
 from maro_lib.wording import check_name, nearest
 
@@ -125,7 +125,7 @@ def turn_normalised(actions: pd.DataFrame, *, reward: str | None = None) -> np.n
     Paid so, a role that always won would still get weights, by the place of the payment alone: it gets zeros.
     """
     role = encode(actions, ["role"])
-    turn_rewards = terminal(actions) if reward is None else _numbers(actions, reward)  # (n_actions,)  r_t
+    turn_rewards = terminal(actions) if reward is None else _reward(actions, reward)  # (n_actions,)  r_t
     to_end = _sum_to_end(actions, _centre(turn_rewards, role))
     varied = True if reward is not None else _centre(_outcome(actions), role) != 0
     return np.where(varied, _centre(to_end, role), 0.0)
@@ -161,14 +161,13 @@ def belief_shift(actions: pd.DataFrame, *, prior: float = 1.0) -> np.ndarray:
     _check_range("prior", prior, 0, 2)
     coded = _coded(actions)
     moves = _moves(coded[coded["belief"].notna() & ~coded["culprit"]], prior)
-    deeds = _to_next_rating(coded[coded["public"]], moves)
-    own = deeds["own"].fillna(0.0)
-    n_others = deeds["n_raters"] - deeds["own"].notna()
-    total = _settle(deeds["total"] - own, _RATING_DUST)
-    share = deeds.groupby(["game", "block"])["row"].transform("size")
+    deeds = _to_next_rating(coded[coded["public"]], moves)  # a row per public action that a rating follows
+    n_others = deeds["n_raters"] - deeds["own"].notna()  # raters but the actor
+    change = _settle(deeds["total"] - deeds["own"].fillna(0.0), _RATING_DUST)  # of theirs, summed
+    n_deeds = deeds.groupby(["game", "block"])["row"].transform("size")  # that share it
     sign = np.where(deeds["culprit"], -1.0, 1.0)
     weights = np.zeros(len(actions))
-    weights[deeds["row"]] = np.where(n_others > 0, sign * total / n_others.clip(lower=1) / share, 0.0)
+    weights[deeds["row"]] = np.where(n_others > 0, sign * change / n_others.clip(lower=1) / n_deeds, 0.0)
     return weights
 
 
@@ -223,8 +222,10 @@ def rank_agreement(
     game_of = np.empty(rho.size, np.int64)
     game_of[place] = game
     mean = bootstrap_mean(rho[~skipped], seed, game_of[~skipped], n_boot=n_boot)
-    counts = int((~skipped).sum()), mean.n, int((silent & ~skipped).sum()), int(skipped.sum())
-    return Agreement(mean.mean, mean.low, mean.high, *counts)
+    return Agreement(
+        mean.mean, mean.low, mean.high, n=int((~skipped).sum()), n_games=mean.n,
+        n_silent=int((silent & ~skipped).sum()), n_skipped=int(skipped.sum()),
+    )  # fmt: skip
 
 
 def _spearman(a: np.ndarray, b: np.ndarray, groups: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -237,7 +238,7 @@ def _spearman(a: np.ndarray, b: np.ndarray, groups: np.ndarray) -> tuple[np.ndar
     return rho, xx == 0, yy == 0
 
 
-# --- values in groups -------------------------------------------------------------------------
+# --- values in groups --------------------------------------------------------------------------------
 
 
 def _mean(values: np.ndarray, groups: np.ndarray) -> np.ndarray:
@@ -250,6 +251,7 @@ def _centre(values: np.ndarray, groups: np.ndarray) -> np.ndarray:
 
 
 def _settle(values, dust: float):
+    """Take for 0 what is no more than rounding."""
     return np.where(np.abs(values) <= dust, 0.0, values)
 
 
@@ -336,12 +338,9 @@ def _n_left(actions: pd.DataFrame) -> np.ndarray:
     return n_actions - t  # (n_actions,)  T - t
 
 
-def _numbers(actions: pd.DataFrame, column: str) -> np.ndarray:
+def _reward(actions: pd.DataFrame, column: str) -> np.ndarray:
     require(actions, [column], "option `reward`")
-    values = actions[column].to_numpy(float, na_value=np.nan)
-    if n_bad := int((~np.isfinite(values)).sum()):
-        raise ValueError(f"column `{column}`: {n_bad} of {len(values)} turn rewards are not finite numbers")
-    return values
+    return finite(actions, column)
 
 
 def _aligned(values: pd.Series, actions: pd.DataFrame, name: str) -> pd.Series:

@@ -82,6 +82,14 @@ def require(actions: pd.DataFrame, columns: Iterable[str], what: str) -> None:
             )
 
 
+def finite(actions: pd.DataFrame, column: str) -> np.ndarray:
+    """Return a column's numbers; raise if one is missing or infinite."""
+    values = actions[column].to_numpy(float, na_value=np.nan)
+    if n_bad := int((~np.isfinite(values)).sum()):
+        raise ValueError(f"column `{column}`: {n_bad} of {len(values)} are not finite numbers")
+    return values
+
+
 def encode(actions: pd.DataFrame, columns: Iterable[str]) -> np.ndarray:
     """Number the combinations of values from 0, in sorted order: integers, because grouping by text is slow."""
     codes = np.zeros(len(actions), np.int64)
