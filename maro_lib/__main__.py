@@ -50,9 +50,9 @@ def _audit(given: argparse.Namespace) -> int:
     from maro_lib.play.audit import audit_path, tokenizer_counter
 
     count_tokens = tokenizer_counter(given.tokenizer) if given.tokenizer else None
-    audits, notes = audit_path(given.path, n_games=given.games, seed=given.seed, count_tokens=count_tokens)
-    print("\n\n".join(map(str, audits)), *notes, sep="\n")
-    return int(any(audit.problems for audit in audits))
+    is_fit = audit_path(given.path, progress=sys.stderr.isatty(), n_games=given.games, seed=given.seed,
+                        count_tokens=count_tokens)  # fmt: skip
+    return int(not is_fit)
 
 
 def _bench(given: argparse.Namespace) -> int:

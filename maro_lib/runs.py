@@ -52,9 +52,10 @@ STAGES = {
     "07_transfer_evals": Artefacts(reads=("learning", "control"), writes=("transfer",), optional=("control",)),
     "08_evidence": Artefacts(writes=("evidence",)),
     "09_benchmarks": Artefacts(),
+    "10_culprits": Artefacts(),
 }
 ROUND = ("02_rollout", "03_decomposition", "04_balancing", "05_maro_training")  # what every round runs
-EXPERIMENTS = ("08_evidence", "09_benchmarks")  # run when they are asked for, not by every series
+EXPERIMENTS = ("08_evidence", "09_benchmarks", "10_culprits")  # run when they are asked for, not by every series
 OPPONENTS = ("self", "base", "earlier")
 
 

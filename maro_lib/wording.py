@@ -14,6 +14,12 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
+def check_name(what: str, name: str, known: Iterable[str]) -> None:
+    """Raise if a name is not among the known ones; the message hints at the one that was meant."""
+    if name not in known:
+        raise ValueError(f"{what}: {name!r} is unknown{nearest(name, known)} (known: {', '.join(known)})")
+
+
 def duration(seconds: float) -> str:
     """Say a time roughly: 40 s, 12 min, 3.5 h, 2 days."""
     for size, unit in ((86_400, "days"), (3_600, "h"), (60, "min")):

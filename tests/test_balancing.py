@@ -309,7 +309,7 @@ def test_one_faction_alone_is_said(three_games):
     [
         ({"mode": "mni"}, "mode: 'mni' is unknown; did you mean 'min'? (known: min, max, all, ips)"),
         ({"illegal": "dorp"}, "illegal: 'dorp' is unknown; did you mean 'drop'?"),
-        ({"camp_weights": {"civilan": 1}}, "camp_weights: unknown faction 'civilan'; did you mean 'civilian'?"),
+        ({"camp_weights": {"civilan": 1}}, "camp_weights: 'civilan' is unknown; did you mean 'civilian'?"),
         ({"camp_weights": {"culprit": -1}}, "camp_weights: culprit: -1 is not a number from 0 up"),
         ({"camp_weights": {"culprit": np.nan}}, "camp_weights: culprit: nan is not a number from 0 up"),
         ({"lam_pos": -1.0}, "lam_pos: -1.0 is not a number from 0 up"),

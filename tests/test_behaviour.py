@@ -7,8 +7,8 @@ from maro_lib.embedded.lessons import HOME
 from maro_lib.measure.behaviour import ends, rounds_to_find, suspicions, turns
 from maro_lib.play.policies import SKILLED
 from maro_lib.play.rollout import play, schedule
-from maro_lib.world.environment import Rules
 from maro_lib.world.generator import generate_many
+from maro_lib.world.mystery import Rules
 
 SCRIPTS = generate_many(4, 11, HOME)
 

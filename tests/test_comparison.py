@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from maro_lib.measure.comparison import NONE, SHOWN, compare
+from maro_lib.measure.comparison import NONE, SHOWN, compare_metrics
 from maro_lib.statistics import sign_flip
 
 
@@ -17,7 +17,7 @@ def table(values, metric="SCI", seat=0, faction="civilian"):
 
 def test_a_change_is_paired_by_game_and_resampled_by_mystery():
     base, trained = table(np.arange(40) / 40), table(np.arange(40) / 40 + 0.1)
-    found = compare(base, trained.sample(frac=1, random_state=0), "civilian").loc["SCI"]
+    found = compare_metrics(base, trained.sample(frac=1, random_state=0), "civilian").loc["SCI"]
     assert found["change"] == pytest.approx(0.1)
     assert (found["low"], found["high"]) == (pytest.approx(0.1), pytest.approx(0.1)), "pairing removes the games' luck"
     assert (found["games"], found["mysteries"]) == (40, 10)
@@ -29,7 +29,7 @@ def test_of_many_metrics_that_changed_by_chance_none_is_called_a_difference():
     rng, alarms = np.random.default_rng(0), 0
     for _ in range(40):
         a, b = (pd.concat([table(rng.random(40), f"m{k}") for k in range(10)]) for _ in range(2))
-        alarms += (compare(a, b, "civilian")["verdict"] != NONE).any()
+        alarms += (compare_metrics(a, b, "civilian")["verdict"] != NONE).any()
     assert alarms <= 6, "one false alarm in twenty tables is what 5 % means"
 
 
@@ -39,13 +39,13 @@ def test_only_one_factions_seats_and_the_whole_game_are_compared():
     )
     base = pd.concat([base, table([0.5] * 20, "Victory", -1, ""), table([1.0] * 20, "games won", -1, "culprit")])
     trained = base.assign(value=base["value"] + base["seat"].map({-1: 0.25, 0: 0.1, 1: 0.3, 2: 9}))
-    found = compare(base, trained, "civilian")["change"]
+    found = compare_metrics(base, trained, "civilian")["change"]
     assert found.to_dict() == {"Victory": pytest.approx(0.25), "SCI": pytest.approx(0.2)}, "seats are averaged per game"
-    assert set(compare(base, trained, "culprit").index) == {"Victory", "SCI", "games won"}
+    assert set(compare_metrics(base, trained, "culprit").index) == {"Victory", "SCI", "games won"}
 
 
 def test_games_that_one_side_lacks_are_left_out_and_n_says_so():
-    assert compare(table([0.0] * 40), table([1.0] * 30), "civilian").loc["SCI", "games"] == 30
+    assert compare_metrics(table([0.0] * 40), table([1.0] * 30), "civilian").loc["SCI", "games"] == 30
 
 
 # --- statistics --------------------------------------------------------------------------------------

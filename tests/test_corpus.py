@@ -8,17 +8,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from maro_lib.learn import corpus as corpora
 from maro_lib.learn.balancing import balance
-from maro_lib.learn.corpus import LONG, UNKNOWN, Corpus, crossed, make_corpus, steps
+from maro_lib.learn.corpus import Corpus, Fit, crossed, load_corpus, make_corpus, save_corpus, steps
 from maro_lib.learn.decomposition import decompose
 from maro_lib.model.chat import Chat
 from maro_lib.model.loading import load
 from maro_lib.model.local import LocalPolicy, Sampling
 from maro_lib.play.policies import RANDOM
 from maro_lib.play.rollout import play, schedule
-from maro_lib.world.environment import Rules
 from maro_lib.world.generator import Knobs, generate_many
+from maro_lib.world.mystery import Rules
 
 SMALL = Knobs(characters=4, places=2, clues=3, red_herrings=1)
 ACTION = ["game", "seat", "t"]
@@ -153,8 +152,8 @@ def test_places_are_each_sequences_own_actions(corpus):
 
 
 def test_a_saved_corpus_reads_back_equal(corpus, tmp_path):
-    corpora.save(corpus, tmp_path / "corpus")
-    again = corpora.load(tmp_path / "corpus")
+    save_corpus(corpus, tmp_path / "corpus")
+    again = load_corpus(tmp_path / "corpus")
     same(again, corpus)
     assert again.statement == corpus.statement
 
@@ -209,8 +208,8 @@ def test_what_is_longer_than_the_window_is_left_out_and_counted(dialogues, train
     assert 0 < len(fitting) < len(corpus)
     assert [ids.tolist() for ids in short.ids] == [corpus.ids[row].tolist() for row in fitting], "nothing is cut"
     lost = corpus.actions[~corpus.actions["row"].isin(fitting)]["faction"].value_counts()
-    assert short.dropped.loc[LONG].to_dict() == lost.reindex(short.dropped.columns, fill_value=0).to_dict()
-    assert short.dropped.loc[UNKNOWN].sum() == 0
+    assert short.dropped.loc[Fit.LONG].to_dict() == lost.reindex(short.dropped.columns, fill_value=0).to_dict()
+    assert short.dropped.loc[Fit.UNKNOWN].sum() == 0
     assert len(short.actions) + lost.sum() == len(training)
     for faction, n in lost.items():
         assert f"{n} {faction} actions: longer than the window" in short.statement
@@ -236,7 +235,7 @@ def test_actions_whose_dialogue_is_not_there_are_counted(dialogues, training, co
     made = make_corpus(there, training)
     n = len(corpus.places[0])
     assert len(made.actions) == len(training) - n
-    assert made.dropped.loc[UNKNOWN].to_dict() == {"civilian": 0, "culprit": 0} | {gone["faction"]: n}
+    assert made.dropped.loc[Fit.UNKNOWN].to_dict() == {"civilian": 0, "culprit": 0} | {gone["faction"]: n}
     assert f"Left out: {n} {gone['faction']} actions: its dialogue is not there." in made.statement
 
 

@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
+from worlds import Fixed
 
-from maro_lib.learn.counterfactuals import counterfactual
-from maro_lib.play.policies import SKILLED, Fixed, Mixture, Reply
+from maro_lib.learn.counterfactuals import counterfactual_values
+from maro_lib.play.policies import SKILLED, Mixture, Reply
 from maro_lib.play.rollout import play, schedule
-from maro_lib.world.environment import Rules
 from maro_lib.world.generator import Knobs, generate_many
+from maro_lib.world.mystery import Rules
 from maro_lib.world.scripts import parse_script
 
 TRIO = parse_script(
@@ -47,7 +48,7 @@ def test_value_is_the_outcome_less_the_mean_of_the_other_draws():
         .drop(columns="text")
         .assign(text=play(games, Voter()).table("actions")["text"])
     )
-    value = counterfactual(games, actions, Voter(), n_samples=4)
+    value = counterfactual_values(games, actions, Voter(), n_samples=4)
     # Ann's vote as recorded: Cal 2, Ann 1, civilians win (+1). Draws 0, 2, 3: the same (+1). Draw 1: a tie (-1).
     # value = 1 - (1 - 1 + 1 + 1) / 4 = 0.5; every other action has only one way to be
     ann = actions["agent"].eq("Ann") & actions["kind"].eq("vote")
@@ -62,31 +63,31 @@ def test_players_that_always_do_the_same_have_nothing_to_compare():
     for order in range(4):
         of_game = actions[actions["order"] == order]
         fixed = Fixed({(r.seat, r.t): r.text for r in of_game.itertuples()})
-        value = counterfactual([games[order]], of_game, fixed, n_samples=2)
+        value = counterfactual_values([games[order]], of_game, fixed, n_samples=2)
         assert (value.dropna() == 0).all()
 
 
 def test_ratings_are_not_valued_and_everything_else_is():
     games = schedule(generate_many(2, 0, Knobs(characters=4)), 4, 0, Rules(rounds=1))
     actions = play(games, Mixture()).table("actions")
-    value = counterfactual(games, actions, Mixture(), n_samples=2)
+    value = counterfactual_values(games, actions, Mixture(), n_samples=2)
     assert value.isna().tolist() == (actions["phase"] == "rate").tolist()
 
 
 def test_same_seed_same_value_whatever_else_is_played():
     games = schedule(generate_many(2, 0, Knobs(characters=4)), 6, 0, Rules(rounds=1))
     actions = play(games, Mixture()).table("actions")
-    whole = counterfactual(games, actions, Mixture(), n_samples=3)
-    part = counterfactual(games, actions[actions["order"] == 3], Mixture(), n_samples=3, concurrency=5)
+    whole = counterfactual_values(games, actions, Mixture(), n_samples=3)
+    part = counterfactual_values(games, actions[actions["order"] == 3], Mixture(), n_samples=3, concurrency=5)
     np.testing.assert_array_equal(whole[part.index], part)
     shuffled = actions.sample(frac=1, random_state=0)
-    np.testing.assert_array_equal(counterfactual(games, shuffled, Mixture(), n_samples=3)[whole.index], whole)
+    np.testing.assert_array_equal(counterfactual_values(games, shuffled, Mixture(), n_samples=3)[whole.index], whole)
 
 
 def test_actions_of_other_games_are_refused():
     games = schedule(generate_many(2, 0, Knobs(characters=4)), 2, 0, Rules(rounds=1))
     actions = play(games, Mixture()).table("actions")
     with pytest.raises(ValueError, match="were not recorded in this game"):
-        counterfactual(games, actions[actions["step"] != 1], Mixture(), n_samples=1)
+        counterfactual_values(games, actions[actions["step"] != 1], Mixture(), n_samples=1)
     with pytest.raises(ValueError, match=r"1 of their games \(the first has order 1\) are not among the 1 games given"):
-        counterfactual(games[:1], actions, Mixture(), n_samples=1)
+        counterfactual_values(games[:1], actions, Mixture(), n_samples=1)

@@ -25,7 +25,7 @@ from maro_lib.run.sample import Sample, scripts_of
 from maro_lib.run.series import find_notebooks
 from maro_lib.runs import ROOT
 from maro_lib.wording import GB, duration
-from maro_lib.world.environment import Rules
+from maro_lib.world.mystery import Rules
 
 QWEN_7B, LLAMA_8B = Weights(6_525_288_448, 1_090_328_064), Weights(6_979_321_856, 1_050_939_392)
 QWEN_SHAPE = Shape(28, 3584, 18_944, 4, 128, 152_064, 32_768, 28)

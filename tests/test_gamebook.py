@@ -4,8 +4,8 @@ import pytest
 
 from maro_lib.play.gamebook import Gamebook, load_gamebook
 from maro_lib.world.casebook import bundled, find_case
-from maro_lib.world.environment import Rules
 from maro_lib.world.generator import Knobs
+from maro_lib.world.mystery import Rules
 from maro_lib.world.scripts import ScriptError
 
 BOOK = Gamebook(seed=3, n_scripts=4, knobs=Knobs(characters=5, red_herrings=2), rules=Rules(rounds=2))

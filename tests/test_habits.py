@@ -9,8 +9,8 @@ from maro_lib.model.loading import load
 from maro_lib.model.local import LocalPolicy, Sampling
 from maro_lib.play.rollout import Game, play, start
 from maro_lib.study.habits import Searching, resting_share
-from maro_lib.world.environment import Rules
 from maro_lib.world.generator import generate
+from maro_lib.world.mystery import Rules
 
 
 @pytest.fixture(scope="module")

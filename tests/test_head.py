@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from closeness import SHARE
 from transformers import AutoModelForCausalLM, CohereConfig, Gemma2Config, GraniteConfig, LlamaConfig, Qwen2Config
 
 from maro_lib.model import head as heads
@@ -35,13 +36,14 @@ def gradient(made, logps: torch.Tensor) -> torch.Tensor:
 @pytest.mark.parametrize("at_once", [1, 50, 150, 2**26])  # logits: less than a token's, 1, 3 and all tokens'
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_log_probs_and_gradient_are_the_textbooks(monkeypatch, at_once, dtype):
-    monkeypatch.setattr(heads, "AT_ONCE", at_once)
+    monkeypatch.setattr(heads, "LOGITS_AT_ONCE", at_once)
     made, other = model().to(dtype), model().to(dtype)
     logits = other(input_ids=IDS, logits_to_keep=KEEP).logits[0]
     expected = torch.log_softmax(logits, -1)[torch.arange(7), TARGETS]
     found = scored(made)
     assert found.dtype == dtype
-    close = {"rtol": 0, "atol": 1e-5 if dtype == torch.float32 else 1e-12}
+    share = SHARE if dtype == torch.float32 else 1e-12
+    close = {"rtol": share, "atol": share}
     torch.testing.assert_close(found, expected, **close)
     torch.testing.assert_close(gradient(made, found), gradient(other, expected), **close)
 
@@ -64,7 +66,7 @@ def test_no_logit_is_kept_for_the_backward_pass():
 
 
 def test_as_few_logits_at_a_time_as_the_bound_says(monkeypatch):
-    monkeypatch.setattr(heads, "AT_ONCE", 100)
+    monkeypatch.setattr(heads, "LOGITS_AT_ONCE", 100)
     made, sizes = model(), []
     linear = heads.F.linear
     monkeypatch.setattr(heads.F, "linear", lambda *given: (out := linear(*given), sizes.append(out.shape))[0])

@@ -13,20 +13,24 @@ import pytest
 from servers import Server
 
 from maro_lib.embedded.lessons import HOME
-from maro_lib.measure.judge import Judgement, failures, judge_games, sections_of
-from maro_lib.measure.judges import check, opposites, rename, seated, with_texts
-from maro_lib.measure.metrics import ABILITIES, ROLE_PLAY, SECTION, social
-from maro_lib.measure.model_judge import Cache, ModelJudge, read_score
+from maro_lib.measure import model_judge
+from maro_lib.measure.judgements import ABILITIES, ROLE_PLAY, SECTION, Case, Judgement, failures, judge_games
+from maro_lib.measure.judges import check_judge, opposites, rename, seated, with_texts
+from maro_lib.measure.metrics import social
+from maro_lib.measure.model_judge import Cache, ModelJudge, Wording, read_score, wording
 from maro_lib.measure.rouge import rouge_l, words
 from maro_lib.measure.rule_judge import RuleJudge
 from maro_lib.model.players import Player
 from maro_lib.play.policies import NAIVE, RANDOM, SKILLED, Reply
 from maro_lib.play.rollout import play, schedule
-from maro_lib.world.environment import Rules
+from maro_lib.runs import ROOT
 from maro_lib.world.generator import generate_many
-from maro_lib.world.history import World, moments, public_lines
+from maro_lib.world.history import Factbook, moments, public_lines
+from maro_lib.world.mystery import Rules
+from maro_lib.world.phrases import WordsError, read_words
 from maro_lib.world.scripts import Fact, bundled
 
+PACKAGE = ROOT / "maro_lib"
 SCRIPTS = generate_many(5, 31, HOME)
 BY_DIGEST = {s.digest: s for s in SCRIPTS}
 
@@ -88,7 +92,7 @@ def test_a_clue_is_known_from_the_moment_it_is_found():
 
 
 def test_claims_are_the_games_own_sentences_true_or_false():
-    world = World(SCRIPTS[0])
+    world = Factbook(SCRIPTS[0])
     me = SCRIPTS[0].characters[1]
     true = me.knows[0]
     other = next(
@@ -153,7 +157,7 @@ def test_a_contradiction_counts_also_where_the_script_is_silent():
     bare = tuple(c.model_copy(update={"knows": tuple(f for f in c.knows if f.who != name)}) for c in script.characters)
     clues = tuple(c for c in script.clues if all(f.who != name for f in c.facts))
     silent = script.model_copy(update={"characters": bare, "clues": clues})
-    world = World(silent)
+    world = Factbook(silent)
     worn = sorted({f.value for c in bare for f in c.knows if f.trait == "wore"})
     one, other = (world.say(name, "wore", value) for value in worn[:2])
     played = play(schedule([silent], 4, 5, Rules(rounds=2)), RANDOM)
@@ -175,8 +179,8 @@ def test_the_rule_based_judge_says_the_same_again():
 
 
 def test_the_check_finds_what_is_wrong_with_a_judge():
-    assert check(RuleJudge(), HOME, 6)["holds"].all()
-    found = check(Fond(), HOME, 4).groupby("question")["holds"].all()
+    assert check_judge(RuleJudge(), HOME, 6)["holds"].all()
+    found = check_judge(Fond(), HOME, 4).groupby("question")["holds"].all()
     assert not found["skilled above random"]
     assert not found["blind to names"]
     assert not found["stable on repeats"]
@@ -242,9 +246,9 @@ def test_every_character_is_asked_about_every_ability_and_every_written_section(
     games, actions = games_of(RANDOM, 2)
     policy = Says()
     found = judge_games(ModelJudge(policy), games, actions, BY_DIGEST)
-    character = BY_DIGEST[games["digest"][0]].characters[0]
+    case = Case(0, 0, BY_DIGEST[games["digest"][0]], actions)
     own = found[(found["order"] == 0) & (found["seat"] == 0)]
-    written = [name for name, text in sections_of(character).items() if text]
+    written = [name for name, text in case.sections.items() if text]
     assert sorted(own["kind"]) == sorted([*ABILITIES, ROLE_PLAY, *[SECTION] * 6])
     assert own.loc[own["status"] == "ok", "section"].tolist()[-len(written) :] == written
     assert (found.loc[found["kind"].isin(ABILITIES), "score"] == 12).all()
@@ -292,6 +296,31 @@ def test_nothing_is_judged_twice(tmp_path):
     assert not again.asked
     judge_games(ModelJudge(other, Cache(tmp_path / "j.jsonl")), games, actions, BY_DIGEST)
     assert len(other.asked) == len(first.asked), "another judge judges for itself"
+
+
+def test_other_words_make_another_judgement(tmp_path, monkeypatch):
+    games, actions = games_of(RANDOM, 1)
+    cache, first, again, reworded = tmp_path / "j.jsonl", Says(), Says(), Says()
+    judge_games(ModelJudge(first, Cache(cache)), games, actions, BY_DIGEST)
+    judge_games(ModelJudge(again, Cache(cache)), games, actions, BY_DIGEST)
+    assert not again.asked
+    words = wording("en").model_copy(update={"system": "Be kind."})
+    monkeypatch.setattr(model_judge, "wording", lambda language: words)
+    judge_games(ModelJudge(reworded, Cache(cache)), games, actions, BY_DIGEST)
+    assert len(reworded.asked) == len(first.asked)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [("{truth}", "{turth}", "score: .*'turth'"), ("  creativity:", "  creative:", "abilities: "),
+     ("system:", "sys:", "sys: Extra"), ("{history}\n\n  From", "\n\n  From", "section: ")],
+)  # fmt: skip
+def test_words_that_dont_fit_are_refused_when_they_are_read(tmp_path, before, after, message):
+    text = (PACKAGE / "measure/words/judge_en.yaml").read_text(encoding="utf-8")
+    assert before in text
+    (tmp_path / "judge.yaml").write_text(text.replace(before, after), encoding="utf-8")
+    with pytest.raises(WordsError, match=message):
+        read_words(tmp_path / "judge.yaml", Wording)
 
 
 def test_a_line_that_was_cut_short_is_judged_again(tmp_path):

@@ -6,18 +6,20 @@ from dataclasses import replace
 
 import pytest
 import torch
+from closeness import near
 from hypothesis import given
 from hypothesis import strategies as st
-from worlds import world
+from worlds import Fixed, world
 
 from maro_lib.model.chat import Chat
 from maro_lib.model.loading import ModelError, load, token_logps
-from maro_lib.model.local import STRIP, LocalPolicy, Sampling, draw, strips
+from maro_lib.model.local import STRIP, Batch, LocalPolicy, Sampling, draw, strips
 from maro_lib.play.leaks import find_leaks
-from maro_lib.play.policies import RANDOM, Fixed, WindowError
-from maro_lib.play.rollout import play, schedule
-from maro_lib.world.environment import Message, Rules
+from maro_lib.play.policies import RANDOM, WindowError
+from maro_lib.play.rollout import play, schedule, start
 from maro_lib.world.generator import Knobs, generate_many
+from maro_lib.world.mystery import Rules
+from maro_lib.world.protocol import Message
 
 SMALL = Knobs(characters=4, places=2, clues=3, red_herrings=1)
 
@@ -58,6 +60,20 @@ def test_prefix_reuse_changes_nothing_also_after_eviction(loaded):
     few = dialogues(loaded, cache_gb=0.003)  # room for a few views only
     for other in (none, few):
         assert [list(x) for x in kept["token_ids"]] == [list(x) for x in other["token_ids"]]
+
+
+def test_a_script_is_read_once_for_all_games_that_a_character_plays(loaded, monkeypatch):
+    batches, read = [], Batch._read_new
+    monkeypatch.setattr(Batch, "_read_new", lambda batch: batches.append(batch) or read(batch))
+    policy, games = LocalPolicy(loaded), schedule(generate_many(1, 11, SMALL), 3, 5, Rules(rounds=1))
+    opening = [request for game in games for request in start(game, policy).requests()]
+    policy.act(opening)
+    seats = {request.player for request in opening}
+    n_kept = sorted(n for batch in batches for n in batch.n_kept)
+    assert n_kept[: len(seats)] == [0] * len(seats), "somebody has to read it"
+    shortest = min(len(policy.chat.text_ids(request.view[0].content)) for request in opening)
+    assert len(n_kept) == len(opening) == 3 * len(seats)
+    assert all(n > shortest for n in n_kept[len(seats) :]), "and nobody else"
 
 
 def test_evicted_views_keep_within_the_budget(loaded):
@@ -111,7 +127,7 @@ def test_greedy_takes_the_likeliest_and_sampling_follows_the_distribution():
     ids, logps = draw(logits, [0.05], 2.0)
     weights = torch.tensor([0.1, 0.6, 0.3]).sqrt()
     assert ids == [0]
-    assert logps[0] == pytest.approx(float((weights[0] / weights.sum()).log()), abs=1e-6)
+    assert logps[0] == near(float((weights[0] / weights.sum()).log()))
 
 
 def test_a_number_near_one_never_draws_an_impossible_token():

@@ -13,16 +13,17 @@ from maro_lib.embedded.lessons import HOME
 from maro_lib.learn.balancing import balance
 from maro_lib.learn.corpus import make_corpus
 from maro_lib.learn.decomposition import decompose
-from maro_lib.learn.quick import QuickGames
-from maro_lib.learn.training import Settings, train
+from maro_lib.learn.guard import QuickGames
+from maro_lib.learn.settings import Settings
+from maro_lib.learn.training import train
 from maro_lib.measure.matches import LINE_UPS, gains, match, outcomes
 from maro_lib.measure.metrics import reciprocal_rank
 from maro_lib.model.loading import load
 from maro_lib.model.local import LocalPolicy, Sampling
 from maro_lib.model.players import BOTH, NOBODY, line_up
 from maro_lib.play.rollout import play, schedule
-from maro_lib.world.environment import Rules
 from maro_lib.world.generator import generate_many
+from maro_lib.world.mystery import Rules
 
 SHORT = Sampling(max_new_tokens=10)
 

@@ -6,8 +6,8 @@ import torch
 from maro_lib.model.loading import ModelError, load, token_logps
 from maro_lib.model.local import LocalPolicy
 from maro_lib.play.rollout import play, schedule
-from maro_lib.world.environment import Rules
 from maro_lib.world.generator import Knobs, generate_many
+from maro_lib.world.mystery import Rules
 
 LAYERS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 

@@ -187,13 +187,13 @@ def test_a_value_out_of_range_is_refused_with_its_place(tmp_path, line, message)
 def test_choices_are_those_of_the_library():
     from maro_lib.learn.balancing import MODES
     from maro_lib.learn.decomposition import cheap_rules
-    from maro_lib.learn.training import OBJECTIVES, Z0
+    from maro_lib.learn.settings import OBJECTIVES, REFERENCE_POINTS
     from maro_lib.model.loading import PRECISIONS
     from maro_lib.study.evidence import ARMS
     from maro_lib.study.habits import HABITS
 
-    known = {"mode": MODES, "rule": cheap_rules(), "objective": OBJECTIVES, "z0": Z0, "precision": PRECISIONS,
-             "arms": [*ARMS, *HABITS]}  # fmt: skip
+    known = {"mode": MODES, "rule": cheap_rules(), "objective": OBJECTIVES, "z0": REFERENCE_POINTS,
+             "precision": PRECISIONS, "arms": [*ARMS, *HABITS]}  # fmt: skip
     for name, choices in known.items():
         assert [outside(name, choice) for choice in choices] == [""] * len(choices)
         assert f"must be one of {', '.join(choices)}, got 'none'" in outside(name, "none")

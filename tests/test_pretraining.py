@@ -9,18 +9,29 @@ from itertools import islice
 import pytest
 import torch
 import yaml
+from closeness import near
 from transformers import AutoTokenizer
 
-from maro_lib.embedded.exam import exam_games, examine
-from maro_lib.embedded.lessons import CORRECTION, any_game, drill, evidence, longer_game, task_example, views, weigh
+from maro_lib.embedded.card import read_card
+from maro_lib.embedded.exam import exam_games, take_exam
+from maro_lib.embedded.lessons import (
+    CORRECTION,
+    any_game,
+    clue_drill,
+    drill,
+    longer_game,
+    task_example,
+    views,
+    weigh,
+)
 from maro_lib.embedded.pretraining import learn, new_model, same_words, tokenizer_texts, train_tokenizer, weighted_loss
 from maro_lib.embedded.recipe import Recipe
 from maro_lib.embedded.tasks import items
 from maro_lib.model.chat import Chat
 from maro_lib.model.loading import EMBEDDED, load
 from maro_lib.runs import ROOT
-from maro_lib.world.environment import Message
 from maro_lib.world.generator import Knobs, generate, generate_many, vocabulary
+from maro_lib.world.protocol import Message
 from maro_lib.world.solver import is_solvable
 
 
@@ -31,7 +42,7 @@ def chat():
 
 @pytest.fixture(scope="module")
 def card():
-    return json.loads((EMBEDDED / "card.json").read_text())
+    return read_card()
 
 
 def test_nearly_every_word_of_the_game_is_one_token(chat):
@@ -66,7 +77,7 @@ def test_a_drill_is_answered_within_what_it_offers():
 
 def test_evidence_proves_the_vote_that_it_is_answered_with():
     for k in range(30):
-        system, asked, said = evidence(random.Random(k))
+        system, asked, said = clue_drill(random.Random(k))
         rng = random.Random(k)
         script = generate(rng.randrange(2**32, 2**48), longer_game(rng)[0])
         assert is_solvable(script)
@@ -125,7 +136,7 @@ def test_both_spellings_of_a_word_start_as_one(chat):
 def test_weighted_loss_by_hand():
     p = torch.tensor([[[0.5, 0.5], [0.25, 0.75], [1.0, 0.0]]])
     loss, accuracy = weighted_loss(p.log(), torch.tensor([[1, 0, 1]]), torch.tensor([[1.0, 0.5, 1.0]]))
-    assert loss.item() == pytest.approx((0.5 * 0.693147 + 1.0 * 0.287682) / 1.5, abs=1e-5)
+    assert loss.item() == near((0.5 * 0.693147 + 1.0 * 0.287682) / 1.5)
     assert accuracy.item() == 1.0
 
 
@@ -163,7 +174,7 @@ def test_card_names_the_recipe_of_params_embedded(card):
 
 def test_card_tells_the_truth(card):
     """The numbers of the card, computed again on the shipped weights, from fewer games and items."""
-    again = examine(load("embedded"), n_games=48, n_items=150)
+    again = take_exam(load("embedded"), n_games=48, n_items=150)
     for name, score in again.items():
         told = card["scores"][name]
         noise = 2 * ((score.high - score.low) ** 2 + (told["high"] - told["low"]) ** 2) ** 0.5 / 2

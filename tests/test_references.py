@@ -5,11 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from test_training import BASIC, assert_same, corpus, tiny, trainer_of, tuned
+from test_training import BASIC, assert_same, corpus, gap, tiny, trainer_of, tuned, weights
 
-from maro_lib.learn import references
 from maro_lib.learn.balancing import shuffle_labels
-from maro_lib.learn.training import MaroTrainer, train
+from maro_lib.learn.references import FOLDER, load_references, references_path, save_references
+from maro_lib.learn.trainer import MaroTrainer
+from maro_lib.learn.training import train
 from maro_lib.model.loading import load
 
 MISMATCHED = replace(BASIC, z0="mismatched")
@@ -39,6 +40,20 @@ def test_a_control_on_the_same_dialogues_reads_no_reference_again_and_learns_the
     assert_same(control, alone)
 
 
+def test_what_base_itself_sampled_is_its_reference_and_is_not_read_again(tmp_path, computed):
+    """But what another player sampled is: its log-probs are others, if only a little."""
+    given, once = corpus(), replace(BASIC, epochs=1)
+    known = train(load("embedded", precision="float32"), given, once, tmp_path / "known" / "x")
+    assert computed == []
+    less_likely = [logps - 0.001 for logps in given.actions["logps"]]
+    others = replace(given, actions=given.actions.assign(logps=less_likely))
+    read = train(load("embedded", precision="float32"), others, once, tmp_path / "read" / "x")
+    assert computed == [given.n_action_tokens]
+    assert 0 < gap(weights(known), weights(read)) < 1e-3
+    assert len(list((tmp_path / "read" / FOLDER).iterdir())) == 1
+    assert not (tmp_path / "known" / FOLDER).exists()
+
+
 def test_a_training_that_goes_on_reads_no_reference_again(tmp_path, computed):
     class Enough(Exception):
         pass
@@ -60,13 +75,13 @@ def test_other_dialogues_actions_weights_or_numbers_are_kept_elsewhere(tmp_path)
     other_ids = replace(given, ids=[given.ids[0] + 1, *given.ids[1:]])
     cut_elsewhere = replace(given, ids=[given.ids[0][:-1], *given.ids[1:]])
     corpora = (given, fewer, other_ids, cut_elsewhere)
-    places = [references.place(tmp_path, loaded, c, [0, 1], half=False) for c in corpora]
-    places += [references.place(tmp_path, loaded, given, [0, 2], half=False)]
-    places += [references.place(tmp_path, loaded, given, [0, 1], half=True)]
-    places += [references.place(tmp_path, load("embedded", precision="nf4"), given, [0, 1], half=False)]
+    places = [references_path(tmp_path, loaded, c, [0, 1], half=False) for c in corpora]
+    places += [references_path(tmp_path, loaded, given, [0, 2], half=False)]
+    places += [references_path(tmp_path, loaded, given, [0, 1], half=True)]
+    places += [references_path(tmp_path, load("embedded", precision="nf4"), given, [0, 1], half=False)]
     assert len(set(places)) == len(places)
     blind = replace(given, actions=shuffle_labels(given.actions, 0))
-    assert references.place(tmp_path, tiny(), blind, [0, 1], half=False) == places[0], "labels don't matter"
+    assert references_path(tmp_path, tiny(), blind, [0, 1], half=False) == places[0], "labels don't matter"
 
 
 def test_part_of_an_epoch_needs_part_of_the_references(tmp_path):
@@ -83,18 +98,18 @@ def test_part_of_an_epoch_needs_part_of_the_references(tmp_path):
 
 
 def test_what_is_kept_is_read_back_exactly(tmp_path):
-    references.keep(path := tmp_path / "new" / "x", FEW / 3)
-    assert torch.equal(references.kept(path, 5), FEW / 3)
+    save_references(path := tmp_path / "new" / "x", FEW / 3)
+    assert torch.equal(load_references(path, 5), FEW / 3)
 
 
 def test_what_is_damaged_or_of_another_length_is_as_good_as_none(tmp_path):
-    references.keep(path := tmp_path / "x", FEW)
-    assert references.kept(path, 4) is None
-    assert references.kept(tmp_path / "y", 5) is None
+    save_references(path := tmp_path / "x", FEW)
+    assert load_references(path, 4) is None
+    assert load_references(tmp_path / "y", 5) is None
     whole = path.read_bytes()
     for k in range(len(whole)):
         path.write_bytes(whole[:k] + bytes([whole[k] ^ 1]) + whole[k + 1 :])
-        found = references.kept(path, 5)
+        found = load_references(path, 5)
         assert found is None or torch.equal(found, FEW), f"byte {k}"
         path.write_bytes(whole[:k])
-        assert references.kept(path, 5) is None, f"cut at {k}"
+        assert load_references(path, 5) is None, f"cut at {k}"

@@ -26,7 +26,8 @@ from maro_lib.model.server_process import ServerStartError, serving
 from maro_lib.play.policies import Policy, Remote, Windowed, WindowError
 from maro_lib.play.rollout import play, schedule
 from maro_lib.play.tables import TABLES
-from maro_lib.world.environment import Message, Rules
+from maro_lib.world.mystery import Rules
+from maro_lib.world.protocol import Message
 
 N_GAMES = 3
 PROGRAM = str(Path(servers.__file__))

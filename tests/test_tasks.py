@@ -4,12 +4,12 @@ import random
 
 import pytest
 
-from maro_lib.embedded.tasks import TASKS, Item, draw, is_held_out, is_right, items
+from maro_lib.embedded.tasks import TASKS, Item, draw_item, is_held_out, is_right, items
 
 
 def test_every_answer_to_learn_from_is_right():
     rng = random.Random(0)
-    assert all(is_right(i, i.answer) for i in (draw(rng) for _ in range(3000)))
+    assert all(is_right(i, i.answer) for i in (draw_item(rng) for _ in range(3000)))
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -20,7 +20,7 @@ def test_every_answer_to_a_scored_item_is_right(task):
 def test_two_demands_at_once_are_scored_but_never_taught():
     rng = random.Random(2)
     assert {i.level for i in items("instructions", 300, 0, held_out=True)} == {1, 2, 3}
-    assert not any(i.level == 3 for i in (draw(rng) for _ in range(2000)))
+    assert not any(i.level == 3 for i in (draw_item(rng) for _ in range(2000)))
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -30,7 +30,7 @@ def test_lessons_and_scored_items_are_apart(task):
     assert len(scored) == 200
     assert not scored & learned
     rng = random.Random(1)
-    assert not any(is_held_out(draw(rng)) for _ in range(2000))
+    assert not any(is_held_out(draw_item(rng)) for _ in range(2000))
 
 
 @pytest.mark.parametrize("task", TASKS)

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from maro_lib.play.policies import Policy, Reply, Request
-from maro_lib.world.environment import Environment, MurderMystery, Rules
+from maro_lib.world.mystery import MurderMystery, Rules
+from maro_lib.world.protocol import Environment
 from maro_lib.world.scripts import Script, bundled, parse_script
 
 NAMES = ("Ann", "Ben", "Cal", "Dot")
@@ -155,6 +156,17 @@ class Says:
 
     def act(self, requests: Sequence[Request]) -> list[Reply]:
         return [Reply(self.say(r)) for r in requests]
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """Replies given beforehand, by player and own action index."""
+
+    replies: Mapping[tuple[int, int], str]
+    name: str = "fixed"
+
+    def act(self, requests: Sequence[Request]) -> list[Reply]:
+        return [Reply(self.replies[r.player, r.t]) for r in requests]
 
 
 PLAIN = Says("plain")

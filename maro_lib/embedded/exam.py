@@ -12,8 +12,8 @@ from maro_lib.model.loading import Loaded
 from maro_lib.model.local import LocalPolicy, answers
 from maro_lib.play.rollout import Game, Played, play, schedule
 from maro_lib.statistics import Mean, bootstrap_mean, win_rate
-from maro_lib.world.environment import Rules
 from maro_lib.world.generator import generate_many
+from maro_lib.world.mystery import Rules
 
 EXAM_SEED = 900_000
 
@@ -23,7 +23,7 @@ def exam_games(n: int) -> list[Game]:
     return schedule(generate_many(25, EXAM_SEED, HOME), n, EXAM_SEED, Rules(rounds=2))
 
 
-def examine(loaded: Loaded, n_games: int = 100, n_items: int = 200) -> dict[str, Mean]:
+def take_exam(loaded: Loaded, n_games: int = 100, n_items: int = 200) -> dict[str, Mean]:
     """Score a model: how it plays with itself, and how it answers held-out tasks."""
     played = play(exam_games(n_games), LocalPolicy(loaded), concurrency=n_games)
     return playing_scores(played) | {task: task_score(loaded, task, n_items) for task in tasks.TASKS}

@@ -21,9 +21,10 @@ from maro_lib.embedded.recipe import Recipe
 from maro_lib.model.chat import Chat
 from maro_lib.play.policies import Mixture, Policy, Reply, Request
 from maro_lib.play.rollout import Game, run_sessions, start
-from maro_lib.world.environment import Message, Rules, system_message
 from maro_lib.world.generator import Knobs, generate
+from maro_lib.world.mystery import Rules, system_message
 from maro_lib.world.phrases import phrasebook
+from maro_lib.world.protocol import Message
 
 BOOK = phrasebook("en", "compact")
 Maker = Callable[[random.Random], tuple[Knobs, Rules]]
@@ -82,7 +83,7 @@ def default_game(_: random.Random) -> tuple[Knobs, Rules]:
     return HOME, Rules(rounds=2)
 
 
-def games(rng: random.Random, maker: Maker, n: int) -> Iterator[Game]:
+def lesson_games(rng: random.Random, maker: Maker, n: int) -> Iterator[Game]:
     """Draw `n` games, none of which any run plays: their scripts come from seeds above 2**32."""
     for k in range(n):
         knobs, rules = maker(rng)
@@ -106,7 +107,7 @@ class Slips:
         rng, me, book = request.rng("slip", request.t), request.brief.me.name, request.brief.book
         if request.prompt.retry or rng.random() >= self.share:
             return None
-        closed = [p for p in tasks.PLACES if p not in request.prompt.places]
+        closed = [p for p in tasks.SITES if p not in request.prompt.places]
         wrong = {
             "turn": [book.search.format(place=rng.choice(closed)), book.ask.format(name=me, text=book.question)],
             "vote": [book.voted.format(name=me), book.no_idea], "rate": [book.no_idea, book.voted.format(name=me)],
@@ -139,7 +140,7 @@ def views(
     players = Slips(Mixture(share_good))
     reserved = Reserved(players)
     while True:
-        played = games(rng, maker, n_games)
+        played = lesson_games(rng, maker, n_games)
         started = (start(g, reserved if rng.random() < share_reserved else players) for g in played)
         for session in run_sessions(started, n_games):
             for seat in range(len(session.seats)):
@@ -148,8 +149,8 @@ def views(
 
 def drill(rng: random.Random) -> list[Message]:
     """A view of nothing but prompts, answered at random: copying names is learned from few tokens."""
-    me, *others = rng.sample(tasks.NAMES, rng.randint(3, 8))
-    sites = rng.sample(tasks.PLACES, rng.randint(1, 5))
+    me, *others = rng.sample(tasks.PEOPLE, rng.randint(3, 8))
+    sites = rng.sample(tasks.SITES, rng.randint(1, 5))
     names, places = " ".join(others), " ".join(sites)
     rate = [BOOK.rating.format(name=n, s=rng.randrange(3), b=rng.randrange(3)) for n in others]
     asked = [
@@ -164,7 +165,7 @@ def drill(rng: random.Random) -> list[Message]:
     return view
 
 
-def evidence(rng: random.Random) -> list[Message]:
+def clue_drill(rng: random.Random) -> list[Message]:
     """A view that holds all the clues and nothing else, and the vote that they prove."""
     script = generate(rng.randrange(2**32, 2**48), longer_game(rng)[0])
     seat = rng.choice([i for i, c in enumerate(script.characters) if c.faction == "civilian"])
@@ -184,7 +185,7 @@ def examples(rng: random.Random, chat: Chat, recipe: Recipe, maker: Maker, share
     while True:
         kind = rng.random()
         if kind < recipe.share_tasks:
-            yield task_example(chat, tasks.draw(rng), recipe.observed)
+            yield task_example(chat, tasks.draw_item(rng), recipe.observed)
         elif kind < recipe.share_tasks + recipe.share_drills:
             yield drill_example(chat, rng, recipe.observed)
         else:
@@ -219,10 +220,10 @@ def drill_example(chat: Chat, rng: random.Random, observed: float) -> Example:
     """Tokenise a drill, a recital, or evidence; whatever can be foreseen has full weight."""
     kind = rng.randrange(3)
     if kind == 0:
-        return weigh(chat, evidence(rng), observed)
+        return weigh(chat, clue_drill(rng), observed)
     if kind == 1:
         return weigh(chat, drill(rng), 1.0)
-    words = rng.sample((*tasks.NAMES, *tasks.PLACES), rng.randint(3, 12))
+    words = rng.sample((*tasks.PEOPLE, *tasks.SITES), rng.randint(3, 12))
     once = chat.text_ids("".join(f" {word}" for word in words))
     ids = (once * RECITED)[:RECITED]
     return Example(ids, [0.0] * len(once) + [1.0] * (RECITED - len(once)))

@@ -27,19 +27,19 @@ from torch.nn import functional as F
 from transformers import Qwen2Config, Qwen2ForCausalLM, Qwen2Tokenizer
 
 from maro_lib.embedded import tasks
-from maro_lib.embedded.lessons import Example, Maker, any_game, default_game, games, lessons, views, width
+from maro_lib.embedded.lessons import Example, Maker, any_game, default_game, lesson_games, lessons, views, width
 from maro_lib.embedded.recipe import Recipe
 from maro_lib.model.chat import Chat
 from maro_lib.play.policies import Mixture
 from maro_lib.play.rollout import run_sessions, start
 from maro_lib.progress import Bar
-from maro_lib.world.environment import Message
 from maro_lib.world.generator import vocabulary
+from maro_lib.world.protocol import Message
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-START, END, PAD = "<|im_start|>", "<|im_end|>", "<|endoftext|>"
+TURN_START, TURN_END, PADDING = "<|im_start|>", "<|im_end|>", "<|endoftext|>"
 TEMPLATE = (
     "{%- for message in messages %}"
     "{{- '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>' + '\\n' }}"
@@ -57,13 +57,13 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int = 896) -> Qwen2Tokeniz
     """
     backend = Qwen2Tokenizer().backend_tokenizer
     backend.train_from_iterator(texts, trainers.BpeTrainer(
-        vocab_size=vocab_size, special_tokens=[PAD, START, END], show_progress=False,
+        vocab_size=vocab_size, special_tokens=[PADDING, TURN_START, TURN_END], show_progress=False,
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
     ))  # fmt: skip
     learned = json.loads(backend.to_str())["model"]
     tokenizer = Qwen2Tokenizer(
-        vocab=learned["vocab"], merges=[tuple(pair) for pair in learned["merges"]], eos_token=END, pad_token=PAD,
-        extra_special_tokens=[START], clean_up_tokenization_spaces=False,
+        vocab=learned["vocab"], merges=[tuple(pair) for pair in learned["merges"]], eos_token=TURN_END,
+        pad_token=PADDING, extra_special_tokens=[TURN_START], clean_up_tokenization_spaces=False,
     )  # fmt: skip
     tokenizer.chat_template = TEMPLATE
     return tokenizer
@@ -75,7 +75,7 @@ def tokenizer_texts(n_games: int = 300) -> list[str]:
     words = " ".join(vocabulary())
     played = islice(views(rng, any_game, 0.4), 6 * n_games)
     told = [m.content for view in played for m in view]
-    asked = [t for _ in range(3000) for i in [tasks.draw(rng)] for t in (i.prompt, i.answer)]
+    asked = [t for _ in range(3000) for i in [tasks.draw_item(rng)] for t in (i.prompt, i.answer)]
     return [*[words, "\n".join(vocabulary())] * 50, *told, *asked, *["system\nuser\nassistant\n"] * 5000]
 
 
@@ -117,7 +117,7 @@ def same_words(tokenizer: PreTrainedTokenizerBase) -> list[tuple[int, int]]:
 # --- learning ----------------------------------------------------------------------------------------
 
 
-class Step(NamedTuple):
+class LearningStep(NamedTuple):
     """What one step of learning looked like."""
 
     step: int
@@ -138,7 +138,7 @@ def tensors(batch: Sequence[Example], pad: int) -> tuple[torch.Tensor, torch.Ten
     return ids, weights
 
 
-def pretrain(model: Qwen2ForCausalLM, chat: Chat, recipe: Recipe) -> Iterator[Step]:
+def pretrain(model: Qwen2ForCausalLM, chat: Chat, recipe: Recipe) -> Iterator[LearningStep]:
     """Train in place, short games first; yield after every step."""
     model.train()
     optimisers = new_optimisers(model, recipe)
@@ -156,7 +156,7 @@ def pretrain(model: Qwen2ForCausalLM, chat: Chat, recipe: Recipe) -> Iterator[St
             optimiser.step()
             optimiser.zero_grad(set_to_none=True)
         seen += sum(len(e.ids) for e in batch)
-        yield Step(k, seen, loss.item(), accuracy.item(), time.perf_counter() - began)
+        yield LearningStep(k, seen, loss.item(), accuracy.item(), time.perf_counter() - began)
         if seen >= recipe.tokens:
             return
 
@@ -195,10 +195,10 @@ class Probe(NamedTuple):
     right: float
 
 
-def vote_views(n: int, maker: Maker | None = None, seed: int = 1) -> list[tuple[list[Message], tuple[str, ...]]]:
+def vote_exam(n: int, maker: Maker | None = None, seed: int = 1) -> list[tuple[list[Message], tuple[str, ...]]]:
     """Civilians' views up to the vote, each with its culprits; by games that no lesson shows."""
     rng, found = random.Random(f"votes/{seed}"), []
-    started = (start(g, Mixture(1.0)) for g in games(rng, maker or default_game, n))
+    started = (start(g, Mixture(1.0)) for g in lesson_games(rng, maker or default_game, n))
     for session in run_sessions(started, n):
         culprits = session.game.script.culprits
         seat = next(i for i, name in enumerate(session.game.script.names) if name not in culprits)
@@ -231,7 +231,7 @@ def learn(
 ) -> tuple[Qwen2ForCausalLM, Chat, pd.DataFrame]:
     """Make a model from nothing; return it, its chat, and a table of what was learned when."""
     model, chat = make(recipe)
-    exam, rows, since = vote_views(n_views), [], []
+    exam, rows, since = vote_exam(n_views), [], []
     with Bar(recipe.tokens, "token", shown=progress, unit_scale=True) as bar:
         for step in pretrain(model, chat, recipe):
             bar.update(step.tokens - bar.n)

@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
 
-from maro_lib.world.generator import COMPACT
+from maro_lib.world.phrases import story_words
 
-NAMES, PLACES = COMPACT.names, COMPACT.places[0]
+PEOPLE, SITES = story_words("compact").names, story_words("compact").places[0]
 THINGS = ("coin", "ring", "bell", "candle", "hat", "belt", "mask", "rope")
 WORDS = ("gold", "rain", "sun", "night", "fish", "wine", "bird", "home", "love", "war", "smoke", "soap")
 MAX_NUMBER = 9  # one token, so that an answer is one choice
@@ -40,7 +40,7 @@ def items(task: str, n: int, seed: int, *, held_out: bool) -> list[Item]:
     return list(_different(task, n, random.Random(f"{task}/{seed}"), held_out))
 
 
-def draw(rng: random.Random) -> Item:
+def draw_item(rng: random.Random) -> Item:
     """Draw one item to learn from, of any task."""
     while True:
         item = MAKERS[rng.choice(TASKS)](rng)
@@ -66,7 +66,7 @@ def _holds(check: str, said: list[str]) -> bool:
         "words": lambda: len(said) == int(wanted),
         "ends": lambda: said[-1:] == [wanted] and len(said) > 1,
         "begins": lambda: said[:1] == [wanted] and len(said) > 1,
-        "names": lambda: len(said) == len(set(said)) == int(wanted) and set(said) <= {n.casefold() for n in NAMES},
+        "names": lambda: len(said) == len(set(said)) == int(wanted) and set(said) <= {n.casefold() for n in PEOPLE},
     }
     return checks[what]()
 
@@ -91,7 +91,7 @@ def _different(task: str, n: int, rng: random.Random, held_out: bool) -> Iterato
 def _arithmetic(rng: random.Random) -> Item:
     """Somebody has some things; once or twice some come or go; how many are there?"""
     level, thing = rng.choice((1, 2)), rng.choice(THINGS)
-    (who, *others), have = rng.sample(NAMES, 3), rng.randint(1, MAX_NUMBER)
+    (who, *others), have = rng.sample(PEOPLE, 3), rng.randint(1, MAX_NUMBER)
     told, total = [f"{who} has {have} {thing}s."], have
     for other in others[:level]:
         more = total < 2 or (rng.random() < 0.5 and total < MAX_NUMBER)
@@ -105,7 +105,7 @@ def _arithmetic(rng: random.Random) -> Item:
 def _where(rng: random.Random) -> Item:
     """People are at places and move, on their own or to where somebody else is; where is one of them now?"""
     level = rng.choice((1, 2))
-    people, places = rng.sample(NAMES, 3), rng.sample(PLACES, 4)
+    people, places = rng.sample(PEOPLE, 3), rng.sample(SITES, 4)
     at = dict(zip(people, places, strict=False))
     told = [f"{who} is at the {place}." for who, place in at.items()]
     for _ in range(level):
@@ -120,7 +120,7 @@ def _where(rng: random.Random) -> Item:
 
 def _instruction(rng: random.Random) -> Item:
     """Say something about somebody, in a form that is asked for."""
-    who, place = rng.choice(NAMES), rng.choice(PLACES)
+    who, place = rng.choice(PEOPLE), rng.choice(SITES)
     fact, word = f"{who} was at the {place}.", rng.choice(WORDS)
     n, kind = rng.randint(1, 5), rng.choice(("words", "ends", "begins", "names", "names", "names"))
     about = f"Where was {who}?"
@@ -130,7 +130,7 @@ def _instruction(rng: random.Random) -> Item:
         return Item("instructions", 1 + (n > 3), f"{fact} {about} Say exactly {n} words.", f"{answer}.", f"words {n}")
     if kind == "names":
         n += 2
-        answer = " ".join(rng.sample(NAMES, n))
+        answer = " ".join(rng.sample(PEOPLE, n))
         return Item("instructions", 1 + (n > 3), f"{fact} Say exactly {n} names.", f"{answer}.", f"names {n}")
     if kind == "ends":
         prompt, answer = f"{fact} {about} End with the word {word}.", f"At the {place} {word}."
@@ -141,7 +141,7 @@ def _instruction(rng: random.Random) -> Item:
 
 def _two_demands(rng: random.Random) -> Item:
     """Two demands at once: what the single ones teach, put together."""
-    who, place, (first, last) = rng.choice(NAMES), rng.choice(PLACES), rng.sample(WORDS, 2)
+    who, place, (first, last) = rng.choice(PEOPLE), rng.choice(SITES), rng.sample(WORDS, 2)
     n = rng.randint(3, 5)
     demands = {
         f"begins {first}": f"Begin with the word {first}.", f"ends {last}": f"End with the word {last}.",

@@ -17,18 +17,37 @@ from __future__ import annotations
 import hashlib
 import math
 from dataclasses import dataclass
+from enum import IntEnum
 from numbers import Real
 
 import numpy as np
 import pandas as pd
 
-from maro_lib.learn.decomposition import encode, require, trajectories
-from maro_lib.wording import nearest
+from maro_lib.play.tables import encode, require, trajectories
+from maro_lib.wording import check_name
 from maro_lib.world.scripts import FACTIONS
 
-REASONS = ("kept", "illegal", "zero weight", "one-sided game", "not drawn", "camp weight 0", "an opponent's")
-KEPT, ILLEGAL, ZERO, ONE_SIDED, NOT_DRAWN, CAMP, OPPONENT = range(len(REASONS))
 NEEDS = ("game", "agent", "faction", "success", "weight")
+
+
+class Fate(IntEnum):
+    """What became of an action; actions are dropped in the order of the members. Each says what would keep one."""
+
+    KEPT = "kept", ""
+    ILLEGAL = "illegal", "Keep illegal actions (illegal='keep'), or play with players that keep to the forms."
+    ZERO_WEIGHT = "zero weight", "Use another credit rule: this one has nothing to say of them."
+    ONE_SIDED = (
+        "one-sided game",
+        "Play more games: in each of these only one side is left; or use mode 'all' or 'ips'.",
+    )
+    NOT_DRAWN = "not drawn", "Use mode 'max', 'all' or 'ips', which draw nobody out."
+    CAMP_WEIGHT = "camp weight 0", "Give that faction a camp weight above 0."
+    OPPONENT = "an opponent's", "Play more games, or with `opponents: self`: what is missing was said by opponents."
+
+    def __new__(cls, reason: str, way_out: str) -> Fate:
+        fate = int.__new__(cls, len(cls.__members__))
+        fate._value_, fate.reason, fate.way_out = int(fate), reason, way_out
+        return fate
 
 
 class NothingToLearn(ValueError):
@@ -48,35 +67,28 @@ class Balanced:
 
 
 def balance(
-    actions: pd.DataFrame,
-    mode: str = "min",
-    *,
-    seed: int = 0,
-    camp_weights: dict[str, float] | None = None,
-    lam_pos: float | None = None,
-    lam_neg: float | None = None,
-    illegal: str = "keep",
-    learner: str | None = None,
-    classes: str = "overall",
-) -> Balanced:
+    actions: pd.DataFrame, mode: str = "min", *,
+    seed: int = 0, camp_weights: dict[str, float] | None = None, lam_pos: float | None = None,
+    lam_neg: float | None = None, illegal: str = "keep", learner: str | None = None, classes: str = "overall",
+) -> Balanced:  # fmt: skip
     """Balance an actions table whose column `weight` holds a credit rule's signed weights.
 
     A lambda that is given is kept. One given alone sets the other: lam_neg = lam_pos W_+ / W_-, and the reverse. With
     `classes` "per_faction" the weights themselves make both classes weigh the same within each faction. With a
     `learner` only the actions of that `policy` are kept.
     """
-    _check_name("mode", mode, MODES)
-    _check_name("illegal", illegal, ("keep", "drop"))
-    _check_name("classes", classes, ("overall", "per_faction"))
+    check_name("mode", mode, MODES)
+    check_name("illegal", illegal, ("keep", "drop"))
+    check_name("classes", classes, ("overall", "per_faction"))
     more = (("legal",) if illegal == "drop" else ()) + (("policy",) if learner is not None else ())
     require(actions, NEEDS + more, "balance (weight = decompose(...))")
-    credit = _credit(actions)
-    camp = _camp(actions, camp_weights or {})
-    fate, factor = _draw(actions, _unusable(actions, credit, illegal), mode, seed)
-    fate[(fate == KEPT) & (camp == 0)] = CAMP
+    credit, camp = _credit(actions), _camp(actions, camp_weights or {})  # (n_actions,) each, as all that follows
+    fate = _unusable(actions, credit, illegal)
+    fate, factor = _draw(actions, fate, mode, seed)
+    fate[(fate == Fate.KEPT) & (camp == 0)] = Fate.CAMP_WEIGHT
     if learner is not None:
-        fate[(fate == KEPT) & (actions["policy"] != learner).to_numpy()] = OPPONENT
-    kept, weight = fate == KEPT, np.abs(credit) * factor * camp
+        fate[(fate == Fate.KEPT) & (actions["policy"] != learner).to_numpy()] = Fate.OPPONENT
+    kept, weight = fate == Fate.KEPT, np.abs(credit) * factor * camp
     _check_both_classes(actions, fate, credit)
     chosen = actions[kept].assign(desirable=credit[kept] > 0, weight=weight[kept])
     if classes == "per_faction":
@@ -86,78 +98,61 @@ def balance(
     return Balanced(chosen, lam_pos, lam_neg, report, reasons, _state(actions, fate, mode))
 
 
-def shuffle_labels(balanced: pd.DataFrame, seed: int) -> pd.DataFrame:
-    """Hand every dialogue the labels and weights of another one of its faction: the control that must teach nothing.
-
-    A longer or shorter dialogue gets them stretched, so what a dialogue's labels are like stays what it was.
-    """
-    rng, table = np.random.default_rng([seed, 3]), balanced.sort_values(["game", "seat", "t"])
-    given = np.empty(len(table), int)  # whose label and weight each row gets
-    for _, own in table.reset_index(drop=True).groupby("faction"):
-        dialogues = list(own.groupby(["game", "seat"]).indices.values())
-        places = [own.index.to_numpy()[d] for d in dialogues]
-        for mine, other in zip(places, rng.permutation(len(places)), strict=True):
-            given[mine] = places[other][np.arange(len(mine)) * len(places[other]) // len(mine)]
-    labels = {name: table[name].to_numpy()[given] for name in ("desirable", "weight")}
-    return table.assign(**labels).loc[balanced.index]
-
-
 # --- who is kept -------------------------------------------------------------------------------------
 
 
 def _unusable(actions: pd.DataFrame, credit: np.ndarray, illegal: str) -> np.ndarray:
     """Return each action's fate before any drawing."""
-    fate = np.where(credit == 0, ZERO, KEPT)
+    fate = np.where(credit == 0, Fate.ZERO_WEIGHT, Fate.KEPT)
     if illegal == "drop":
-        fate[~actions["legal"].to_numpy(bool)] = ILLEGAL
+        fate[~actions["legal"].to_numpy(bool)] = Fate.ILLEGAL
     return fate
 
 
 def _draw(actions: pd.DataFrame, fate: np.ndarray, mode: str, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return each action's fate and factor, decided by character."""
-    live = np.flatnonzero(fate == KEPT)
-    who, first = trajectories(usable := actions[["game", "agent", "faction", "success"]].iloc[live])
-    characters = _sides(usable.iloc[first].reset_index(drop=True))
-    drawn, factors = MODES[mode](characters, seed)
-    factor = np.ones(len(actions))
-    fate[live], factor[live] = drawn[who], factors[who]
+    """Return each action's fate after the mode's drawing, and its factor; both are decided by character."""
+    usable = np.flatnonzero(fate == Fate.KEPT)
+    rows = actions.iloc[usable]
+    character, first = trajectories(rows)
+    characters = _sides(rows.iloc[first][["game", "agent", "faction", "success"]].reset_index(drop=True))
+    factors = MODES[mode](characters, seed)  # (n_characters,) 0: not drawn
+    alone = characters[["n_own", "n_other"]].min(axis=1) == 0
+    fates = np.select([factors > 0, alone], [Fate.KEPT, Fate.ONE_SIDED], Fate.NOT_DRAWN)
+    fate, factor = fate.copy(), np.ones(len(actions))
+    fate[usable], factor[usable] = fates[character], factors[character]
     return fate, factor
 
 
 def _sides(characters: pd.DataFrame) -> pd.DataFrame:
     """Add to each character of a game how many of its own and of the other side there are."""
     game, won = encode(characters, ["game"]), characters["success"].to_numpy() == 1
-    n_winners, n_losers = np.bincount(game, won), np.bincount(game, ~won)
-    return characters.assign(
-        n_own=np.where(won, n_winners[game], n_losers[game]), n_other=np.where(won, n_losers[game], n_winners[game])
-    )
+    n_winners, n_losers = np.bincount(game, won)[game], np.bincount(game, ~won)[game]
+    return characters.assign(n_own=np.where(won, n_winners, n_losers), n_other=np.where(won, n_losers, n_winners))
 
 
-def _keep_min(characters: pd.DataFrame, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def _keep_min(characters: pd.DataFrame, seed: int) -> np.ndarray:
     n_reward = np.minimum(characters["n_own"], characters["n_other"])
-    place = (
-        pd.Series(_lots(characters, seed)).groupby(encode(characters, ["game", "success"])).rank(method="first")
-    )  # from 1
-    fate = np.where(n_reward == 0, ONE_SIDED, np.where(place <= n_reward, KEPT, NOT_DRAWN))
-    return fate, np.ones(len(characters))
+    side = encode(characters, ["game", "success"])
+    place = pd.Series(_lots(characters, seed)).groupby(side).rank(method="first")  # from 1
+    return (place <= n_reward).to_numpy(float)
 
 
-def _keep_max(characters: pd.DataFrame, _seed: int) -> tuple[np.ndarray, np.ndarray]:
+def _keep_max(characters: pd.DataFrame, _seed: int) -> np.ndarray:
     larger = np.maximum(characters["n_own"], characters["n_other"])
-    return np.full(len(characters), KEPT), (larger / characters["n_own"]).to_numpy(float)
+    return (larger / characters["n_own"]).to_numpy(float)
 
 
-def _keep_all(characters: pd.DataFrame, _seed: int) -> tuple[np.ndarray, np.ndarray]:
-    return np.full(len(characters), KEPT), np.ones(len(characters))
+def _keep_all(characters: pd.DataFrame, _seed: int) -> np.ndarray:
+    return np.ones(len(characters))
 
 
-def _keep_ips(characters: pd.DataFrame, _seed: int) -> tuple[np.ndarray, np.ndarray]:
+def _keep_ips(characters: pd.DataFrame, _seed: int) -> np.ndarray:
     cell = encode(characters, ["faction", "success"])
     inverse = (len(characters) / np.bincount(cell))[cell]  # 1 / share of the character's cell
-    return np.full(len(characters), KEPT), inverse / (inverse.mean() if inverse.size else 1.0)
+    return inverse / (inverse.mean() if inverse.size else 1.0)
 
 
-MODES = {"min": _keep_min, "max": _keep_max, "all": _keep_all, "ips": _keep_ips}
+MODES = {"min": _keep_min, "max": _keep_max, "all": _keep_all, "ips": _keep_ips}  # (characters, seed) -> factors
 
 
 def _lots(characters: pd.DataFrame, seed: int) -> list[int]:
@@ -179,11 +174,9 @@ def _credit(actions: pd.DataFrame) -> np.ndarray:
 
 def _camp(actions: pd.DataFrame, camp_weights: dict[str, float]) -> np.ndarray:
     """Return w_f for every action; a faction that is not named weighs 1."""
-    known = {*FACTIONS, *actions["faction"].unique()}
+    known = sorted({*FACTIONS, *actions["faction"].unique()})
     for faction, w in camp_weights.items():
-        if faction not in known:
-            hint = f"{nearest(faction, known)} (known: {', '.join(sorted(known))})"
-            raise ValueError(f"camp_weights: unknown faction {faction!r}{hint}")
+        check_name("camp_weights", faction, known)
         _check_weight(f"camp_weights: {faction}", w)
     return actions["faction"].map(camp_weights).astype(float).fillna(1.0).to_numpy()
 
@@ -209,55 +202,78 @@ def _lambdas(chosen: pd.DataFrame, lam_pos: float | None, lam_neg: float | None)
     return float(given.get("lam_pos", mass / w_pos)), float(given.get("lam_neg", mass / w_neg))
 
 
+# --- labels that say nothing -------------------------------------------------------------------------
+
+
+def shuffle_labels(balanced: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """Hand every dialogue the labels and weights of another one of its faction: the control, which must teach nothing.
+
+    This is what the kit calls a control: the run's own dialogues, every one of them, with labels that say nothing of
+    them. A longer or shorter dialogue gets its labels stretched, so what the labels of a dialogue are like stays.
+    """
+    rng, table = np.random.default_rng([seed, 3]), balanced.sort_values(["game", "seat", "t"])
+    given = np.empty(len(table), int)  # whose label and weight each row gets
+    for _, own in table.reset_index(drop=True).groupby("faction"):
+        dialogues = list(own.groupby(["game", "seat"]).indices.values())
+        places = [own.index.to_numpy()[d] for d in dialogues]
+        for mine, other in zip(places, rng.permutation(len(places)), strict=True):
+            given[mine] = places[other][np.arange(len(mine)) * len(places[other]) // len(mine)]
+    labels = {name: table[name].to_numpy()[given] for name in ("desirable", "weight")}
+    return table.assign(**labels).loc[balanced.index]
+
+
+def shuffle_outcomes(actions: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """Hand every game the outcome of another one, before anything is credited: labels as blind as the control's.
+
+    Games swap with games of as many characters of each faction, so the shares of wins stay what they were. The study
+    of notebook 08 uses it, for arms that differ in how they credit and balance; it is not what the kit calls a control.
+    """
+    seats = actions.drop_duplicates(["game", "agent"]).sort_values(["order", "faction", "seat"])
+    shape = seats.groupby("order")["faction"].agg(" ".join)
+    rng, outcome = np.random.default_rng([seed, 2]), seats.groupby("order")["success"].agg(list)
+    for games in shape.groupby(shape).groups.values():
+        outcome[games] = outcome[rng.permutation(games)].to_numpy()
+    swapped = seats[["game", "agent"]].assign(success=np.concatenate(outcome.to_list()))
+    success = actions[["game", "agent"]].merge(swapped, how="left")["success"].to_numpy(actions["success"].dtype)
+    return actions.assign(success=success)
+
+
 # --- the account -------------------------------------------------------------------------------------
 
 
 def _report(actions: pd.DataFrame, fate: np.ndarray, credit: np.ndarray, weight: np.ndarray) -> pd.DataFrame:
-    who, kept = trajectories(actions)[0], fate == KEPT
-    rows = pd.DataFrame(
-        {
-            "faction": actions["faction"].to_numpy(),
-            "outcome": np.where(actions["success"] == 1, "won", "lost"),
-            "actions": 1,
-            "kept_actions": kept.astype(int),
-            "characters": _first_of(who, np.ones(len(who), bool)),
-            "kept_characters": _first_of(who, kept),
-            "mass": np.abs(credit),
-            "kept_mass": np.where(kept, weight, 0.0),
-        }
-    )
-    names = ["faction", "outcome"]
+    character, kept, names = trajectories(actions)[0], fate == Fate.KEPT, ["faction", "outcome"]
+    outcome = np.where(actions["success"] == 1, "won", "lost")
+    rows = pd.DataFrame({
+        "faction": actions["faction"].to_numpy(), "outcome": outcome, "character": character, "kept": kept,
+        "kept_one": np.where(kept, character, np.nan), "mass": np.abs(credit), "kept_mass": np.where(kept, weight, 0.0),
+    })  # fmt: skip
     cells = pd.MultiIndex.from_product([sorted(rows["faction"].unique()), ["won", "lost"]], names=names)
-    report = rows.groupby(names).sum().reindex(cells, fill_value=0)
+    report = rows.groupby(names).agg(
+        actions=("character", "size"), kept_actions=("kept", "sum"), characters=("character", "nunique"),
+        kept_characters=("kept_one", "nunique"), mass=("mass", "sum"), kept_mass=("kept_mass", "sum"),
+    ).reindex(cells, fill_value=0)  # fmt: skip
     for at, name in ((2, "actions"), (5, "characters")):
         report.insert(at, f"dropped_{name}", report[name] - report[f"kept_{name}"])
     return report.reset_index()
 
 
-def _first_of(who: np.ndarray, where: np.ndarray) -> np.ndarray:
-    """Mark with 1 one row of each character that has any `where`."""
-    rows = np.flatnonzero(where)
-    marks = np.zeros(len(who), int)
-    marks[rows[np.unique(who[rows], return_index=True)[1]]] = 1
-    return marks
-
-
 def _reasons(faction: pd.Series, fate: np.ndarray) -> pd.DataFrame:
-    table = pd.crosstab(fate, faction.to_numpy()).reindex(range(len(REASONS)), fill_value=0)
-    table.index, table.columns.name = pd.Index(REASONS, name="reason"), None
-    return table.drop("kept")
+    table = pd.crosstab(fate, faction.to_numpy()).reindex([*Fate], fill_value=0)
+    table.index, table.columns.name = pd.Index([f.reason for f in Fate], name="reason"), None
+    return table.drop(Fate.KEPT.reason)
 
 
 def _state(actions: pd.DataFrame, fate: np.ndarray, mode: str) -> str:
     """Say in words what was kept, and what is one-sided about it."""
-    kept = fate == KEPT
+    kept = fate == Fate.KEPT
     lines = [f"Kept {kept.sum():,} of {kept.size:,} actions (mode {mode}; dropped: {_listed(fate)})."]
     factions = sorted(actions["faction"][kept].unique())
     if len(factions) == 1:
         gone = fate[actions["faction"] != factions[0]]
         why = f"of the others, {_listed(gone)}" if gone.size else "the table holds no other faction"
         lines.append(f"Only {factions[0]} actions are left ({why}): only that side is trained.")
-    if n_games := _n_one_sided(actions[kept | (fate == CAMP) | (fate == OPPONENT)]):
+    if n_games := _n_one_sided(actions[kept | (fate == Fate.CAMP_WEIGHT) | (fate == Fate.OPPONENT)]):
         lines.append(f"Games kept with winners only or losers only: {n_games:,}; nobody balances them.")
     return "\n".join(lines)
 
@@ -269,25 +285,17 @@ def _n_one_sided(kept: pd.DataFrame) -> int:
 
 
 def _listed(fate: np.ndarray) -> str:
-    counts = np.bincount(fate, minlength=len(REASONS))
-    return ", ".join(f"{counts[i]:,} {name}" for i, name in enumerate(REASONS) if i != KEPT and counts[i]) or "none"
+    counts = np.bincount(fate, minlength=len(Fate))
+    return ", ".join(f"{counts[f]:,} {f.reason}" for f in Fate if f != Fate.KEPT and counts[f]) or "none"
 
 
 # --- what is missing ---------------------------------------------------------------------------------
-
-WAYS_OUT = {
-    ILLEGAL: "Keep illegal actions (illegal='keep'), or play with players that keep to the forms.",
-    ONE_SIDED: "Play more games: in each of these only one side is left; or use mode 'all' or 'ips'.",
-    NOT_DRAWN: "Use mode 'max', 'all' or 'ips', which draw nobody out.",
-    CAMP: "Give that faction a camp weight above 0.",
-    OPPONENT: "Play more games, or with `opponents: self`: what is missing was said by opponents.",
-}
 
 
 def _check_both_classes(actions: pd.DataFrame, fate: np.ndarray, credit: np.ndarray) -> None:
     """Raise if nothing desirable or nothing undesirable is left."""
     sides = {"desirable": credit > 0, "undesirable": credit < 0}
-    missing = [name for name, side in sides.items() if not (side & (fate == KEPT)).any()]
+    missing = [name for name, side in sides.items() if not (side & (fate == Fate.KEPT)).any()]
     if not missing:
         return
     n_won = int((actions["success"] == 1).sum())
@@ -308,15 +316,10 @@ def _way_out(n_won: int, n_lost: int, fate: np.ndarray) -> str:
         return f"Play more games, or change the players' skill, until some characters {'lose' if n_won else 'win'}."
     if not fate.size:
         return "Use another credit rule, or more games: this rule finds none."
-    return WAYS_OUT[fate.max()]  # the last step to drop any: before it, some were left
+    return Fate(fate.max()).way_out  # the last step to drop any: before it, some were left
 
 
 # --- checks ------------------------------------------------------------------------------------------
-
-
-def _check_name(what: str, name: str, known) -> None:
-    if name not in known:
-        raise ValueError(f"{what}: {name!r} is unknown{nearest(name, known)} (known: {', '.join(known)})")
 
 
 def _check_weight(what: str, value: float) -> float:

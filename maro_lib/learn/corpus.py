@@ -12,7 +12,8 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from enum import StrEnum
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -23,11 +24,18 @@ import pandas as pd
 
 from maro_lib.model.chat import Chat
 from maro_lib.runs import make_folder, write_atomic
-from maro_lib.world.environment import Message
+from maro_lib.world.protocol import Message
 
 ACTION = ("game", "seat", "t")  # what an action is known by
 TAKEN = [*ACTION, "faction", "success", "desirable", "weight"]  # what training knows of an action
-LONG, UNKNOWN = "longer than the window", "its dialogue is not there"
+
+
+class Fit(StrEnum):
+    """Whether an action can be trained."""
+
+    TRAINED = "trained"
+    UNKNOWN = "its dialogue is not there"
+    LONG = "longer than the window"
 
 
 @dataclass(frozen=True)
@@ -35,12 +43,16 @@ class Corpus:
     """Sequences, and the actions in them."""
 
     ids: list[np.ndarray]  # of each sequence, up to the end of its last trained action
-    actions: pd.DataFrame  # TAKEN, and: row (of `ids`), start, end
+    actions: pd.DataFrame  # TAKEN, and: row (of `ids`), start, end, logps (as sampled; None: not known)
     dropped: pd.DataFrame  # reason x faction: actions that are not trained
     n_separate: int  # tokens that one row per action would read
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def relabelled(self, actions: pd.DataFrame) -> Corpus:
+        """The same sequences with other labels and weights."""
+        return replace(self, actions=actions)
 
     @cached_property
     def spans(self) -> np.ndarray:
@@ -64,6 +76,12 @@ class Corpus:
         return np.concatenate([np.arange(first[k], first[k] + lengths[k]) for k in actions])
 
     @property
+    def sampled(self) -> np.ndarray | None:
+        """The log-probs of all action tokens as they were sampled, if they are known: (n_action_tokens,)."""
+        logps = self.actions.get("logps")
+        return None if logps is None or logps.isna().any() else np.concatenate([*logps, np.empty(0)]).astype(np.float64)
+
+    @property
     def n_tokens(self) -> int:
         return sum(map(len, self.ids))
 
@@ -77,10 +95,8 @@ class Corpus:
         """The account in words."""
         lost = [
             f"{n} {faction} actions: {reason}"
-            for reason, row in self.dropped.iterrows()
-            for faction, n in row.items()
-            if n
-        ]
+            for reason, row in self.dropped.iterrows() for faction, n in row.items() if n
+        ]  # fmt: skip
         longest = max(map(len, self.ids), default=0)
         return (
             f"{len(self.actions):,} actions in {len(self):,} sequences, {self.n_tokens:,} tokens, at most {longest:,}; "
@@ -88,13 +104,22 @@ class Corpus:
         )
 
 
+class Span(NamedTuple):
+    """Where an action lies in a sequence."""
+
+    t: int
+    start: int
+    end: int
+
+
 class View(NamedTuple):
-    """One sequence of tokens, with the places of the actions that it can train."""
+    """One sequence of tokens, with the actions that it can train."""
 
     game: str
     seat: int
     ids: Sequence[int]
-    spans: list[tuple[int, int, int]]  # t, start, end
+    spans: list[Span]
+    logps: Sequence[Sequence[float] | None]  # of each span's tokens, as sampled
 
 
 def make_corpus(
@@ -103,22 +128,27 @@ def make_corpus(
     """Join played dialogues with the actions that balancing kept; `chat` is needed where token ids are not known."""
     wanted = training[TAKEN].drop_duplicates(list(ACTION)).set_index(list(ACTION))
     ids, places = [], []
-    for sequence in _sequences(dialogues, chat):
-        spans = [s for s in sequence.spans if (sequence.game, sequence.seat, s[0]) in wanted.index]
+    for view in _sequences(dialogues, chat):
+        spans = [
+            s._asdict() | {"logps": logps}
+            for s, logps in zip(view.spans, view.logps, strict=True) if (view.game, view.seat, s.t) in wanted.index
+        ]  # fmt: skip
         if not spans:
             continue
-        end = spans[-1][2]  # what comes after the last trained action is not read
-        fits = not window or end <= window
-        places += [(sequence.game, sequence.seat, t, len(ids) if fits else -1, a, b) for t, a, b in spans]
-        if fits:
-            ids.append(np.asarray(sequence.ids[:end], np.int32))
-    found = pd.DataFrame(places, columns=[*ACTION, "row", "start", "end"]).set_index(list(ACTION))
-    actions = wanted.join(found).reset_index()
-    reason = np.where(actions["row"].isna(), UNKNOWN, np.where(actions["row"] == -1, LONG, "kept"))
-    dropped = pd.crosstab(reason, actions["faction"].to_numpy()).reindex([UNKNOWN, LONG], fill_value=0)
-    kept = actions[reason == "kept"].astype({"row": int, "start": int, "end": int})
-    kept = kept.sort_values(["row", "start"]).reset_index(drop=True)
-    return Corpus(ids, kept, dropped, int(kept["end"].sum()))
+        end = spans[-1]["end"]  # what comes after the last trained action is not read
+        fit = Fit.LONG if window and end > window else Fit.TRAINED
+        place = {"game": view.game, "seat": view.seat, "row": len(ids), "fit": fit.value}
+        places += [place | span for span in spans]
+        if fit is Fit.TRAINED:
+            ids.append(np.asarray(view.ids[:end], np.int32))
+    places = pd.DataFrame(places, columns=[*ACTION, "row", "start", "end", "logps", "fit"]).set_index(list(ACTION))
+    actions = wanted.join(places).reset_index()
+    fit = actions.pop("fit").fillna(Fit.UNKNOWN.value)
+    dropped = pd.crosstab(fit.to_numpy(), actions["faction"].to_numpy())
+    dropped = dropped.reindex([Fit.UNKNOWN.value, Fit.LONG.value], fill_value=0)
+    trained = actions[fit == Fit.TRAINED].astype({"row": int, "start": int, "end": int})
+    trained = trained.sort_values(["row", "start"]).reset_index(drop=True)
+    return Corpus(ids, trained, dropped, int(trained["end"].sum()))
 
 
 def steps(corpus: Corpus, batch: int, epochs: float, seed: int) -> list[np.ndarray]:
@@ -151,7 +181,7 @@ def crossed(corpus: Corpus, seed: int) -> Corpus:
         ids.append(np.concatenate((corpus.ids[row][:start], corpus.ids[partner][begin:end])))
     starts, ends = corpus.spans[chosen][:, 0], np.array([len(i) for i in ids])
     actions = corpus.actions.loc[chosen].reset_index(drop=True)
-    actions = actions.assign(row=np.arange(len(ids)), start=starts, end=ends)
+    actions = actions.drop(columns="logps", errors="ignore").assign(row=np.arange(len(ids)), start=starts, end=ends)
     return Corpus(ids, actions, corpus.dropped, int(ends.sum()))
 
 
@@ -165,7 +195,9 @@ def _sequences(dialogues: pd.DataFrame, chat: Chat | None) -> Iterator[View]:
         earlier, t = before.get((d.game, d.seat), ([], 0))
         n_old = _n_replies(earlier) if view[: len(earlier)] == earlier else 0  # where one view has several sequences
         if d.exact:
-            yield View(d.game, d.seat, d.token_ids, [(s["t"], s["start"], s["end"]) for s in d.spans])
+            spans = [Span(**s) for s in d.spans]
+            ends = np.cumsum([s.end - s.start for s in spans])
+            yield View(d.game, d.seat, d.token_ids, spans, np.split(np.asarray(d.logps), ends[:-1]))
         elif chat is None:
             raise ValueError("some dialogues are known as text only; give the `chat` of the model that is trained")
         else:
@@ -189,19 +221,19 @@ def _encoded(game: str, seat: int, view: list[Message], before: int, n_old: int,
         prompt = chat.observe(stop, view[k - 1].content) if ids and chat.is_append_only else chat.encode(view[:k])
         ids = [*(ids if chat.is_append_only else ()), *prompt]
         reply = [*chat.text_ids(message.content), *stop]
-        spans.append((before + len(spans) + 1, len(ids), len(ids) + len(reply)))
+        spans.append(Span(before + len(spans) + 1, len(ids), len(ids) + len(reply)))
         ids = ids + reply
         if not chat.is_append_only and len(spans) > n_old:
-            yield View(game, seat, ids, spans[-1:])
+            yield View(game, seat, ids, spans[-1:], [None])
     if chat.is_append_only and len(spans) > n_old:
-        yield View(game, seat, ids, spans[n_old:])
+        yield View(game, seat, ids, spans[n_old:], [None] * len(spans[n_old:]))
 
 
 # --- on disk -------------------------------------------------------------------------------------------
 
 
-def save(corpus: Corpus, folder: Path) -> None:
-    """Write a corpus into a folder; `load` reads back an equal one."""
+def save_corpus(corpus: Corpus, folder: Path) -> None:
+    """Write a corpus into a folder; `load_corpus` reads back an equal one."""
     make_folder(folder)
     pd.DataFrame({"ids": corpus.ids}).to_parquet(folder / "ids.parquet")
     corpus.actions.to_parquet(folder / "actions.parquet")
@@ -209,7 +241,7 @@ def save(corpus: Corpus, folder: Path) -> None:
     write_atomic(folder / "corpus.json", json.dumps({"n_separate": corpus.n_separate}))
 
 
-def load(folder: Path) -> Corpus:
-    """Read a corpus that `save` wrote."""
+def load_corpus(folder: Path) -> Corpus:
+    """Read a corpus that `save_corpus` wrote."""
     ids, actions, dropped = (pd.read_parquet(folder / f"{name}.parquet") for name in ("ids", "actions", "dropped"))
     return Corpus(list(ids["ids"]), actions, dropped, json.loads((folder / "corpus.json").read_text())["n_separate"])

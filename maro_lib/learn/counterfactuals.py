@@ -21,17 +21,17 @@ from maro_lib.play.rollout import Game, Seating, Session, run_sessions, seats_of
 
 PHASES = ("intro", "turn", "answer", "vote")  # ratings are private and decide nothing
 
-Key = tuple[int, int, int]  # the game's order, the seat, its action index t
+ActionKey = tuple[int, int, int]  # the game's order, the seat, its action index t
 
 
-def counterfactual(
+def counterfactual_values(
     games: Sequence[Game], actions: pd.DataFrame, policies: Seating, *, n_samples: int = 4, concurrency: int = 256,
     phases: Sequence[str] = PHASES,
 ) -> pd.Series:  # fmt: skip
     """Value each action of recorded games by `n_samples` games with that action drawn anew; NaN where not asked for."""
     by_game = {g.order: g for g in games}
     _check_games(by_game, actions)
-    outcomes: dict[Key, list[int]] = {}
+    outcomes: dict[ActionKey, list[int]] = {}
     branches = _all_branches(by_game, actions, policies, n_samples, phases, outcomes)
     for session in run_sessions(branches, concurrency):
         (player, t), *_ = session.salts

@@ -1,10 +1,10 @@
-"""Decomposition: one sparse outcome per character becomes a weight on each of its actions, by a named rule.
+"""Decomposition: one sparse outcome per character becomes a weight on each of its actions, by a credit rule.
 
     R = 2 Success(a_i, G) - 1  in {-1, +1},   t = 1..T counts the character's own actions in game G
     weight > 0: desirable, < 0: undesirable, |weight|: the sample's weight, 0: dropped
 
-`rules()` lists the rules with their formulas; a rule is one function under `@register`, so one that needs a
-fitted model joins the same way. No weight depends on the order of the table's rows.
+`credit_rules()` lists the rules with their formulas. A rule is one function under `@register` (actions, **options) ->
+weights; a rule that needs a fitted model joins the same way. No weight depends on the order of the table's rows.
 
 Taught in notebook 03. The paper (MARO, arXiv 2601.12323) has only `uniform`; the others are baselines.
 """
@@ -12,60 +12,59 @@ Taught in notebook 03. The paper (MARO, arXiv 2601.12323) has only `uniform`; th
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from maro_lib.play.tables import encode, require, trajectories
 from maro_lib.statistics import Mean, bootstrap_mean
-from maro_lib.wording import nearest
+from maro_lib.wording import check_name, nearest
 
 _DUST = 1e-9  # a relative difference this small is rounding; left alone, its sign would become a label
 _RATING_DUST = 1e-6  # the same for stated beliefs, which are stored as float32
 
 
-class Rule(NamedTuple):
+class CreditRule(NamedTuple):
     weigh: Callable[..., np.ndarray]  # (actions, **options) -> (n_actions,) weights
     formula: str
     source: str
     needs: tuple[str, ...]
 
 
-RULES: dict[str, Rule] = {}
+CREDIT_RULES: dict[str, CreditRule] = {}
 
 
 def register(formula: str, source: str, needs: str):
     """Make a function (actions, **options) -> weights a rule under its own name; `needs` are its columns."""
 
     def add(weigh):
-        RULES[weigh.__name__] = Rule(weigh, formula, source, tuple(needs.split()))
+        CREDIT_RULES[weigh.__name__] = CreditRule(weigh, formula, source, tuple(needs.split()))
         return weigh
 
     return add
 
 
-def rules() -> pd.DataFrame:
+def credit_rules() -> pd.DataFrame:
     """Return the rules' names, formulas and sources, to be shown."""
-    return pd.DataFrame(
-        [(name, r.formula, r.source) for name, r in RULES.items()], columns=["name", "formula", "source"]
-    )
+    return pd.DataFrame([{"name": name, "formula": r.formula, "source": r.source} for name, r in CREDIT_RULES.items()])
 
 
 def cheap_rules() -> list[str]:
     """Return the names of the rules that weigh a table by itself: all but the gold standard, which measures."""
-    return [name for name in RULES if name != "counterfactual"]
+    return [name for name in CREDIT_RULES if name != "counterfactual"]
 
 
 def decompose(actions: pd.DataFrame, rule: str = "uniform", **options) -> pd.Series:
     """Return every action's signed weight under a rule, on the index of `actions`."""
-    if rule not in RULES:
-        raise ValueError(f"unknown rule {rule!r}{nearest(rule, RULES)} (known: {', '.join(RULES)})")
-    chosen = RULES[rule]
-    _check_options(rule, chosen.weigh, options)
-    require(actions, chosen.needs, f"rule {rule!r}")
-    return pd.Series(chosen.weigh(actions, **options), index=actions.index, name="weight", dtype="float64")
+    check_name("rule", rule, CREDIT_RULES)
+    weigh, needs = CREDIT_RULES[rule].weigh, CREDIT_RULES[rule].needs
+    _check_options(rule, weigh, options)
+    require(actions, needs, f"rule {rule!r}")
+    return pd.Series(weigh(actions, **options), index=actions.index, name="weight", dtype="float64")
 
 
 def label(weights: pd.Series) -> pd.DataFrame:
@@ -74,21 +73,6 @@ def label(weights: pd.Series) -> pd.DataFrame:
         raise ValueError(f"weights: {n_bad} of {len(weights)} are not finite numbers")
     kept = weights[weights != 0]
     return pd.DataFrame({"desirable": kept > 0, "weight": kept.abs()})
-
-
-def shuffle_outcomes(actions: pd.DataFrame, seed: int) -> pd.DataFrame:
-    """Hand every game the outcome of another one: the control, in which no label says anything about any action.
-
-    Games swap with games of as many characters of each faction, so the shares of wins stay what they were.
-    """
-    seats = actions.drop_duplicates(["game", "agent"]).sort_values(["order", "faction", "seat"])
-    shape = seats.groupby("order")["faction"].agg(" ".join)
-    rng, outcome = np.random.default_rng([seed, 2]), seats.groupby("order")["success"].agg(list)
-    for games in shape.groupby(shape).groups.values():
-        outcome[games] = outcome[rng.permutation(games)].to_numpy()
-    swapped = seats[["game", "agent"]].assign(success=np.concatenate(outcome.to_list()))
-    success = actions[["game", "agent"]].merge(swapped, how="left")["success"].to_numpy(actions["success"].dtype)
-    return actions.assign(success=success)
 
 
 # --- rules: the outcome alone ------------------------------------------------------------------------
@@ -117,33 +101,30 @@ def discounted(actions: pd.DataFrame, *, gamma: float = 0.9) -> np.ndarray:
 @register(
     "R - b(role) as it stood before this game; then b <- alpha b + (1 - alpha) mean R of the role; b = 0 at first",
     "SPIRAL (RAE), arXiv 2506.24119",
-    needs="game order agent success",
+    needs="game order agent role success",
 )
-def role_baseline(actions: pd.DataFrame, *, alpha: float = 0.95, by: str | Sequence[str] = "role") -> np.ndarray:
+def role_baseline(actions: pd.DataFrame, *, alpha: float = 0.95) -> np.ndarray:
     _check_range("alpha", alpha, 0, 1)
-    by = _columns(actions, by)
-    who, first = trajectories(actions, by)
-    r = _outcome(actions)[first]  # (n_trajectories,)
-    seat = encode(actions[["order", "game", *by]].iloc[first], ["order", "game", *by])  # counts up in order of play
-    role = np.empty(seat.max(initial=-1) + 1, np.int64)
-    role[seat] = encode(actions, by)[first]
-    baseline = _means_before(_mean(r, seat), role, alpha)  # (n_seats,)  b(role)
-    return (r - baseline[seat])[who]
+    trajectory, first = trajectories(actions)
+    seats = actions.iloc[first][["order", "game", "role"]].assign(r=_outcome(actions)[first])  # a row per trajectory
+    place = ["order", "game", "role"]
+    means = seats.groupby(place, dropna=False)["r"].mean()  # of a role in a game; in order of play
+    before = pd.Series(_means_before(means, means.index.get_level_values("role"), alpha), means.index, name="b")
+    baseline = seats.merge(before.reset_index(), on=place, how="left")["b"].to_numpy()  # (n_trajectories,)  b(role)
+    return (seats["r"].to_numpy() - baseline)[trajectory]
 
 
 @register(
     "A - mean_role A, with A = sum over k = t..T of (r_k - mean_role r)",
     "MARS, arXiv 2510.15414",
-    needs="game agent t n_actions success",
+    needs="game agent role t n_actions success",
 )
-def turn_normalised(
-    actions: pd.DataFrame, *, reward: str | None = None, by: str | Sequence[str] = "role"
-) -> np.ndarray:
+def turn_normalised(actions: pd.DataFrame, *, reward: str | None = None) -> np.ndarray:
     """Weigh turns by centred rewards to come; `reward` names a column, else R is paid at the last action.
 
     Paid so, a role that always won would still get weights, by the place of the payment alone: it gets zeros.
     """
-    role = encode(actions, _columns(actions, by))
+    role = encode(actions, ["role"])
     turn_rewards = terminal(actions) if reward is None else _numbers(actions, reward)  # (n_actions,)  r_t
     to_end = _sum_to_end(actions, _centre(turn_rewards, role))
     varied = True if reward is not None else _centre(_outcome(actions), role) != 0
@@ -153,15 +134,14 @@ def turn_normalised(
 @register(
     "(R - mean R) / (std R + 1e-6), over the characters of one role in all games of one script",
     "Dr. MAS",
-    needs="game agent script success",
+    needs="game agent role script success",
 )
-def agent_normalised(actions: pd.DataFrame, *, by: str | Sequence[str] = "role") -> np.ndarray:
-    by = _columns(actions, by)
-    who, first = trajectories(actions, by)
-    group = encode(actions, ["script", *by])[first]
+def agent_normalised(actions: pd.DataFrame) -> np.ndarray:
+    trajectory, first = trajectories(actions)
+    group = encode(actions, ["script", "role"])[first]
     centred = _centre(_outcome(actions)[first], group)  # (n_trajectories,)
     std = np.sqrt(_mean(centred**2, group))
-    return (centred / (std[group] + 1e-6))[who]
+    return (centred / (std[group] + 1e-6))[trajectory]
 
 
 # --- rules: what the action itself changed -----------------------------------------------------------
@@ -198,17 +178,17 @@ def belief_shift(actions: pd.DataFrame, *, prior: float = 1.0) -> np.ndarray:
     needs="",
 )
 def counterfactual(actions: pd.DataFrame, *, values: pd.Series | str) -> np.ndarray:
-    """Take over measured values: a Series on the index of `actions`, or a column's name.
+    """Take over measured values (`counterfactuals`): a Series on the index of `actions`, or a column's name.
 
     An action without a value was never resampled: nothing is known of it, so it gets 0 and is dropped.
     """
     if isinstance(values, str):
         require(actions, [values], "option `values` of rule 'counterfactual'")
         values = actions[values]
-    found = _aligned(values, actions, "values").fillna(0.0).to_numpy(float)
-    if not np.isfinite(found).all():
-        raise ValueError(f"values: {(~np.isfinite(found)).sum()} are infinite")
-    return found
+    weights = _aligned(values, actions, "values").fillna(0.0).to_numpy(float)
+    if not np.isfinite(weights).all():
+        raise ValueError(f"values: {(~np.isfinite(weights)).sum()} are infinite")
+    return weights
 
 
 # --- comparing rules ---------------------------------------------------------------------------------
@@ -224,22 +204,16 @@ class Agreement(Mean):
 
 
 def rank_agreement(
-    weights_a: pd.Series,
-    weights_b: pd.Series,
-    actions: pd.DataFrame,
-    seed: int,
-    *,
-    within: str = "trajectory",
-    n_boot: int = 1000,
-) -> Agreement:
+    weights_a: pd.Series, weights_b: pd.Series, actions: pd.DataFrame, seed: int, *,
+    within: str = "trajectory", n_boot: int = 1000,
+) -> Agreement:  # fmt: skip
     """Return the mean Spearman correlation of a rule's weights with a reference's, bootstrapped over games.
 
     Compared are the actions that have both. Where only the rule is constant it counts as 0: left out, a rule
     would be judged by the few trajectories on which it speaks. Where the reference is constant nothing can be ranked.
     """
     places = {"trajectory": ["game", "agent"], "game": ["game"]}
-    if within not in places:
-        raise ValueError(f"within: {within!r} is unknown{nearest(within, places)} (known: {', '.join(places)})")
+    check_name("within", within, places)
     require(actions, places[within], "rank_agreement")
     a, b = _aligned(weights_a, actions, "weights_a"), _aligned(weights_b, actions, "weights_b")
     both = (a.notna() & b.notna()).to_numpy()
@@ -263,22 +237,7 @@ def _spearman(a: np.ndarray, b: np.ndarray, groups: np.ndarray) -> tuple[np.ndar
     return rho, xx == 0, yy == 0
 
 
-# --- groups as integer codes -------------------------------------------------------------------------
-
-
-def encode(actions: pd.DataFrame, columns: Iterable[str]) -> np.ndarray:
-    """Number the combinations of values from 0, in sorted order: integers, because grouping by text is slow."""
-    codes = np.zeros(len(actions), np.int64)
-    for column in columns:
-        own, values = pd.factorize(actions[column], sort=True, use_na_sentinel=False)
-        codes = pd.factorize(codes * len(values) + own, sort=True)[0]
-    return codes
-
-
-def trajectories(actions: pd.DataFrame, by: Iterable[str] = ()) -> tuple[np.ndarray, np.ndarray]:
-    """Return each action's trajectory (one character in one game) as a code, and one row of each trajectory."""
-    who = encode(actions, ["game", "agent", *by])
-    return who, np.unique(who, return_index=True)[1]
+# --- values in groups -------------------------------------------------------------------------
 
 
 def _mean(values: np.ndarray, groups: np.ndarray) -> np.ndarray:
@@ -294,21 +253,21 @@ def _settle(values, dust: float):
     return np.where(np.abs(values) <= dust, 0.0, values)
 
 
-def _means_before(values: np.ndarray, groups: np.ndarray, alpha: float) -> np.ndarray:
+def _means_before(values: Iterable[float], groups: Iterable[str], alpha: float) -> list[float]:
     """Return for each value its group's running mean before it, 0 at first."""
-    running, before = {}, np.empty(len(values))
-    for i, (group, value) in enumerate(zip(groups.tolist(), values.tolist(), strict=True)):
-        before[i] = running.get(group, 0.0)
-        running[group] = alpha * before[i] + (1 - alpha) * value
+    running, before = defaultdict(float), []
+    for group, value in zip(groups, values, strict=True):
+        before.append(running[group])
+        running[group] = alpha * running[group] + (1 - alpha) * value
     return before
 
 
 def _sum_to_end(actions: pd.DataFrame, values: np.ndarray) -> np.ndarray:
     """Sum each trajectory's values from the action to the trajectory's last one."""
-    who = encode(actions, ["game", "agent"])
-    latest_first = np.lexsort((-actions["t"].to_numpy(np.int64), who))
+    trajectory = encode(actions, ["game", "agent"])
+    latest_first = np.lexsort((-actions["t"].to_numpy(np.int64), trajectory))
     sums = np.empty(len(values))
-    sums[latest_first] = pd.Series(values[latest_first]).groupby(who[latest_first]).cumsum()
+    sums[latest_first] = pd.Series(values[latest_first]).groupby(trajectory[latest_first]).cumsum()
     return sums
 
 
@@ -389,25 +348,10 @@ def _aligned(values: pd.Series, actions: pd.DataFrame, name: str) -> pd.Series:
     """Return `values` on the index of `actions`, NaN where there is none."""
     if values.index.has_duplicates or actions.index.has_duplicates:
         raise ValueError(f"{name}: matched by index, but labels occur twice; use actions.reset_index(drop=True) first")
-    found = values.reindex(actions.index)
-    if len(actions) and found.isna().all():
+    aligned = values.reindex(actions.index)
+    if len(actions) and aligned.isna().all():
         raise ValueError(f"{name}: no value for any of the {len(actions)} actions; its index must be that of `actions`")
-    return found
-
-
-def require(actions: pd.DataFrame, columns: Iterable[str], what: str) -> None:
-    """Raise if a column that `what` needs is not in the table."""
-    for column in columns:
-        if column not in actions.columns:
-            raise ValueError(
-                f"{what} needs the column `{column}`, which the table lacks{nearest(column, actions.columns)}"
-            )
-
-
-def _columns(actions: pd.DataFrame, by: str | Sequence[str]) -> list[str]:
-    by = [by] if isinstance(by, str) else list(by)
-    require(actions, by, "option `by`")
-    return by
+    return aligned
 
 
 def _check_options(rule: str, weigh: Callable, options: dict) -> None:

@@ -1,8 +1,9 @@
 """Reference log-probs on disk: dialogues are read once with the adapter off, whatever labels they are trained on.
 
 A training that goes on after it was cut short finds them, and so does a control on shuffled labels: the forward passes
-without a gradient are a quarter of a pass over the dialogues. What decides them is in the file's name; what a file
-holds is checked when it is read, and a damaged one is as good as none. Used by `training`.
+without a gradient are a quarter of a pass over the dialogues. Dialogues that base itself played need no file: their
+log-probs are known from playing. What decides them is in the file's name; what a file holds is checked when it is read,
+and damaged files are ignored. Used by `trainer`.
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ from maro_lib.learn.corpus import Corpus
 from maro_lib.model.loading import Loaded
 from maro_lib.runs import make_folder, write_atomic
 
-FOLDER = "references"  # beside those of the trainings that use it
+REFERENCES_FOLDER = "references"  # beside those of the trainings that use it
 
 
-def place(folder: Path, loaded: Loaded, corpus: Corpus, sequences: Sequence[int], *, half: bool) -> Path:
+def references_path(folder: Path, loaded: Loaded, corpus: Corpus, sequences: Sequence[int], *, half: bool) -> Path:
     """Where the log-probs of the action tokens in some sequences of a corpus are, under the weights of `loaded`."""
     total = hashlib.blake2b(digest_size=12)
     total.update(json.dumps([loaded.origin, loaded.fingerprint, half, [*sequences]]).encode())
@@ -34,13 +35,13 @@ def place(folder: Path, loaded: Loaded, corpus: Corpus, sequences: Sequence[int]
     return folder / f"{total.hexdigest()}.safetensors"
 
 
-def keep(path: Path, logps: torch.Tensor) -> None:
+def save_references(path: Path, logps: torch.Tensor) -> None:
     """Write them whole or not at all."""
     make_folder(path.parent)
     write_atomic(path, save({"logps": logps, "check": _check(logps)}))
 
 
-def kept(path: Path, n: int) -> torch.Tensor | None:
+def load_references(path: Path, n: int) -> torch.Tensor | None:
     """Read them, if n of them are there, and undamaged."""
     try:
         found = load(path.read_bytes())

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 DEPTH = 5  # calls that are shown of an error
-TOLD = ("objective", "margin", "z0", "kl", "legal", "civilians win", "culprits win")
+REPORTED = ("objective", "margin", "z0", "kl", "legal", "civilians win", "culprits win")
 
 
-def main(inputs: Path) -> None:
+def take_part(inputs: Path) -> None:
     """Take part in the training that lies in a folder; leave there what went wrong."""
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(line_buffering=True, write_through=False)  # whole lines: there are several writers
@@ -74,9 +74,9 @@ class Teller:
         newest = curve.iloc[-1].dropna()
         if newest["step"] > self.step:
             self.step = newest["step"]
-            told = [f"{name} {newest[name]:.3f}" for name in TOLD if name in newest]
+            told = [f"{name} {newest[name]:.3f}" for name in REPORTED if name in newest]
             print(f"step {self.step:.0f}: {', '.join(told)}")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    take_part(Path(sys.argv[1]))

@@ -16,7 +16,7 @@ NONE, SHOWN = "no difference shown", "difference"
 LEVEL = 0.05
 
 
-def compare(base: pd.DataFrame, trained: pd.DataFrame, who: str, seed: int = 0) -> pd.DataFrame:
+def compare_metrics(base: pd.DataFrame, trained: pd.DataFrame, who: str, seed: int = 0) -> pd.DataFrame:
     """Compare two tables of `metrics.social`, of the same games, in one faction's seats; a row per metric."""
     a, b = (_by_game(table, who) for table in (base, trained))
     both = a.merge(b, left_index=True, right_index=True, suffixes=("_base", "_trained")).reset_index()

@@ -16,27 +16,25 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from maro_lib.measure.judge import OK, Judge, judge_games
-from maro_lib.measure.metrics import ABILITIES, ROLE_PLAY, SECTION
+from maro_lib.measure.judgements import JUDGED_KINDS, ROLE_PLAY, Judge, Status, judge_games
 from maro_lib.measure.model_judge import Cache, ModelJudge
 from maro_lib.measure.rule_judge import RuleJudge
 from maro_lib.model.players import Player
 from maro_lib.play.policies import RANDOM, SKILLED, Policy
 from maro_lib.play.rollout import play, schedule
-from maro_lib.world.environment import Rules
 from maro_lib.world.generator import Knobs, generate_many
-from maro_lib.world.history import World
+from maro_lib.world.history import Factbook
+from maro_lib.world.mystery import Rules
 from maro_lib.world.scripts import Script
 
-RULES = "rules"
-KINDS = (*ABILITIES, ROLE_PLAY, SECTION)
+RULE_BASED = "rules"
 CHECK_SEED = 700_000
 
 
 @contextlib.contextmanager
 def seated(player: Player, *, cache: Path | None = None, retries: int = 2, progress: bool = False) -> Iterator[Judge]:
     """Make a judge ready for the time of a `with`: `rules` for its model's name, or any model that could play."""
-    if player.model == RULES:
+    if player.model == RULE_BASED:
         yield RuleJudge()
         return
     with player.seated() as policy:
@@ -46,7 +44,7 @@ def seated(player: Player, *, cache: Path | None = None, retries: int = 2, progr
 # --- can it be believed? -----------------------------------------------------------------------------
 
 
-def check(judge: Judge, knobs: Knobs, n_games: int = 8) -> pd.DataFrame:
+def check_judge(judge: Judge, knobs: Knobs, n_games: int = 8) -> pd.DataFrame:
     """Put the four questions; a row per question and kind of judgement, with the two means that are compared."""
     scripts = generate_many(max(1, n_games // 2), CHECK_SEED, knobs)
     skilled, rand = (_judged(judge, scripts, policy, n_games) for policy in (SKILLED, RANDOM))
@@ -59,7 +57,7 @@ def check(judge: Judge, knobs: Knobs, n_games: int = 8) -> pd.DataFrame:
     rows = [
         {"question": question, "kind": kind, "first": one[kind], "second": two[kind],
          "holds": two[kind] > one[kind] if sign == ">" else bool(np.isclose(one[kind], two[kind], rtol=0.05))}
-        for question, (one, two, sign) in parts.items() for kind in KINDS if kind in one and kind in two
+        for question, (one, two, sign) in parts.items() for kind in JUDGED_KINDS if kind in one and kind in two
     ]  # fmt: skip
     return pd.DataFrame(rows)
 
@@ -79,7 +77,7 @@ def _judged(judge: Judge, scripts: list[Script], policy: Policy, n: int, *, rena
 
 def _means(judged: pd.DataFrame) -> dict[str, float]:
     """Mean score by kind; a kind of which every judgement failed is not there."""
-    return judged[judged["status"] == OK].groupby("kind")["score"].mean().to_dict()
+    return judged[judged["status"] == Status.OK].groupby("kind")["score"].mean().to_dict()
 
 
 def _honesty(judge: Judge, script: Script, n: int) -> tuple[dict[str, float], dict[str, float]]:
@@ -97,7 +95,7 @@ def _honesty(judge: Judge, script: Script, n: int) -> tuple[dict[str, float], di
 
 def opposites(script: Script) -> tuple[int, str, str]:
     """Return a civilian's seat, a true sentence about itself, and a false one about the same."""
-    world = World(script)
+    world = Factbook(script)
     for seat, character in enumerate(script.characters):
         for fact in character.knows if character.faction == "civilian" else ():
             others = {v for (_, trait), values in world.values.items() if trait == fact.trait for v in values}

@@ -8,15 +8,19 @@ mystery have much in common. Taught in notebook 05.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
 
 from maro_lib.measure.metrics import victory
+from maro_lib.model.loading import Loaded, load
 from maro_lib.model.local import LocalPolicy
 from maro_lib.model.players import NOBODY, line_up
 from maro_lib.play.rollout import Game, Played, play
+from maro_lib.progress import Bar
+from maro_lib.side_by_side import Tell, side_by_side
 from maro_lib.statistics import Mean, bootstrap_mean
 
 BASE, MARO, CONTROL = "base", "MARO", "shuffled labels"  # whose adapter plays
@@ -35,6 +39,38 @@ def match(
         played = play(games, line_up(trained, who), folder=at, concurrency=concurrency, progress=progress)
         tables.append(outcomes(played).assign(trained=who))
     return pd.concat(tables, ignore_index=True)
+
+
+@dataclass(frozen=True)
+class LineUp:
+    """One line-up's games, as another process plays them."""
+
+    games: Sequence[Game]
+    model: str
+    precision: str
+    adapter: str
+    who: str
+    folder: Path
+
+    def __call__(self, tell: Tell) -> None:
+        trained = LocalPolicy(load(self.model, precision=self.precision, adapter=self.adapter))
+        play(self.games, line_up(trained, self.who), folder=self.folder)
+        tell(self.who)
+
+
+def play_ahead(games: Sequence[Game], loaded: Loaded, adapters: Mapping[Path, str], *, progress: bool = False) -> None:
+    """Play the trained line-ups of several adapters of a small model side by side, each into its folder.
+
+    `match` finds them played; where a model works in one process at a time nothing is done here.
+    """
+    if (n := loaded.n_side_by_side) == 1:
+        return
+    line_ups = [
+        LineUp(games, loaded.name, loaded.precision, str(adapter), who, folder / who)
+        for folder, adapter in adapters.items() for who in LINE_UPS if who != NOBODY
+    ]  # fmt: skip
+    with Bar(len(line_ups), "line-up", shown=progress) as bar:
+        side_by_side(line_ups, n, lambda *_: bar.update())
 
 
 def saved(folder: Path) -> dict[tuple[str, str], Path]:
@@ -80,7 +116,7 @@ class Compared(NamedTuple):
     change: Mean
 
 
-def compare(table: pd.DataFrame, who: str, measure: str = "games won", seed: int = 0) -> Compared:
+def against_base(table: pd.DataFrame, who: str, measure: str = "games won", seed: int = 0) -> Compared:
     """Compare a trained faction with base, paired by game; intervals resample mysteries."""
     games = table.assign(value=MEASURES[measure](table, who))
     values = games.pivot(index="order", columns="trained", values="value")[[who, NOBODY]].dropna()
@@ -92,4 +128,4 @@ def compare(table: pd.DataFrame, who: str, measure: str = "games won", seed: int
 def gains(table: pd.DataFrame, seed: int = 0) -> dict[str, Mean]:
     """Return, per trained faction, how many more of the same games it wins than base in its place."""
     trained = set(table["trained"])
-    return {who: compare(table, who, seed=seed).change for who in ("civilian", "culprit") if who in trained}
+    return {who: against_base(table, who, seed=seed).change for who in ("civilian", "culprit") if who in trained}

@@ -15,18 +15,17 @@ neutral model rates each utterance; here the players' own ratings are all there 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from maro_lib.measure.judgements import ABILITIES, ROLE_PLAY, SECTION, TOP, Status
 from maro_lib.statistics import bootstrap_mean
+from maro_lib.wording import check_name
 
-MODES = ("strict", "mirage")
-ABILITIES = ("reasoning", "communication", "observation", "creativity")
-ROLE_PLAY, SECTION = "role-play", "section"
-TOP = 20  # of a judge's scores
+DEFINITIONS = ("strict", "mirage")
 JUDGED = ("ICI", "SCI")
 WHO = ["order", "script", "cell", "seat", "agent", "role", "faction"]
 GAME = -1  # the seat of what belongs to a whole game
@@ -124,50 +123,55 @@ def social(
     games: pd.DataFrame, actions: pd.DataFrame, judgements: pd.DataFrame | None = None, mode: str = "strict"
 ) -> pd.DataFrame:
     """Measure games: a row per game, character and metric; what belongs to the whole game has seat -1."""
-    if mode not in MODES:
-        raise ValueError(f"mode: {mode!r}; one of {', '.join(MODES)} is needed")
+    check_name("mode", mode, DEFINITIONS)
     of_game = dict(tuple(actions.groupby("order")))
     judged = dict(tuple(judgements.groupby("order"))) if judgements is not None else {}
-    rows = [row for game in games.itertuples() for row in _measure(game, of_game[game.order], judged, mode)]
+    rows = []
+    for game in games.itertuples():
+        known = {"order": game.order, "script": game.digest, "cell": game.cell}
+        for who, values in _measured(game, of_game[game.order], judged.get(game.order), mode):
+            rows += [known | who | {"metric": metric, "value": value} for metric, value in values.items()]
     return pd.DataFrame(rows, columns=[*WHO, "metric", "value"])
 
 
-def _measure(game, actions: pd.DataFrame, judged: Mapping[int, pd.DataFrame], mode: str):
+_Measured = Iterator[tuple[dict[str, Any], dict[str, float]]]  # who it is (columns of WHO), and values by metric
+
+
+def _measured(game: Any, actions: pd.DataFrame, judgements: pd.DataFrame | None, mode: str) -> _Measured:
     about = ratings_about(actions, len(game.players))
-    whole = (game.order, game.digest, game.cell)
-    rank = (
-        reciprocal_rank(game.votes, game.players, game.culprits, game.seed)
-        if mode == "strict"
-        else mirage_rank(game.votes, game.players, game.culprits, about)
-    )
-    for faction in sorted(set(game.factions)):
-        yield (*whole, GAME, "", "", faction, "games won", float(game.winner == faction))
-    everyone = (*whole, GAME, "", "", "")
-    yield (*everyone, "Victory", rank)
-    yield (*everyone, "CIC, all together", clue_investigation(actions, game.clues_reachable, mode))
-    of_seat = dict(tuple(actions.groupby("seat")))
-    marks = _marks(judged[game.order], mode) if game.order in judged else {}
+    yield from _whole_game(game, actions, about, mode)
+    of_seat, marks = dict(tuple(actions.groupby("seat"))), {} if judgements is None else _marks(judgements, mode)
     for seat, name in enumerate(game.players):
         own = of_seat[seat]
-        who = (*whole, seat, name, own["role"].iloc[0], own["faction"].iloc[0])
-        values = dict(zip(("S", "B"), about[seat].shares, strict=True)) | {"TII": trust_inclination(about[seat], mode)}
+        s, b = about[seat].shares
+        values = {"S": s, "B": b, "TII": trust_inclination(about[seat], mode)}
         values["CIC"] = clue_investigation(own, game.clues_reachable, mode)
         if seat in marks:
             scores, sections = marks[seat]
             values["ICI"] = interactivity(scores)
             values["SCI"] = compliance(scores.get(ROLE_PLAY, np.nan), sections)
-        yield from ((*who, metric, value) for metric, value in values.items())
+        role, faction = own[["role", "faction"]].iloc[0]
+        yield {"seat": seat, "agent": name, "role": role, "faction": faction}, values
+
+
+def _whole_game(game: Any, actions: pd.DataFrame, about: Mapping[int, Ratings], mode: str) -> _Measured:
+    nobody = {"seat": GAME, "agent": "", "role": "", "faction": ""}
+    for faction in sorted(set(game.factions)):
+        yield nobody | {"faction": faction}, {"games won": float(game.winner == faction)}
+    votes = (game.votes, game.players, game.culprits)
+    rank = reciprocal_rank(*votes, game.seed) if mode == "strict" else mirage_rank(*votes, about)
+    yield nobody, {"Victory": rank, "CIC, all together": clue_investigation(actions, game.clues_reachable, mode)}
 
 
 def _marks(judgements: pd.DataFrame, mode: str) -> dict[int, tuple[dict[str, float], list[float]]]:
     """A judge's scores by seat: of abilities by their names, of sections as a list; `strict` leaves out empty ones."""
-    kept = judgements[judgements["status"].isin(("ok", "empty") if mode == "mirage" else ("ok",))]
-    found = {}
-    for seat, own in kept.groupby("seat"):
+    counted = (Status.OK, Status.EMPTY) if mode == "mirage" else (Status.OK,)
+    marks = {}
+    for seat, own in judgements[judgements["status"].isin(counted)].groupby("seat"):
         is_section = own["kind"] == SECTION
         scores = own[~is_section].set_index("kind")["score"].to_dict()
-        found[int(seat)] = (scores, own.loc[is_section, "score"].tolist())
-    return found
+        marks[int(seat)] = (scores, own.loc[is_section, "score"].tolist())
+    return marks
 
 
 def with_judge(metric: str, judge: str) -> str:
@@ -188,5 +192,6 @@ def by(table: pd.DataFrame, columns: list[str], seed: int = 0) -> pd.DataFrame:
     rows = []
     for key, part in known.groupby([*columns, "metric"], sort=False):
         mean = bootstrap_mean(part["value"], seed, groups=part["script"])
-        rows.append((*key, mean.mean, mean.low, mean.high, part["order"].nunique(), mean.n))
+        values = {"mean": mean.mean, "low": mean.low, "high": mean.high, "games": part["order"].nunique()}
+        rows.append(dict(zip([*columns, "metric"], key, strict=True)) | values | {"mysteries": mean.n})
     return pd.DataFrame(rows, columns=[*columns, "metric", "mean", "low", "high", "games", "mysteries"])

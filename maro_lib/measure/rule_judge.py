@@ -18,10 +18,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from maro_lib.measure.judge import EMPTY, FAILED, OK, Case, Judgement, sections_of
-from maro_lib.measure.metrics import ROLE_PLAY, SECTION, TOP
+from maro_lib.measure.judgements import ROLE_PLAY, SECTION, TOP, Case, Judgement, Status
 from maro_lib.measure.rouge import rouge_l
-from maro_lib.world.history import Moment, World, moments
+from maro_lib.world.history import Factbook, Moment, moments
 from maro_lib.world.scripts import Fact, Script
 from maro_lib.world.solver import has_logic, suspects
 
@@ -31,44 +30,44 @@ class RuleJudge:
     """Judges by facts alone, the same every time."""
 
     name: str = "rules"
-    _worlds: dict[str, World] = field(default_factory=dict, repr=False)
-    _told: dict[int, list[Moment]] = field(default_factory=dict, repr=False)
+    _books: dict[str, Factbook] = field(default_factory=dict, repr=False)
+    _moments: dict[int, list[Moment]] = field(default_factory=dict, repr=False)
 
     def judge(self, cases: Sequence[Case]) -> list[list[Judgement]]:
         return [list(self._judge(case)) for case in cases]
 
     def _judge(self, case: Case) -> Iterator[Judgement]:
-        world = self._worlds.setdefault(case.script.digest, World(case.script))
-        if case.order not in self._told:
-            self._told = {case.order: list(moments(case.actions, case.script))}  # its characters follow one another
-        told, me = self._told[case.order], case.character.name
-        own = [m for m in told if m.action.agent == me]
-        for kind, chances in _scores(own, told, me, world).items():
-            known = has_logic(case.script)
-            yield Judgement(kind, "", TOP * _share(chances), OK) if known else Judgement(kind, "", float("nan"), FAILED)
-        rebuilt = _rebuilt(told, me, world)
-        for name, text in sections_of(case.character).items():
+        script, me = case.script, case.character.name
+        book = self._books.setdefault(script.digest, Factbook(script))
+        if case.order not in self._moments:
+            self._moments = {case.order: list(moments(case.actions, script))}  # its characters follow one another
+        game, status = self._moments[case.order], Status.OK if has_logic(script) else Status.FAILED
+        for kind, chances in _scores(game, me, book).items():
+            yield Judgement(kind, "", TOP * _share(chances) if status == Status.OK else float("nan"), status)
+        rebuilt = _rebuilt(game, me, book)
+        for name, text in case.sections.items():
             said = rebuilt.get(name, "")
-            score = rouge_l(said, text, case.script.language) if text else 0.0
-            yield Judgement(SECTION, name, score, OK if text else EMPTY, said)
+            score, status = (rouge_l(said, text, script.language), Status.OK) if text else (0.0, Status.EMPTY)
+            yield Judgement(SECTION, name, score, status, said)
 
 
 def _share(chances: Sequence[float]) -> float:
     return sum(chances) / len(chances) if chances else 0.5
 
 
-def _scores(own: Sequence[Moment], told: Sequence[Moment], me: str, world: World) -> dict[str, list[float]]:
+def _scores(game: Sequence[Moment], me: str, book: Factbook) -> dict[str, list[float]]:
     """For each ability, what became of each chance to show it: 0 to 1. Facts that say the same of all are no chance."""
+    own = [m for m in game if m.action.agent == me]
     pointed = [
         (names, guilt) for m in own
-        if (names := _pointed_at(m, world)) and len(set((guilt := _guilt(m, world.script)).values())) > 1
+        if (names := _pointed_at(m, book)) and len(set((guilt := _guilt(m, book.script)).values())) > 1
     ]  # fmt: skip
     return {
         "reasoning": [_hits(names, guilt) for names, guilt in pointed],
-        "communication": [_tells(m, world) for m in own if m.action.kind in ("intro", "answer")],
-        "observation": [float(m.action.clue in world.evidence) for m in own if m.action.phase == "turn"],
-        "creativity": list(_new_turns(told, me)),
-        ROLE_PLAY: list(_in_character(own, me, world)),
+        "communication": [_tells(m, book) for m in own if m.action.kind in ("intro", "answer")],
+        "observation": [float(m.action.clue in book.evidence) for m in own if m.action.phase == "turn"],
+        "creativity": list(_new_turns(game, me)),
+        ROLE_PLAY: list(_in_character(own, me, book)),
     }
 
 
@@ -84,7 +83,7 @@ def guilty_shares(script: Script, known: Sequence[Fact], me: str) -> dict[str, f
     return {n: sum(n in c for c in sets) / max(len(sets), 1) for n in others}
 
 
-def _pointed_at(moment: Moment, world: World) -> list[str]:
+def _pointed_at(moment: Moment, book: Factbook) -> list[str]:
     """Whom an action makes out to be guilty: a vote, an accusation, or the most suspected of a rating."""
     action = moment.action
     if not action.legal:
@@ -92,10 +91,10 @@ def _pointed_at(moment: Moment, world: World) -> list[str]:
     if action.kind == "vote":
         return [action.target] if action.target else []
     if action.kind == "rate":
-        gap = {n: s - b for n, s, b in zip(world.script.names, action.suspicion, action.trust, strict=True) if s >= 0}
+        gap = {n: s - b for n, s, b in zip(book.script.names, action.suspicion, action.trust, strict=True) if s >= 0}
         top = max(gap.values())
         return [n for n, x in gap.items() if x == top] if min(gap.values()) < top else []
-    return [n for n in world.accused(moment.heard) if n != action.agent] if action.public else []
+    return [n for n in book.accused(moment.heard) if n != action.agent] if action.public else []
 
 
 def _hits(names: Sequence[str], share: dict[str, float]) -> float:
@@ -104,18 +103,18 @@ def _hits(names: Sequence[str], share: dict[str, float]) -> float:
     return sum(share[n] == top for n in names) / len(names)
 
 
-def _tells(moment: Moment, world: World) -> float:
+def _tells(moment: Moment, book: Factbook) -> float:
     """1 for a reply that tells something, 0 for one that tells nothing or a falsehood."""
-    said = world.claims(moment.heard)
-    if any(world.is_true(fact) is False for fact in said):
+    said = book.claims(moment.heard)
+    if any(book.is_true(fact) is False for fact in said):
         return 0.0
-    return float(bool(said or world.accused(moment.heard)))
+    return float(bool(said or book.accused(moment.heard)))
 
 
-def _new_turns(told: Sequence[Moment], me: str) -> Iterator[float]:
+def _new_turns(game: Sequence[Moment], me: str) -> Iterator[float]:
     """For each of its turns: had nobody asked the same person the same, or searched to no avail?"""
     seen = set()
-    for moment in told:
+    for moment in game:
         action = moment.action
         if action.phase != "turn":
             continue
@@ -125,16 +124,16 @@ def _new_turns(told: Sequence[Moment], me: str) -> Iterator[float]:
         seen.add(what)
 
 
-def _in_character(own: Sequence[Moment], me: str, world: World) -> Iterator[float]:
+def _in_character(own: Sequence[Moment], me: str, book: Factbook) -> Iterator[float]:
     """For each thing it says of itself: is it so, and does it not contradict what it said before?"""
     said: dict[str, str] = {}
     for moment in own:
-        for fact in world.claims(moment.heard) if moment.action.public else ():
+        for fact in book.claims(moment.heard) if moment.action.public else ():
             if fact.who == me:
-                yield float(world.is_true(fact) is not False and said.setdefault(fact.trait, fact.value) == fact.value)
+                yield float(book.is_true(fact) is not False and said.setdefault(fact.trait, fact.value) == fact.value)
 
 
-def _rebuilt(told: Sequence[Moment], me: str, world: World) -> dict[str, str]:
+def _rebuilt(game: Sequence[Moment], me: str, book: Factbook) -> dict[str, str]:
     """What was said about a character, addressed to it, by section of its script."""
-    said = [fact for m in told if m.action.public for fact in world.claims(m.heard) if fact.who == me]
-    return {"story": world.name_to(me), "script": world.tell(said)}
+    said = [fact for m in game if m.action.public for fact in book.claims(m.heard) if fact.who == me]
+    return {"story": book.name_to(me), "script": book.tell(said)}

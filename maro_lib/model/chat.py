@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from maro_lib.world.environment import Message
+from maro_lib.world.protocol import Message
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 EMBEDDED = ROOT / "maro_lib" / "embedded" / "weights"
+STUDY_ADAPTER = "maro_lib/embedded/adapters/maro_seed0"  # what it learned from 2,000 games: notebook 08
 PRECISIONS = ("auto", "float64", "float32", "bfloat16", "nf4")
+SMALL = 2**29  # weights that processes side by side may hold together: 2 GB in float32
 ORIGIN = "base.json"  # in an adapter's folder: the weights that it was trained on
 
 
@@ -65,6 +68,12 @@ class Loaded:
     def origin(self) -> dict[str, str]:
         """The weights that an adapter is trained on; `dtype` tells 4 bits made on a GPU from a processor's."""
         return {"model": self.name, "precision": self.precision, "dtype": str(self.model.dtype).partition(".")[2]}
+
+    @property
+    def n_side_by_side(self) -> int:
+        """How many processes may work with it at a time: on a processor one a core, if it is small; else one."""
+        at_most = SMALL // self.model.num_parameters() if self.device.type == "cpu" and not self.sharded else 1
+        return max(1, min(at_most, os.cpu_count() or 1))
 
     def active(self) -> PreTrainedModel:
         """The model with this adapter, whichever others it carries; only for playing, since it is frozen then."""

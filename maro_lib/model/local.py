@@ -1,7 +1,8 @@
 """A model on this machine as a player: whatever waits is batched, and no view is read twice.
 
-The keys and values of a view are kept between turns. A request's token ids are compared with those that were kept,
-and only what differs is computed, so a kept prefix is right or not used. Rows of a batch end at the same column:
+The keys and values of a view are kept between turns, and those of a beginning for all games that begin so: each
+character's script is read once. A request's token ids are compared with those that were kept, and only what differs is
+computed, so a kept prefix is right or not used. Rows of a batch end at the same column:
 
     kept keys and values | new tokens | sampled ...       (filled up on the left, masked, positions counted per row)
 
@@ -24,7 +25,7 @@ from transformers.cache_utils import Cache, DynamicLayer
 from maro_lib.model.chat import Chat
 from maro_lib.model.loading import Loaded
 from maro_lib.play.policies import Reply, Request, WindowError
-from maro_lib.world.environment import Message
+from maro_lib.world.protocol import Message
 
 Key = tuple[str, int, str]  # game, player, salt
 STRIP = 32  # columns that are read at a time, where rows differ in length
@@ -105,7 +106,7 @@ class LocalPolicy:
         rows = [self._row(r) for r in requests]
         replies: list[Reply | None] = [None] * len(rows)
         with torch.inference_mode(), self._model() as model:
-            for batch in self._batches(rows):
+            for batch in (batch for wave in self._waves(rows) for batch in self._batches(rows, wave)):
                 for k, reply in zip(batch, self._answer(model, [rows[k] for k in batch]), strict=True):
                     replies[k] = reply
         return replies
@@ -125,12 +126,19 @@ class LocalPolicy:
             past, seen = [], self.chat.encode(request.view)
         return Row(request, [*past, *seen], seen, not said)
 
-    def _batches(self, rows: Sequence[Row]) -> Iterator[list[int]]:
+    def _waves(self, rows: Sequence[Row]) -> Iterator[list[int]]:
+        """One row of each script that is not kept yet; then all others, which find their script read."""
+        first = {row.beginning: k for k, row in reversed([*enumerate(rows)]) if row.opens}
+        leading = [k for k in first.values() if self.store.budget and rows[k].beginning not in self.store]
+        yield sorted(leading)
+        yield sorted({*range(len(rows))} - {*leading})
+
+    def _batches(self, rows: Sequence[Row], wave: Sequence[int]) -> Iterator[list[int]]:
         """Rows with about as many new tokens go together, as many as the bounds allow."""
-        kept = [self.store.find(row)[1] for row in rows]
-        new = [len(row.ids) - n for row, n in zip(rows, kept, strict=True)]
+        kept = {k: self.store.find(rows[k])[1] for k in wave}
+        new = {k: len(rows[k].ids) - n for k, n in kept.items()}
         batch: list[int] = []
-        for k in sorted(range(len(rows)), key=new.__getitem__):
+        for k in sorted(wave, key=new.__getitem__):
             widest = max(kept[j] for j in (*batch, k)) + new[k] + self.sampling.max_new_tokens
             if batch and (len(batch) == self.max_batch or widest * (len(batch) + 1) > self.batch_tokens):
                 yield batch
@@ -144,7 +152,7 @@ class LocalPolicy:
         numbers = [r.request.rng("sample", r.request.t, r.request.salt) for r in rows]
         sampled = batch.sample(numbers, self.sampling, self.chat.stop_ids)
         for k, (row, said) in enumerate(zip(rows, sampled, strict=True)):
-            self.store.keep(row.key, [*row.ids, *said.ids], batch, k)
+            self.store.keep(row, said.ids, batch, k)
         return [
             Reply(self.chat.text(said.ids), tuple(said.ids), tuple(said.logps), tuple(row.seen), row.opens)
             for row, said in zip(rows, sampled, strict=True)
@@ -173,6 +181,11 @@ class Row(NamedTuple):
     @property
     def key(self) -> Key:
         return self.request.game, self.request.player, self.request.salt
+
+    @property
+    def beginning(self) -> Key:
+        """What all games have in common in which a player begins with this script."""
+        return "", -1, self.request.view[0].content
 
 
 def _sequence(request: Request) -> list[Reply]:
@@ -211,17 +224,29 @@ class Store:
     def __len__(self) -> int:
         return len(self._kept)
 
-    def find(self, row: Row) -> tuple[Kept | None, int]:
-        """What is kept of a row's view (or of the view it was forked from), and how many of its tokens that covers."""
-        for key in dict.fromkeys((row.key, (*row.key[:2], ""))):
-            if (kept := self._kept.get(key)) and (n := kept.shared(row.ids)):
-                return kept, n
-        return None, 0
+    def __contains__(self, key: Key) -> bool:
+        return key in self._kept
 
-    def keep(self, key: Key, ids: list[int], batch: Batch, row: int) -> None:
-        """Keep a row of a batch."""
-        if not self.budget:
-            return
+    def find(self, row: Row) -> tuple[Kept | None, int]:
+        """What is kept of a row's view (or of one that it was forked from, or began like), and how much that covers."""
+        keys = [key for key in (row.key, (*row.key[:2], ""), row.beginning) if key in self._kept]
+        sizes = [self._kept[key].shared(row.ids) for key in keys]
+        if not any(sizes):
+            return None, 0
+        best = sizes.index(max(sizes))
+        self._kept.move_to_end(keys[best])
+        return self._kept[keys[best]], sizes[best]
+
+    def keep(self, row: Row, said: list[int], batch: Batch, place: int) -> None:
+        """Keep a row of a batch; of the first one that begins with a script also what it began with."""
+        if self.budget:
+            self._keep(row.key, [*row.ids, *said], batch, place)
+        if self.budget and row.opens and row.beginning not in self and row.key in self:
+            buffer = self._kept[row.key].buffer[..., : len(row.ids), :].clone()
+            self._kept[row.beginning] = Kept(row.ids, buffer)
+            self._make_room(_size(buffer))
+
+    def _keep(self, key: Key, ids: list[int], batch: Batch, row: int) -> None:
         n_before, n = batch.n_kept[row], batch.n_kept[row] + batch.computed(row).shape[-2]
         old = self._kept.pop(key, None)
         if old and old.ids[:n_before] == ids[:n_before] and old.buffer.shape[-2] >= n:
@@ -233,6 +258,11 @@ class Store:
             buffer[..., :n, :] = whole
             self.used += _size(buffer) - (_size(old.buffer) if old else 0)
         self._kept[key] = Kept(ids[:n], buffer)
+        self._make_room(0)
+
+    def _make_room(self, more: int) -> None:
+        """Drop what was unused for longest, until all is within the budget."""
+        self.used += more
         while self.used > self.budget:
             self.used -= _size(self._kept.popitem(last=False)[1].buffer)
 

@@ -22,7 +22,7 @@ from typing import Any
 from maro_lib.model.chat import spoken
 from maro_lib.model.endpoint import Endpoint, Refused, ServerError, Unreached, error_message
 from maro_lib.play.policies import Reply, Request, WindowError
-from maro_lib.world.environment import Message
+from maro_lib.world.protocol import Message
 
 # What not every server accepts: without it playing goes on, and `note` says what is missing.
 PLAIN_SAMPLING = {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}  # else a model's own defaults filter

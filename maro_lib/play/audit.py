@@ -12,14 +12,15 @@ from dataclasses import dataclass, field
 from maro_lib.play.leaks import find_leaks
 from maro_lib.play.policies import RANDOM, SKILLED
 from maro_lib.play.rollout import Played, play, schedule
+from maro_lib.progress import Bar
 from maro_lib.statistics import win_rate
 from maro_lib.world.casebook import find_scripts
-from maro_lib.world.environment import Rules
+from maro_lib.world.mystery import Rules
 from maro_lib.world.replies import name_spelling, normalise
 from maro_lib.world.scripts import Script
 from maro_lib.world.solver import clue_facts, has_logic, is_solvable, suspects
 
-CountTokens = Callable[[str], int]
+TextCounter = Callable[[str], int]
 _WORDS = re.compile(r"[\u4e00-\u9fff]|[^\W\u4e00-\u9fff]+(?:['’-][^\W\u4e00-\u9fff]+)*")
 
 
@@ -36,7 +37,7 @@ class Audit:
         return "\n".join([self.title, *rows, *(f"  PROBLEM                {p}" for p in self.problems)])
 
 
-def audit(script: Script, *, n_games: int = 200, seed: int = 0, count_tokens: CountTokens | None = None) -> Audit:
+def audit(script: Script, *, n_games: int = 200, seed: int = 0, count_tokens: TextCounter | None = None) -> Audit:
     """Check one script, with `n_games` seeded games for each kind of scripted player."""
     report = Audit(f"{script.title} ({script.cell}, {script.language}, {script.register_})")
     _check_truth(script, report)
@@ -56,13 +57,26 @@ def audit(script: Script, *, n_games: int = 200, seed: int = 0, count_tokens: Co
     return report
 
 
-def audit_path(path: str, **options) -> tuple[list[Audit], list[str]]:
-    """Audit a script file, a folder of them, a MIRAGE checkout, or a bundled case by name; return notes too."""
+def audit_path(path: str, *, progress: bool = False, **options) -> bool:
+    """Audit a script file, a folder of them, a MIRAGE checkout, or a bundled case by name.
+
+    Each audit is printed as soon as it is done, notes come last; return whether no script has a problem.
+    """
     scripts, notes = find_scripts(path)
-    return [audit(s, **options) for s in scripts], notes
+    n_problems = 0
+    with Bar(len(scripts), "script", shown=progress) as bar:
+        for script in scripts:
+            bar.set_postfix_str(script.title)
+            report = audit(script, **options)
+            n_problems += len(report.problems)
+            with bar.external_write_mode():
+                print(report, end="\n\n", flush=True)
+            bar.update()
+    print(*notes, sep="\n")
+    return n_problems == 0
 
 
-def tokenizer_counter(folder: str) -> CountTokens:
+def tokenizer_counter(folder: str) -> TextCounter:
     """Count tokens with a Hugging Face tokenizer from a folder or the hub."""
     from transformers import AutoTokenizer  # heavy, and wanted by few
 
@@ -106,7 +120,7 @@ def _check_shape(script: Script, report: Audit) -> None:
     ]
 
 
-def _check_lengths(played: Played, report: Audit, count_tokens: CountTokens | None) -> None:
+def _check_lengths(played: Played, report: Audit, count_tokens: TextCounter | None) -> None:
     """Words of the views at the start and at the end of a game (tokens too, when a tokenizer is given)."""
     views = played.table("dialogues", ["messages"])["messages"].head(200)
     count, unit = (count_tokens, "tokens") if count_tokens else (count_words, "words")

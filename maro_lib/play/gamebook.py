@@ -12,8 +12,8 @@ from pathlib import Path
 from maro_lib.play.rollout import Game, schedule
 from maro_lib.runs import write_atomic
 from maro_lib.world.casebook import find_playable
-from maro_lib.world.environment import Rules
 from maro_lib.world.generator import Knobs, generate_many
+from maro_lib.world.mystery import Rules
 from maro_lib.world.scripts import Script
 
 HELD_OUT = 500_000  # added to a run's seed
@@ -47,5 +47,5 @@ class Gamebook:
 
 
 def load_gamebook(path: Path) -> Gamebook:
-    told = json.loads(path.read_text(encoding="utf-8"))
-    return Gamebook(**{**told, "knobs": Knobs(**told["knobs"]), "rules": Rules(**told["rules"])})
+    stored = json.loads(path.read_text(encoding="utf-8"))
+    return Gamebook(**stored | {"knobs": Knobs(**stored["knobs"]), "rules": Rules(**stored["rules"])})

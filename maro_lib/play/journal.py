@@ -14,7 +14,7 @@ from pathlib import Path
 from maro_lib.play.policies import Reply
 from maro_lib.runs import write_atomic
 
-Said = Sequence[Sequence[Reply]]  # replies by seat
+SeatReplies = Sequence[Sequence[Reply]]
 
 
 class Journal:
@@ -22,7 +22,7 @@ class Journal:
 
     def __init__(self, path: Path, seconds: float):
         self.path, self.seconds = path, seconds
-        self._under_way: Mapping[int, Said] = {}
+        self._under_way: Mapping[int, SeatReplies] = {}
         self._written = time.monotonic()
 
     def read(self) -> tuple[dict[int, list[list[Reply]]], str]:
@@ -31,12 +31,12 @@ class Journal:
             return {}, ""
         try:
             games = json.loads(self.path.read_bytes())
-            return {int(order): [[_reply(r) for r in seat] for seat in said] for order, said in games.items()}, ""
+            return {int(order): [[_reply(r) for r in seat] for seat in seats] for order, seats in games.items()}, ""
         except (ValueError, TypeError, AttributeError):
             aside = self.path.replace(self.path.with_name("unfinished.damaged.json"))
             return {}, f"{self.path.name} is damaged: kept as {aside.name}, its games are played from the start"
 
-    def watch(self, under_way: Mapping[int, Said]) -> None:
+    def watch(self, under_way: Mapping[int, SeatReplies]) -> None:
         """Take note of the games under way; write them down now and then."""
         self._under_way = under_way
         if time.monotonic() - self._written > self.seconds:
@@ -44,7 +44,7 @@ class Journal:
 
     def write(self) -> None:
         """Write down every reply of the games under way."""
-        games = {str(order): said for order, said in self._under_way.items() if any(said)}
+        games = {str(order): replies for order, replies in self._under_way.items() if any(replies)}
         write_atomic(self.path, json.dumps(games, ensure_ascii=True))
         self._written = time.monotonic()
 

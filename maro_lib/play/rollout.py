@@ -24,18 +24,20 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import yaml
 
-from maro_lib.play.journal import Journal, Said
+from maro_lib.play.journal import Journal, SeatReplies
 from maro_lib.play.policies import Policy, Remote, Reply, Request, Windowed
-from maro_lib.play.shards import Rows, Shards, Wanted, as_table, empty_rows, read_table
+from maro_lib.play.shards import Rows, Shards, TableRow, Wanted, as_table, empty_rows, read_table
 from maro_lib.play.tables import SCHEMAS
 from maro_lib.progress import Bar
 from maro_lib.runs import ROOT, RunError
-from maro_lib.world.environment import Action, Environment, MurderMystery, Rules
+from maro_lib.world.mystery import MurderMystery, Rules
+from maro_lib.world.protocol import Environment
 from maro_lib.world.scripts import FACTIONS, Script
 
-# games of other code are other games
-DECIDING = ("world/phrases", "world/replies", "world/environment", "world/solver", "play/policies")
+# games of other code, or told in other words, are other games
+GAME_MODULES = ("world/phrases", "world/protocol", "world/mystery", "world/replies", "world/solver", "play/policies")
 Seats = Policy | Mapping[str, Policy]  # one for all seats, or by character name or faction
 Seating = Seats | Callable[["Game"], Seats]  # the same in every game, or by game: always the same for one game
 
@@ -159,7 +161,7 @@ def start(game: Game, policies: Seating) -> Session:
     return Session(game, env, seats)
 
 
-def replay(session: Session, said: Said) -> Session:
+def replay(session: Session, said: SeatReplies) -> Session:
     """Give a game the replies that were given before, up to where it was left."""
     left = [deque(replies) for replies in said]
     while known := [r.player for r in session.requests() if left and left[r.player]]:
@@ -326,17 +328,18 @@ def _request(games: Sequence[Game], policies: Seating) -> Wanted:
     wanted = {}
     for g in games:
         players = [getattr(p, "fingerprint", p.name) for p in seats_of(g, policies)]
-        told = [g.name, g.kind.__name__, g.script.digest, g.seed, asdict(g.rules), players]
-        wanted[g.order] = _digest(json.dumps(told))
+        deciding = [g.name, g.kind.__name__, g.script.digest, g.seed, asdict(g.rules), players]
+        wanted[g.order] = _digest(json.dumps(deciding))
     return Wanted(_code(), wanted)
 
 
 @cache
-def _code() -> str:
-    """A digest of all code that decides a game's course, and of the tables' columns; comments decide nothing."""
-    modules = [ROOT / "maro_lib" / f"{module}.py" for module in DECIDING]
+def _code(package: Path = ROOT / "maro_lib") -> str:
+    """A digest of the code and the words that decide a game's course, and of the columns; comments decide nothing."""
+    modules = [ast.dump(ast.parse((package / f"{m}.py").read_text(encoding="utf-8"))) for m in GAME_MODULES]
+    books = [yaml.load(p.read_bytes(), yaml.CSafeLoader) for p in sorted(package.glob("world/words/phrases_*.yaml"))]
     columns = {name: [str(f) for f in schema] for name, schema in SCHEMAS.items()}
-    return _digest(json.dumps([columns, *(ast.dump(ast.parse(m.read_text(encoding="utf-8"))) for m in modules)]))
+    return _digest(json.dumps([columns, books, *modules]))
 
 
 def _digest(text: str) -> str:
@@ -363,43 +366,45 @@ def _add_rows(rows: Rows, session: Session) -> None:
     rows["dialogues"] += _dialogue_rows(session)
 
 
-def _game_row(session: Session) -> tuple:
+def _game_row(session: Session) -> TableRow:
     game, env, script = session.game, session.env, session.game.script
-    end = env.record()
-    return (
-        game.name, game.order, script.title, script.digest, script.cell, script.language, script.register_, game.seed,
-        json.dumps(asdict(game.rules)), list(script.names), [c.faction for c in script.characters],
-        [p.name for p in session.seats], list(script.culprits), end.votes, end.accused, end.winner,
-        env.successes(), end.ending, end.n_rounds, len(env.log), sum(not a.legal for a in env.log),
-        end.n_passes, end.n_cut, end.n_found, end.n_reachable,
-    )  # fmt: skip
+    return env.record()._asdict() | {
+        "game": game.name, "order": game.order, "seed": game.seed, "rules": json.dumps(asdict(game.rules)),
+        "script": script.title, "digest": script.digest, "cell": script.cell, "language": script.language,
+        "register": script.register_, "culprits": list(script.culprits), "players": list(script.names),
+        "factions": [c.faction for c in script.characters], "policies": [p.name for p in session.seats],
+        "success": env.successes(), "n_actions": len(env.log), "n_illegal": sum(not a.legal for a in env.log),
+    }  # fmt: skip
 
 
-def _action_rows(session: Session) -> Iterator[tuple]:
+def _action_rows(session: Session) -> Iterator[TableRow]:
     game, env, characters = session.game, session.env, session.game.script.characters
     names, success, taken = game.script.names, env.successes(), [0] * len(characters)
     culprits = [i for i, c in enumerate(characters) if c.faction == "culprit"]
-    for step, a in enumerate(env.log):
-        me = characters[a.player]
-        taken[a.player] += 1
-        suspicion, trust = _by_seat(a, names)
-        belief = [suspicion[i] for i in culprits if i != a.player] if suspicion else []
-        yield (
-            game.name, game.order, step, game.script.title, me.name, a.player, me.role or me.faction, me.faction,
-            session.seats[a.player].name, success[a.player], taken[a.player], session.taken[a.player], a.round,
-            a.phase, a.kind, a.target, a.place, a.clue, a.text, a.legal, a.retry, a.public, suspicion, trust,
-            sum(belief) / len(belief) if belief else None,
-        )  # fmt: skip
+    for step, action in enumerate(env.log):
+        row = action._asdict()
+        seat, ratings = row.pop("player"), row.pop("ratings")
+        me = characters[seat]
+        taken[seat] += 1
+        suspicion, trust = _by_seat(ratings, names)
+        belief = [suspicion[i] for i in culprits if i != seat] if suspicion else []
+        yield row | {
+            "game": game.name, "order": game.order, "step": step, "script": game.script.title, "seat": seat,
+            "agent": me.name, "role": me.role or me.faction, "faction": me.faction, "policy": session.seats[seat].name,
+            "success": success[seat], "t": taken[seat], "n_actions": session.taken[seat],
+            "suspicion": suspicion, "trust": trust, "belief": sum(belief) / len(belief) if belief else None,
+        }  # fmt: skip
 
 
-def _by_seat(a: Action, names: Sequence[str]) -> tuple[list[int] | None, list[int] | None]:
-    if a.ratings is None:
+def _by_seat(ratings: Mapping[str, tuple[int, int]] | None, names: Sequence[str]) -> tuple[list | None, list | None]:
+    """Suspicion and trust of each seat, -1 for who was not rated; nothing if no ratings were given."""
+    if ratings is None:
         return None, None
-    pairs = [a.ratings.get(n, (-1, -1)) for n in names]
+    pairs = [ratings.get(n, (-1, -1)) for n in names]
     return [s for s, _ in pairs], [b for _, b in pairs]
 
 
-def _dialogue_rows(session: Session) -> Iterator[tuple]:
+def _dialogue_rows(session: Session) -> Iterator[TableRow]:
     """One row for each sequence that a player read and wrote: mostly a whole view."""
     for seat, name in enumerate(session.game.script.names):
         t, number = 0, 0
@@ -407,9 +412,10 @@ def _dialogue_rows(session: Session) -> Iterator[tuple]:
             ends = [k + 1 for k, m in enumerate(messages) if m.role == "assistant"]
             replies = session.replies[seat][t : t + len(ends)]
             for first, last in _sequences(replies):
-                shown = [m._asdict() for m in messages[: ends[last - 1]]]
-                tokens = _tokens(replies[first:last], t + first + 1)
-                yield session.game.name, session.game.order, name, seat, number, shown, *tokens
+                yield _tokens(replies[first:last], t + first + 1) | {
+                    "game": session.game.name, "order": session.game.order, "agent": name, "seat": seat,
+                    "view": number, "messages": [m._asdict() for m in messages[: ends[last - 1]]],
+                }  # fmt: skip
                 number += 1
             t += len(ends)
 
@@ -420,14 +426,14 @@ def _sequences(replies: Sequence[Reply]) -> Iterator[tuple[int, int]]:
     return zip([0, *starts], [*starts, len(replies)], strict=True) if replies else iter(())
 
 
-def _tokens(replies: Sequence[Reply], t: int) -> tuple[bool, list[int] | None, list[float] | None, list | None]:
-    """Join what was read and sampled: is it exact, token ids, log-probs of the sampled ones, where each action lies."""
+def _tokens(replies: Sequence[Reply], t: int) -> TableRow:
+    """Join what was read and sampled: token ids, log-probs of the sampled ones, and where each action lies."""
     if any(r.token_ids is None or r.logps is None for r in replies) or not replies[0].opens:
-        return False, None, None, None
+        return {"exact": False, "token_ids": None, "logps": None, "spans": None}
     ids, logps, spans = [], [], []
     for k, r in enumerate(replies):
         ids += r.seen_ids
         spans.append({"t": t + k, "start": len(ids), "end": len(ids) + len(r.token_ids)})
         ids += r.token_ids
         logps += r.logps
-    return True, ids, logps, spans
+    return {"exact": True, "token_ids": ids, "logps": logps, "spans": spans}

@@ -16,7 +16,7 @@ import os
 import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 import pyarrow as pa
@@ -26,7 +26,8 @@ from maro_lib.play.tables import KEYS, SCHEMAS
 from maro_lib.runs import remaking, remedy, write_atomic
 from maro_lib.world.scripts import Script, dump_scripts, load_scripts
 
-Rows = dict[str, list[tuple]]  # table -> rows, values in the order of its columns
+TableRow = dict[str, Any]  # column -> value
+Rows = dict[str, list[TableRow]]  # by table
 
 
 class StorageError(RuntimeError):
@@ -37,11 +38,14 @@ def empty_rows() -> Rows:
     return {name: [] for name in SCHEMAS}
 
 
-def as_table(name: str, rows: Sequence[tuple]) -> pa.Table:
-    """Make an Arrow table of rows, checked against the declared schema."""
+def as_table(name: str, rows: Sequence[TableRow]) -> pa.Table:
+    """Make an Arrow table of rows, which hold the declared columns, all and no others."""
     schema = SCHEMAS[name]
-    columns = zip(*rows, strict=True) if rows else ((),) * len(schema)
-    return pa.Table.from_arrays([pa.array(c, f.type) for c, f in zip(columns, schema, strict=True)], schema=schema)
+    columns = set(schema.names)
+    for row in rows:
+        if differing := columns ^ row.keys():
+            raise ValueError(f"{name}: a row and the declared columns differ in {', '.join(sorted(differing))}")
+    return pa.Table.from_pylist(rows, schema=schema)
 
 
 class Wanted(NamedTuple):

@@ -18,7 +18,7 @@ from maro_lib.play.rollout import advance, schedule, start
 from maro_lib.run.machine import OK, Finding, measure_speed
 from maro_lib.run.sample import Sample, scripts_of
 from maro_lib.wording import amount, duration
-from maro_lib.world.environment import Rules
+from maro_lib.world.mystery import Rules
 
 SMALL = 200 * 2**20  # bytes: models up to this size are loaded and timed
 TIMED_SECONDS = 4.0  # of the processor

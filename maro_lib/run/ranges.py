@@ -2,7 +2,7 @@
 
     0 to 1, above 0, 1 or more          numbers; of a list or mapping, each of its values
     one of keep, drop                   texts
-    one of learn.training.Z0            what the library knows: a tuple, the keys of a dict, a function's answer
+    one of learn.settings.REFERENCE_POINTS   what the library knows: a tuple, the keys of a dict, a function's answer
     any text, any number, yes or no     nothing to check beyond the type
 
 Ranges are wide: they refuse what can't be meant, and what would end in memory or in years. What depends on several
@@ -69,9 +69,9 @@ RANGES = {
     "one of learn.balancing.MODES": "mode",
     "one of keep, drop": "illegal",
     "one of overall, per_faction": "classes",
-    "one of learn.training.OBJECTIVES": "objective",
-    "one of learn.training.Z0": "z0",
-    "one of measure.metrics.MODES": "metrics_mode",
+    "one of learn.settings.OBJECTIVES": "objective",
+    "one of learn.settings.REFERENCE_POINTS": "z0",
+    "one of measure.metrics.DEFINITIONS": "metrics_mode",
     "one of study.evidence.CONTENDERS, study.evidence.VARIANTS, study.habits.HABITS": "arms",
     "one of study.trainbench.SHAPES": "bench_model",
     "one of float32, bfloat16, nf4": "bench_precision",

@@ -15,8 +15,9 @@ from maro_lib.model.players import Player
 from maro_lib.play.policies import SKILLED
 from maro_lib.play.rollout import Session, advance, schedule, start
 from maro_lib.world.casebook import find_playable
-from maro_lib.world.environment import Message, Rules
 from maro_lib.world.generator import Knobs, generate_many
+from maro_lib.world.mystery import Rules
+from maro_lib.world.protocol import Message
 from maro_lib.world.scripts import Script
 
 if TYPE_CHECKING:

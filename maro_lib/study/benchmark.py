@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 
 from maro_lib.play.policies import RANDOM, SKILLED, Mixture, Policy, Reply, Request
 from maro_lib.play.rollout import play, schedule
-from maro_lib.world.environment import Rules
 from maro_lib.world.generator import Knobs, generate_many
+from maro_lib.world.mystery import Rules
 from maro_lib.world.scripts import Script
 
 if TYPE_CHECKING:

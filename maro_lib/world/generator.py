@@ -16,14 +16,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from hashlib import blake2b
 from itertools import count, islice, product
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
-from maro_lib.world.generator_prose import PROSE, Words
+from maro_lib.world.phrases import story_words, texts
 from maro_lib.world.scripts import (
     CULPRIT,
     Character,
@@ -32,9 +32,9 @@ from maro_lib.world.scripts import (
     Fact,
     Faction,
     Goal,
-    Rule,
     Script,
     Sections,
+    SpecialRule,
     Stage,
     Truth,
 )
@@ -85,7 +85,7 @@ class Knobs:
 
 def generate(seed: int, knobs: Knobs | None = None) -> Script:
     """Make the mystery of one seed."""
-    return _Teller(World(seed, knobs or Knobs())).script()
+    return _Teller(Plot(seed, knobs or Knobs())).script()
 
 
 def generate_many(n: int, seed: int, knobs: Knobs | None = None) -> list[Script]:
@@ -97,8 +97,9 @@ def generate_many(n: int, seed: int, knobs: Knobs | None = None) -> list[Script]
 
 def vocabulary() -> list[str]:
     """Every word that a compact script can show a player, as it is spelt there."""
-    shown = COMPACT._replace(first={}, later={})  # these hold keys, not words
-    return sorted({word for text in _texts(shown) for word in _words(text)})
+    shown = story_words("compact").model_dump(exclude={"first", "later"})  # these hold keys, not words
+    without_braces = (re.sub(r"{\w+}", " ", text) for text in texts(shown))
+    return sorted({word for text in without_braces for word in re.findall(r"[A-Za-z]+", text)})
 
 
 def _n_needed(knobs: Knobs) -> int:
@@ -177,12 +178,12 @@ class Draws:
 
     def spread(self, purpose: str, ids: Sequence[str], n: int) -> dict[str, int]:
         """Give each id one of `n` bins, none of which stays empty."""
-        at = {i: self.pick(f"{purpose}/{i}", range(n)) for i in ids}
-        for empty in sorted(set(range(n)) - set(at.values())):
-            size = Counter(at.values())
-            crowded = [i for i in ids if size[at[i]] > 1]
-            at[self.pick(f"{purpose}/{empty}", crowded)] = empty
-        return at
+        bins = {i: self.pick(f"{purpose}/{i}", range(n)) for i in ids}
+        for empty in sorted(set(range(n)) - set(bins.values())):
+            size = Counter(bins.values())
+            crowded = [i for i in ids if size[bins[i]] > 1]
+            bins[self.pick(f"{purpose}/{empty}", crowded)] = empty
+        return bins
 
 
 class Mark(NamedTuple):
@@ -211,7 +212,7 @@ class Lead(NamedTuple):
     other: int = 0
 
 
-class World:
+class Plot:
     """What is so in one mystery, by seats and numbers; registers give it words."""
 
     def __init__(self, seed: int, knobs: Knobs):
@@ -286,13 +287,13 @@ class World:
 
     @cached_property
     def place_of(self) -> dict[str, int]:
-        at = self.draws.spread("place", [c.id for c in self.leads], self.knobs.places)
-        return {i: self.spots[k] for i, k in at.items()}
+        bins = self.draws.spread("place", [c.id for c in self.leads], self.knobs.places)
+        return {i: self.spots[k] for i, k in bins.items()}
 
     @cached_property
     def stage_of(self) -> dict[str, int]:
-        at = self.draws.spread("stage", [c.id for c in self.leads], self.knobs.stages)
-        return {i: k + 1 for i, k in at.items()}
+        bins = self.draws.spread("stage", [c.id for c in self.leads], self.knobs.stages)
+        return {i: k + 1 for i, k in bins.items()}
 
     @cached_property
     def owner_of(self) -> dict[str, int]:
@@ -330,32 +331,32 @@ def _as_leads(marks: Sequence[Mark]) -> Iterator[Lead]:
 
 
 class _Teller:
-    """Tells a world in the words of its register."""
+    """Tells a plot in the words of its register."""
 
-    def __init__(self, world: World):
-        self.world, self.draws, self.knobs = world, world.draws, world.knobs
-        self.words = COMPACT if self.knobs.register == "compact" else PROSE
+    def __init__(self, plot: Plot):
+        self.plot, self.draws, self.knobs = plot, plot.draws, plot.knobs
+        self.words = story_words(self.knobs.register)
         self._ranks: dict[str, list[int]] = {}
-        at = self.draws.one_of("setting", range(len(self.words.settings)))
-        self.places, setting = self.words.places[at], self.words.settings[at]
+        k = self.draws.one_of("setting", range(len(self.words.settings)))
+        self.places, setting = self.words.places[k], self.words.settings[k]
         self.names = self._names()
-        self.public = {**setting, **self._values(world.profile.items())}
+        self.public = {**setting, **self._values(plot.profile.items())}
         self._publish()
 
     def script(self) -> Script:
         """Put everything together."""
-        w = self.world
-        leads = {c.id: c for c in w.leads}
+        plot = self.plot
+        leads = {c.id: c for c in plot.leads}
         return Script(
             title=self._title(),
             cell=self.knobs.cell,
             register=self.knobs.register,
             background=self._say("background"),
             stages=tuple(self._stage(k) for k in range(1, self.knobs.stages + 1)),
-            rules=tuple(self._rule(link) for link in w.links),
-            given=tuple(self._fact(CULPRIT, t, v) for t, v in w.profile.items()),
+            rules=tuple(self._rule(link) for link in plot.links),
+            given=tuple(self._fact(CULPRIT, t, v) for t, v in plot.profile.items()),
             unique=tuple(self.words.traits[t] for t in TRAITS),
-            characters=tuple(self._character(i) for i in w.seats),
+            characters=tuple(self._character(i) for i in plot.seats),
             clues=tuple(self._clue(leads[i]) for i in self.draws.rank("order", list(leads))),
             endings=tuple(self._endings()),
             truth=Truth(culprits=self._culprits(), text=self._say("truth")),
@@ -375,7 +376,7 @@ class _Teller:
         self.public["victim"] = self.draws.one_of("victim", self.words.victims)
         self.public["time"] = self._say("time")
         self.public["occasion"] = self._say("occasion")
-        self.public["death"] = self._say(f"death/{self.world.profile['weapon']}")
+        self.public["death"] = self._say(f"death/{self.plot.profile['weapon']}")
         self.public["killer"] = self._say("killer_many" if self.knobs.culprits > 1 else "killer_one")
         self.public["killers"] = self._join(self._culprits())
 
@@ -400,11 +401,11 @@ class _Teller:
 
     def _values(self, marks: Iterable[tuple[str, int]]) -> dict[str, str]:
         """What a sentence may say of somebody: each trait's value, and why an innocent has it."""
-        said = {}
+        words = {}
         for trait, value in marks:
-            said[trait] = self._value(trait, value)
-            said[f"{trait}_why"] = self.words.why[trait][value] if trait in self.words.why else ""
-        return said
+            words[trait] = self._value(trait, value)
+            words[f"{trait}_why"] = self.words.why[trait][value] if trait in self.words.why else ""
+        return words
 
     def _fact(self, who: str, trait: str, value: int) -> Fact:
         return Fact(who=who, trait=self.words.traits[trait], value=self._value(trait, value))
@@ -413,7 +414,7 @@ class _Teller:
         return self._fact(self.names[mark.who], mark.trait, mark.value)
 
     def _culprits(self) -> tuple[str, ...]:
-        return tuple(self.names[i] for i in sorted(self.world.culprits))
+        return tuple(self.names[i] for i in sorted(self.plot.culprits))
 
     # --- the public side -----------------------------------------------------------------------------
 
@@ -421,7 +422,7 @@ class _Teller:
         """Name the seed, and each knob that is not where it stands by default."""
         moved = [f"{f.name.replace('_', ' ')} {getattr(self.knobs, f.name)}" for f in fields(Knobs)
                  if f.name != "register" and getattr(self.knobs, f.name) != f.default]  # fmt: skip
-        return ", ".join([f"{self._say('title')} {self.world.seed}", *moved])
+        return ", ".join([f"{self._say('title')} {self.plot.seed}", *moved])
 
     def _stage(self, k: int) -> Stage:
         if self.knobs.stages == 1:
@@ -429,18 +430,18 @@ class _Teller:
         narration = self._say("narration", k - 2) if k > 1 else self._say("narration_first")
         return Stage(name=self._say(f"stage/{k}"), narration=narration)
 
-    def _rule(self, link: Link) -> Rule:
+    def _rule(self, link: Link) -> SpecialRule:
         traits, sign = self.words.traits, self._value(SIGN, link.sign)
-        then = {traits[link.trait]: self._value(link.trait, self.world.profile[link.trait])}
-        return Rule(text=self._say(f"rule/{link.trait}", sign=sign), when={traits[SIGN]: sign}, then=then)
+        then = {traits[link.trait]: self._value(link.trait, self.plot.profile[link.trait])}
+        return SpecialRule(text=self._say(f"rule/{link.trait}", sign=sign), when={traits[SIGN]: sign}, then=then)
 
     def _clue(self, lead: Lead) -> Clue:
-        owner = self.world.owner_of.get(lead.id)
+        owner = self.plot.owner_of.get(lead.id)
         return Clue(
             id=lead.id,
             text=self._tell(lead),
-            place=self.places[self.world.place_of[lead.id]],
-            stage=self.world.stage_of[lead.id],
+            place=self.places[self.plot.place_of[lead.id]],
+            stage=self.plot.stage_of[lead.id],
             private_to="" if owner is None else self.names[owner],
             facts=(self._mark(lead.mark),) if lead.mark else (),
         )
@@ -459,7 +460,7 @@ class _Teller:
 
     def _endings(self) -> Iterator[Ending]:
         yield Ending(when="caught", text=self._say("caught"))
-        for i in self.world.keepers:
+        for i in self.plot.keepers:
             yield Ending(when="accused", who=self.names[i], text=self._say("blamed", name=self.names[i]))
         if self.knobs.ending == "open":
             yield Ending(when="tie", text=self._say("no_majority"))
@@ -468,32 +469,32 @@ class _Teller:
     # --- one character -------------------------------------------------------------------------------
 
     def _character(self, i: int) -> Character:
-        w = self.world
-        sight = w.sight(i)
+        plot = self.plot
+        sight = plot.sight(i)
         return Character(
             name=self.names[i],
             faction=self._faction(i),
             sections=tuple(self._sections(i, k) for k in range(1, self.knobs.stages + 1)),
             goals=tuple(self._goals(i)),
-            knows=tuple(self._mark(m) for m in (*w.truths(i), *((sight,) if sight else ()))),
+            knows=tuple(self._mark(m) for m in (*plot.truths(i), *((sight,) if sight else ()))),
         )
 
     def _faction(self, i: int) -> Faction:
-        return "culprit" if i in self.world.culprits else "civilian"
+        return "culprit" if i in self.plot.culprits else "civilian"
 
     def _sections(self, i: int, stage: int) -> Sections:
         layout = (self.words.first if stage == 1 else self.words.later)[self._faction(i)]
         context = self._context(i, stage)
-        told = {
+        texts_of = {
             section: " ".join(line for key in keys for line in self._lines(key, i, stage, context))
             for section, keys in layout.items()
         }
-        return Sections(**told)
+        return Sections(**texts_of)
 
     def _context(self, i: int, stage: int) -> dict[str, str]:
         """What this character's sentences may mention; each stage turns to other people."""
-        w, others = self.world, self._others[i]
-        own = self._values((m.trait, m.value) for m in w.truths(i))
+        plot, others = self.plot, self._others[i]
+        own = self._values((m.trait, m.value) for m in plot.truths(i))
         return own | {
             "name": self.names[i],
             "other": others[(stage - 1) % len(others)],
@@ -504,31 +505,31 @@ class _Teller:
 
     @cached_property
     def _others(self) -> list[list[str]]:
-        return [[self.names[k] for k in self.world.others(i)] for i in self.world.seats]
+        return [[self.names[k] for k in self.plot.others(i)] for i in self.plot.seats]
 
     def _lines(self, key: str, i: int, stage: int, context: dict[str, str]) -> Iterator[str]:
         """Say what a key stands for: one sentence or paragraph, or as many as there is reason for."""
         special = {"saw": self._sights, "held": self._signs, "rumour": self._rumours}
-        needless = {"together": self.knobs.culprits == 1, "keeps": i not in self.world.keepers}
+        needless = {"together": self.knobs.culprits == 1, "keeps": i not in self.plot.keepers}
         if key in special:
             yield from special[key](i)
         elif not needless.get(key):
             yield self._say(key, i + STRIDE * (stage - 1), **context)
 
     def _sights(self, i: int) -> Iterator[str]:
-        if mark := self.world.sight(i):
+        if mark := self.plot.sight(i):
             value = self._value(mark.trait, mark.value)
             yield self._say("saw", i, sight=self._say(f"sight/{mark.trait}", who=self.names[mark.who], value=value))
 
     def _signs(self, i: int) -> Iterator[str]:
         """A culprit's signs, and what the others see because of each."""
-        for k, link in enumerate(self.world.links):
+        for k, link in enumerate(self.plot.links):
             yield self._say("held", k, sign=self._value(SIGN, link.sign))
-            yield self._say(f"decoy/{link.trait}", value=self._value(*self.world.seen(i, link.trait)[1:]))
+            yield self._say(f"decoy/{link.trait}", value=self._value(*self.plot.seen(i, link.trait)[1:]))
 
     def _rumours(self, i: int) -> Iterator[str]:
         """The harmless truth behind red herrings, for those whom they name."""
-        for lead in self.world.leads:
+        for lead in self.plot.leads:
             if lead.about is not None and not lead.mark and i in (lead.about, lead.other):
                 side = "rumour" if i == lead.about else "rumour_with"
                 if text := self._say(f"{side}/{lead.kind}", **self._gossip(lead)):
@@ -536,7 +537,7 @@ class _Teller:
 
     def _goals(self, i: int) -> Iterator[Goal]:
         """With an open ending: culprits save themselves too, and keepers of a secret have it to hide."""
-        guilty, keepers = i in self.world.culprits, self.world.keepers
+        guilty, keepers = i in self.plot.culprits, self.plot.keepers
         if self.knobs.ending == "closed" or not (guilty or i in keepers):
             return
         yield Goal(text=self._say("goal_escape" if guilty else "goal_find"))
@@ -544,113 +545,3 @@ class _Teller:
             yield Goal(text=self._say("goal_hide", clue=self._tell(lead)), check="clue_hidden", of=lead.id)
         else:
             yield Goal(text=self._say("goal_clear"), check="not_accused")
-
-
-# --- the register `compact` --------------------------------------------------------------------------
-
-_PHRASES = {
-    "title": ("{victim}",),
-    "killer_one": ("The killer",),
-    "killer_many": ("Each killer",),
-    "background": (
-        "{victim} is dead. {killer} had the {weapon}. {killer} wore the {garment}. {killer} was at the {spot}.",
-    ),
-    "rule/weapon": ("Magic: who held the {sign} had the {weapon}.",),
-    "rule/garment": ("Magic: who held the {sign} wore the {garment}.",),
-    "rule/spot": ("Magic: who held the {sign} was at the {spot}.",),
-    "narration": ("It is night.", "It is day.", "The rain falls.", "A storm comes.", "The sun sets."),
-    "clue/weapon": ("{source}{who} had the {value}.",),
-    "clue/garment": ("{source}{who} wore the {value}.",),
-    "clue/spot": ("{source}{who} was at the {value}.",),
-    "clue/sign": ("{source}{who} held the {value}.",),
-    "herring/0": ("{who} and {other} fought.",),
-    "herring/1": ("{who} loves {other}.",),
-    "herring/2": ("{who} owes gold.",),
-    "herring/3": ("{who} cried.",),
-    "herring/4": ("{who} lost a shoe.",),
-    "herring/5": ("A smell of {thing}.",),
-    "herring/6": ("A note about {thing}.",),
-    "herring/7": ("A dead {thing}.",),
-    "thing/5": ("smoke", "wine", "fish", "soap"),
-    "thing/6": ("love", "gold", "home", "war"),
-    "thing/7": ("cat", "bird", "fly", "mouse"),
-    "self": ("You are {name}.",),
-    "hour": ("You had the {weapon}. You wore the {garment}. You were at the {spot}.",),
-    "saw": ("You saw that {sight}.",),
-    "sight/weapon": ("{who} had the {value}",),
-    "sight/garment": ("{who} wore the {value}",),
-    "sight/spot": ("{who} was at the {value}",),
-    "sight/sign": ("{who} held the {value}",),
-    "held": ("You held the {sign}.",),
-    "decoy/weapon": ("All saw the {value}.",),
-    "decoy/garment": ("All saw the {value}.",),
-    "decoy/spot": ("All saw you at the {value}.",),
-    "together": ("You and {partners} did it.",),
-    "relation": ("You like {other}.", "You fear {other}.", "You owe {other} gold.", "You love {other}."),
-    "seek": ("Find the killer.",),
-    "evade": ("You are the killer. Do not be found.",),
-    "keeps": ("You have a secret.",),
-    "since": (
-        "You are cold.",
-        "You are tired.",
-        "You are sad.",
-        "You are wet.",
-        "You think of {other}.",
-        "You talk to {other}.",
-    ),
-    "seek_later": ("Find the killer now.",),
-    "evade_later": ("Do not be found now.",),
-    "goal_find": ("Find the killer.",),
-    "goal_hide": ("Hide this: {clue}",),
-    "goal_clear": ("Do not be named.",),
-    "goal_escape": ("Do not be found.",),
-    "caught": ("{killers} did it. The vote was right.",),
-    "escaped": ("{killers} did it. The vote was wrong.",),
-    "no_majority": ("{killers} did it. The vote was a tie.",),
-    "blamed": ("{name} did not do it.",),
-    "truth": ("{killers} did it.",),
-    "and": (" and ",),
-}
-
-COMPACT = Words(
-    names=("Ann", "Ben", "Cal", "Dot", "Eve", "Fay", "Gus", "Hal", "Ida", "Jim", "Kit", "Lea", "Max", "Ned", "Oda",
-           "Pia", "Ray", "Sam", "Tom", "Una", "Val", "Wes", "Yan", "Zoe"),
-    surnames=(),
-    victims=("Mr Gray", "Mr Stone", "Mr Wolf", "Mrs Hill", "Mrs Lake", "Mrs Frost"),
-    settings=({},),
-    places=(("barn", "pond", "mill", "inn", "dock", "well", "tower", "church", "bridge", "cave", "gate", "field"),),
-    values={
-        "weapon": ("knife", "rope", "axe", "poison", "hammer", "gun", "spade", "bat"),
-        "garment": ("hat", "cap", "cloak", "scarf", "boots", "gloves", "belt", "mask"),
-        "sign": ("ring", "coin", "bell", "mirror", "candle", "skull"),
-    },
-    traits={"weapon": "had", "garment": "wore", "spot": "was at", "sign": "held"},
-    why={},
-    sources=("", "The boy says ", "The cook says ", "The maid says ", "The priest says ", "The guard says ",
-             "The nurse says "),
-    phrases=_PHRASES,
-    first={
-        "civilian": {"story": ("self",), "script": ("hour", "saw"), "relationship": ("relation",),
-                     "purpose": ("seek", "keeps")},
-        "culprit": {"story": ("self",), "script": ("hour", "held"), "relationship": ("together", "relation"),
-                    "purpose": ("evade",)},
-    },
-    later={
-        "civilian": {"script": ("since",), "purpose": ("seek_later",)},
-        "culprit": {"script": ("since",), "purpose": ("evade_later",)},
-    },
-)  # fmt: skip
-
-
-def _texts(part: Any) -> Iterator[str]:
-    """Every text inside nested data; keys are no texts."""
-    if isinstance(part, str):
-        yield part
-        return
-    for inner in part.values() if isinstance(part, Mapping) else part:
-        yield from _texts(inner)
-
-
-def _words(text: str) -> list[str]:
-    """The words of a text or template, without what stands in braces."""
-    return re.findall(r"[A-Za-z]+", re.sub(r"{\w+}", " ", text))

@@ -15,8 +15,6 @@ from maro_lib.world.phrases import phrasebook
 from maro_lib.world.replies import Move, name_spelling, parse
 from maro_lib.world.scripts import Fact, Script
 
-YOU = {"en": ("You are {name}.", "You"), "zh": ("你是{name}。", "你")}
-
 
 class Moment(NamedTuple):
     """One action, what the others heard of it, and the facts that all knew just before, and its agent alone."""
@@ -46,11 +44,11 @@ def moments(actions: pd.DataFrame, script: Script) -> Iterator[Moment]:
 def public_lines(actions: pd.DataFrame, script: Script) -> list[str]:
     """Tell a game as all its players heard it, a line for each introduction, turn and answer."""
     book, clues = phrasebook(script.language, script.register_), {c.id: c for c in script.clues}
-    told = {"intro": book.says, "ask": book.asks, "answer": book.answers}
+    templates = {"intro": book.says, "ask": book.asks, "answer": book.answers}
     lines = []
     for action, heard, *_ in moments(actions, script):
-        if action.legal and action.kind in told:
-            lines.append(told[action.kind].format(name=action.agent, target=action.target, text=heard))
+        if action.legal and action.kind in templates:
+            lines.append(templates[action.kind].format(name=action.agent, target=action.target, text=heard))
         elif action.legal and action.kind == "search":
             clue = clues.get(action.clue)
             line = book.kept if clue is None or clue.private_to else book.found
@@ -58,7 +56,7 @@ def public_lines(actions: pd.DataFrame, script: Script) -> list[str]:
     return lines
 
 
-class World:
+class Factbook:
     """A script's facts, and what can be claimed in its words."""
 
     def __init__(self, script: Script):
@@ -83,12 +81,11 @@ class World:
 
     def name_to(self, name: str) -> str:
         """Tell a character who it is."""
-        return YOU[self.script.language][0].format(name=name)
+        return self.book.named.format(name=name)
 
     def tell(self, facts: Iterable[Fact]) -> str:
         """Tell a character facts about itself, each once."""
-        you = YOU[self.script.language][1]
-        return " ".join(dict.fromkeys(self.say(you, fact.trait, fact.value) for fact in facts))
+        return " ".join(dict.fromkeys(self.say(self.book.you, fact.trait, fact.value) for fact in facts))
 
     def claims(self, text: str) -> list[Fact]:
         """The facts that a text states, true or false, in the game's own wording."""

@@ -47,7 +47,7 @@ class Fact(_Data):
     value: Text
 
 
-class Rule(_Data):
+class SpecialRule(_Data):
     """A special rule of an unorthodox world: who has all of `when` has, in truth, all of `then`."""
 
     text: Text
@@ -119,7 +119,7 @@ class Script(_Data):
     register_: Literal["prose", "compact"] = Field(default="prose", alias="register")
     background: Text
     stages: tuple[Stage, ...] = (Stage(),)
-    rules: tuple[Rule, ...] = ()
+    rules: tuple[SpecialRule, ...] = ()
     given: tuple[Fact, ...] = ()  # facts that the background tells everyone
     unique: tuple[str, ...] = ()  # traits whose culprit value nobody but a culprit can have
     characters: tuple[Character, ...] = Field(min_length=2)
@@ -297,8 +297,9 @@ def _explain(error: dict) -> list[str]:
     return [f"{where}: {error['msg']}; got {shown}"]
 
 
-_INSIDE = {"characters": Character, "clues": Clue, "stages": Stage, "rules": Rule, "endings": Ending, "truth": Truth,
-           "given": Fact, "facts": Fact, "knows": Fact, "sections": Sections, "goals": Goal}  # fmt: skip
+_INSIDE = {"characters": Character, "clues": Clue, "stages": Stage, "rules": SpecialRule, "endings": Ending,
+           "truth": Truth, "given": Fact, "facts": Fact, "knows": Fact, "sections": Sections,
+           "goals": Goal}  # fmt: skip
 
 
 def _fields_at(loc: tuple) -> list[str]:

@@ -1,8 +1,4 @@
-"""The game: who may do what, who sees what, and who has won.
-
-The protocol is TextArena's (`reset`, `get_observation`, `step`, `close`) plus what many games at once, leak
-tests and counterfactuals need: `pending_players`, `prompt`, `private_view`, `snapshot` and `restore`. A view
-only ever grows: a system message, then what the player observed and what it replied, in turn.
+"""The murder mystery: who may do what, who sees what, and who has won.
 
 Taught in notebook 01. Unlike MIRAGE's code: nobody is prompted with another's secrets, every retry is bounded,
 only places that still hold something are offered, and everything random comes from the game's own seed.
@@ -13,31 +9,15 @@ from __future__ import annotations
 import random
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Any, Literal, NamedTuple
 
 from maro_lib.world.phrases import Phrasebook, phrasebook
+from maro_lib.world.protocol import Action, GameRecord, Message, Prompt
 from maro_lib.world.replies import Illegal, Move, clean, name_spelling, normalise, parse, spelling
-from maro_lib.world.scripts import Character, Clue, Fact, Goal, Rule, Script, ScriptError
-
-
-class Message(NamedTuple):
-    """One turn of a view, in the form of chat models."""
-
-    role: Literal["system", "user", "assistant"]
-    content: str
-
-
-class Prompt(NamedTuple):
-    """What a player is asked for now, and what is allowed: the same as its text says, as data."""
-
-    phase: str  # intro, turn, answer, rate, vote; summary
-    names: tuple[str, ...] = ()
-    places: tuple[str, ...] = ()
-    asker: str = ""
-    retry: bool = False
+from maro_lib.world.scripts import Character, Clue, Fact, Goal, Script, ScriptError, SpecialRule
 
 
 class Event(NamedTuple):
@@ -56,68 +36,12 @@ class Brief(NamedTuple):
 
     names: tuple[str, ...]
     n_culprits: int
-    rules: tuple[Rule, ...]
+    rules: tuple[SpecialRule, ...]
     given: tuple[Fact, ...]
     unique: tuple[str, ...]
     me: Character
     partners: tuple[str, ...]
     book: Phrasebook
-
-
-class Action(NamedTuple):
-    """One reply in the log of a game."""
-
-    player: int
-    round: int
-    phase: str
-    kind: str
-    text: str
-    target: str = ""
-    place: str = ""
-    clue: str = ""
-    legal: bool = True
-    retry: bool = False
-    public: bool = False
-    ratings: Mapping[str, tuple[int, int]] | None = None
-
-
-class Record(NamedTuple):
-    """How a game ended; what a kind of game does not know stays empty."""
-
-    winner: str
-    n_rounds: int
-    votes: Sequence[str] = ()  # by seat
-    accused: str = ""
-    ending: str = ""
-    n_passes: int = 0  # turns lost after the last allowed correction
-    n_cut: int = 0  # replies shortened to the longest allowed
-    n_found: int = 0  # clues
-    n_reachable: int = 0  # clues
-
-
-@runtime_checkable
-class Environment(Protocol):
-    """A game for `n` players; one object plays one game after each `reset`."""
-
-    def reset(self, num_players: int, seed: int) -> None: ...
-    def pending_players(self) -> tuple[int, ...]: ...
-    def get_observation(self, player: int | None = None) -> tuple[int, list[Message]]: ...
-    def step(self, text: str, player: int | None = None) -> tuple[bool, dict[str, Any]]: ...
-    def close(self) -> tuple[dict[int, int], dict[int, dict[str, Any]]]: ...
-    def prompt(self, player: int) -> Prompt: ...
-    def events(self, player: int) -> Sequence[Event]: ...
-    def brief(self, player: int) -> Brief: ...
-    def private_view(self, player: int) -> list[Message]: ...
-    def views(self, player: int) -> list[list[Message]]: ...
-    def summarise(self, player: int) -> None: ...
-    def snapshot(self) -> Any: ...
-    def restore(self, snapshot: Any) -> None: ...
-
-    # how it went: the tables' rows are made of it
-    @property
-    def log(self) -> Sequence[Action]: ...
-    def successes(self) -> list[int]: ...
-    def record(self) -> Record: ...
 
 
 @dataclass(frozen=True)
@@ -323,9 +247,9 @@ class MurderMystery:
                     n += 1
         return n
 
-    def record(self) -> Record:
+    def record(self) -> GameRecord:
         """Return how the game ended."""
-        return Record(self.winner(), self.n_rounds, self.votes, self.accused(), self.ending(), self.n_passes,
+        return GameRecord(self.winner(), self.n_rounds, self.votes, self.accused(), self.ending(), self.n_passes,
                       self.n_cut, len(self.found), self.n_reachable)  # fmt: skip
 
     def accused(self) -> str:
@@ -381,8 +305,25 @@ class MurderMystery:
     def _advance(self) -> None:
         """Go through the agenda until somebody's reply is needed."""
         while self._now.agenda and not self._now.pending:
-            what, *who = self._now.agenda.pop()
-            getattr(self, f"_begin_{what}")(*who)
+            self._begin(self._now.agenda.pop())
+
+    def _begin(self, entry: tuple) -> None:
+        """Do what one entry of the agenda says."""
+        match entry:
+            case "stage", k:
+                self._begin_stage(k)
+            case "round", r:
+                self._begin_round(r)
+            case "intro", player:
+                self._ask(player, Prompt("intro"), self.book.intro)
+            case "turn", player:
+                self._begin_turn(player)
+            case "answer", player, asker, question:
+                self._begin_answer(player, asker, question)
+            case ("rate",):
+                self._ask_all("rate", self.book.rate)
+            case ("vote",):
+                self._ask_all("vote", self.book.vote)
 
     def _begin_stage(self, k: int) -> None:
         stage, n = self.script.stages[k - 1], len(self.script.stages)
@@ -390,16 +331,13 @@ class MurderMystery:
         text = " ".join(t for t in (stage.name, stage.narration) if t)
         for i, seat in enumerate(self._now.seats):
             seat.lines.append(self.book.stage.format(k=k, n=n, text=text).rstrip())
-            if k > 1 and (told := _sections(self.script.characters[i], k, self.book)):
-                seat.lines += [line for line in (self.book.now, told) if line]
+            if k > 1 and (own := _sections(self.script.characters[i], k, self.book)):
+                seat.lines += [line for line in (self.book.now, own) if line]
 
     def _begin_round(self, r: int) -> None:
         self._now.round = r
         for seat in self._now.seats:
             seat.lines.append(self.book.round.format(k=r, n=self.n_rounds))
-
-    def _begin_intro(self, player: int) -> None:
-        self._ask(player, Prompt("intro"), self.book.intro)
 
     def _begin_turn(self, player: int) -> None:
         prompt = Prompt("turn", self._others(player), self._open_places(player))
@@ -410,13 +348,9 @@ class MurderMystery:
         prompt = Prompt("answer", asker=self.names[asker])
         self._ask(player, prompt, self.book.answer, asker=self.names[asker], question=question)
 
-    def _begin_rate(self) -> None:
+    def _ask_all(self, phase: str, template: str) -> None:
         for i in range(len(self.names)):
-            self._ask(i, Prompt("rate", self._others(i)), self.book.rate)
-
-    def _begin_vote(self) -> None:
-        for i in range(len(self.names)):
-            self._ask(i, Prompt("vote", self._others(i)), self.book.vote)
+            self._ask(i, Prompt(phase, self._others(i)), template)
 
     def _ask(self, player: int, prompt: Prompt, template: str, **more: str) -> None:
         """Put a prompt to a player, after all that it has seen since its last one."""
@@ -594,8 +528,8 @@ def system_message(script: Script, player: int, rules: Rules) -> str:
 
 def _sections(character: Character, stage: int, book: Phrasebook) -> str:
     """One stage's private sections, with their headings where the phrasebook has any."""
-    told = character.sections[stage - 1]
-    parts = [(book.sections[key], getattr(told, key)) for key in book.sections]
+    sections = character.sections[stage - 1]
+    parts = [(book.sections[key], getattr(sections, key)) for key in book.sections]
     return "\n".join(f"{title}: {text}" if title else text for title, text in parts if text)
 
 

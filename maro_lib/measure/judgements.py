@@ -1,11 +1,11 @@
-"""Judges: how well did a character play, beyond winning?
+"""Judgements: how well did a character play, beyond winning?
 
 A judge scores each character of a game from 0 to 20 on four abilities and on role-play, and reconstructs its script's
 sections from what was said in public; Rouge-L against the true sections says how much of the character came through.
 
     maro_lib.measure.rule_judge     no model: compares statements with the script's facts
     maro_lib.measure.model_judge    any policy, with prompts of its own
-    maro_lib.measure.judges         which one, from parameters; and whether it can be believed
+    maro_lib.measure.judges         which of them, from parameters; and whether it can be believed
 
 Every table carries its judge's name, and how many judgements failed. Taught in notebook 06.
 """
@@ -13,15 +13,26 @@ Every table carries its judge's name, and how many judgements failed. Taught in 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from enum import StrEnum
 from typing import NamedTuple, Protocol
 
 import pandas as pd
 
 from maro_lib.world.scripts import Character, Script
 
+ABILITIES = ("reasoning", "communication", "observation", "creativity")
+ROLE_PLAY, SECTION = "role-play", "section"
+JUDGED_KINDS = (*ABILITIES, ROLE_PLAY, SECTION)
+TOP = 20  # of a judge's scores
 SECTIONS = ("story", "script", "relationship", "performance", "purpose", "ability")
-COLUMNS = ["order", "seat", "agent", "kind", "section", "score", "status", "text", "tries", "judge"]
-OK, EMPTY, FAILED = "ok", "empty", "failed"
+
+
+class Status(StrEnum):
+    """What became of a question to a judge."""
+
+    OK = "ok"
+    EMPTY = "empty"  # a section that the script leaves empty: nothing to reconstruct
+    FAILED = "failed"
 
 
 class Case(NamedTuple):
@@ -36,14 +47,20 @@ class Case(NamedTuple):
     def character(self) -> Character:
         return self.script.characters[self.seat]
 
+    @property
+    def sections(self) -> dict[str, str]:
+        """What the character's script tells it, by section, all stages together."""
+        parts = self.character.sections
+        return {name: "\n".join(filter(None, (getattr(part, name) for part in parts))) for name in SECTIONS}
+
 
 class Judgement(NamedTuple):
     """One answer of a judge."""
 
-    kind: str  # an ability, role-play, or section
+    kind: str  # one of JUDGED_KINDS
     section: str
     score: float
-    status: str
+    status: str  # a Status
     text: str = ""  # a reconstruction, or the judge's reasons
     tries: int = 1
 
@@ -56,35 +73,25 @@ class Judge(Protocol):
     def judge(self, cases: Sequence[Case]) -> list[list[Judgement]]: ...
 
 
-def cases_of(games: pd.DataFrame, actions: pd.DataFrame, scripts: Mapping[str, Script]) -> list[Case]:
-    """List every character of every game."""
-    of_game = dict(tuple(actions.sort_values("step").groupby("order")))
-    return [
-        Case(game.order, seat, scripts[game.digest], of_game[game.order])
-        for game in games.itertuples() for seat in range(len(game.players))
-    ]  # fmt: skip
-
-
 def judge_games(
     judge: Judge, games: pd.DataFrame, actions: pd.DataFrame, scripts: Mapping[str, Script]
 ) -> pd.DataFrame:
     """Judge every character of every game; a row per judgement."""
-    cases = cases_of(games, actions, scripts)
-    rows = [
-        (case.order, case.seat, case.character.name, *one, judge.name)
-        for case, found in zip(cases, judge.judge(cases), strict=True) for one in found
+    of_game = dict(tuple(actions.sort_values("step").groupby("order")))
+    cases = [
+        Case(game.order, seat, scripts[game.digest], of_game[game.order])
+        for game in games.itertuples() for seat in range(len(game.players))
     ]  # fmt: skip
-    return pd.DataFrame(rows, columns=COLUMNS)
+    rows = [
+        {"order": case.order, "seat": case.seat, "agent": case.character.name, **one._asdict(), "judge": judge.name}
+        for case, judgements in zip(cases, judge.judge(cases), strict=True) for one in judgements
+    ]  # fmt: skip
+    return pd.DataFrame(rows, columns=["order", "seat", "agent", *Judgement._fields, "judge"])
 
 
 def failures(judgements: pd.DataFrame) -> str:
     """Say how many judgements failed, and how many had to be asked for again."""
-    n, failed = len(judgements), int((judgements["status"] == FAILED).sum())
+    n, failed = len(judgements), int((judgements["status"] == Status.FAILED).sum())
     again = int((judgements["tries"] > 1).sum())
     judges = ", ".join(sorted(judgements["judge"].unique()))
     return f"{n:,} judgements by {judges}: {failed:,} failed, {again:,} were asked for more than once."
-
-
-def sections_of(character: Character) -> dict[str, str]:
-    """What a character's script tells it, by section, all stages together."""
-    return {name: "\n".join(filter(None, (getattr(s, name) for s in character.sections))) for name in SECTIONS}

@@ -1,0 +1,86 @@
+"""What every world is asked for: seats, views, prompts, replies, and how it ended.
+
+The protocol is TextArena's (`reset`, `get_observation`, `step`, `close`) plus what many games at once, leak tests and
+counterfactuals need: `pending_players`, `prompt`, `private_view`, `snapshot` and `restore`. A view only ever grows: a
+system message, then what the player observed and what it replied, in turn.
+
+Taught in notebook 01. Nothing here knows what a mystery is: a world's own data (`events`, `brief`) is its own affair.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
+
+
+class Message(NamedTuple):
+    """One turn of a view, in the form of chat models."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+class Prompt(NamedTuple):
+    """What a player is asked for now, and what is allowed: the same as its text says, as data."""
+
+    phase: str  # intro, turn, answer, rate, vote; summary
+    names: tuple[str, ...] = ()
+    places: tuple[str, ...] = ()
+    asker: str = ""
+    retry: bool = False
+
+
+class Action(NamedTuple):
+    """One reply in the log of a game."""
+
+    player: int
+    round: int
+    phase: str
+    kind: str
+    text: str
+    target: str = ""
+    place: str = ""
+    clue: str = ""
+    legal: bool = True
+    retry: bool = False
+    public: bool = False
+    ratings: Mapping[str, tuple[int, int]] | None = None
+
+
+class GameRecord(NamedTuple):
+    """How a game ended, by column of the table `games`; what a kind of game does not know stays empty."""
+
+    winner: str
+    n_rounds: int
+    votes: Sequence[str] = ()  # by seat
+    accused: str = ""
+    ending: str = ""
+    n_passes: int = 0  # turns lost after the last allowed correction
+    n_cut: int = 0  # replies shortened to the longest allowed
+    clues_found: int = 0
+    clues_reachable: int = 0
+
+
+@runtime_checkable
+class Environment(Protocol):
+    """A game for `n` players; one object plays one game after each `reset`."""
+
+    def reset(self, num_players: int, seed: int) -> None: ...
+    def pending_players(self) -> tuple[int, ...]: ...
+    def get_observation(self, player: int | None = None) -> tuple[int, list[Message]]: ...
+    def step(self, text: str, player: int | None = None) -> tuple[bool, dict[str, Any]]: ...
+    def close(self) -> tuple[dict[int, int], dict[int, dict[str, Any]]]: ...
+    def prompt(self, player: int) -> Prompt: ...
+    def events(self, player: int) -> Sequence[Any]: ...
+    def brief(self, player: int) -> Any: ...
+    def private_view(self, player: int) -> list[Message]: ...
+    def views(self, player: int) -> list[list[Message]]: ...
+    def summarise(self, player: int) -> None: ...
+    def snapshot(self) -> Any: ...
+    def restore(self, snapshot: Any) -> None: ...
+
+    # how it went: the tables' rows are made of it
+    @property
+    def log(self) -> Sequence[Action]: ...
+    def successes(self) -> list[int]: ...
+    def record(self) -> GameRecord: ...
