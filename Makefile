@@ -16,10 +16,10 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run test lint unit notebooks numerics numbers lab refresh clean
+.PHONY: help run test lint unit notebooks numerics numbers lab refresh pages clean
 
 # A variable that nobody reads is a misspelt one: `make run PARAM=x` would run the default.
-KNOWN := PARAMS PYTHON ONLY FROM FRESH VARIANTS CHECKS NUMERIC
+KNOWN := PARAMS PYTHON ONLY FROM FRESH SET VARIANTS CHECKS NUMERIC
 UNKNOWN := $(filter-out $(KNOWN),$(foreach v,$(.VARIABLES),$(if $(filter command,$(origin $v)),$v)))
 ifneq ($(UNKNOWN),)
 NEAR := $(shell "$(PYTHON)" -c 'import difflib, sys; print(*difflib.get_close_matches(sys.argv[1].upper(), sys.argv[2:], 1))' \
@@ -43,8 +43,8 @@ help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
 	@echo "  PYTHON=python3.12 with the first command chooses another Python (3.11 or newer)."
 
-run: .venv/.ready ## run the notebooks into outputs/<run>/ [PARAMS=params/cpu.yaml] [ONLY=02,03] [FROM=03] [FRESH=1]
-	@$(PY) -m maro_lib run "$(PARAMS)" $(if $(ONLY),--only "$(ONLY)") $(if $(FROM),--from "$(FROM)") $(if $(FRESH),--fresh)
+run: .venv/.ready ## run the notebooks into outputs/<run>/ [PARAMS=params/cpu.yaml] [ONLY=02,03] [FROM=03] [FRESH=1] [SET="seed=1"]
+	@$(PY) -m maro_lib run "$(PARAMS)" $(if $(ONLY),--only "$(ONLY)") $(if $(FROM),--from "$(FROM)") $(if $(FRESH),--fresh) $(if $(SET),--set $(SET))
 
 test: .venv/.ready ## check the style, run the tests, and compare every notebook with its stored outputs
 	$(call each,lint unit notebooks,$(MAKE) --no-print-directory $$part)
@@ -56,10 +56,10 @@ unit: .venv/.ready
 	@$(PY) -m pytest -n 2 --durations=10 tests
 
 # Two processes of one thread each: the notebooks that hand on to one another, and those that stand alone.
-nbval = $(PY) -m pytest --nbval --nbval-current-env --durations=10 $(1)
+nbval = OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(PY) -m pytest --nbval --nbval-current-env --durations=10 $(1)
 notebooks: .venv/.ready
 	@$(call apart,$(call nbval,notebooks/0[2-7]*.ipynb) >"$$tmp/chain" 2>&1 & chain=$$!; \
-		status=0; $(call nbval,notebooks/0[0189]*.ipynb) || status=$$?; \
+		status=0; $(call nbval,notebooks/0[0189]*.ipynb notebooks/1*.ipynb) || status=$$?; \
 		wait $$chain || status=$$?; cat "$$tmp/chain"; exit $$status)
 
 numerics: .venv/.ready ## what computes, as other processors would (hours) [VARIANTS=OMP_NUM_THREADS=2] [CHECKS=numbers]
@@ -75,6 +75,9 @@ refresh: .venv/.ready ## execute the notebooks again, in place; an empty `git di
 	@$(call apart,for notebook in notebooks/*.ipynb; do $(PY) -m jupyter nbconvert \
 		--to notebook --execute --inplace --ExecutePreprocessor.record_timing=False \
 		--ExecutePreprocessor.coalesce_streams=True "$$notebook" || exit; done)
+
+pages: .venv/.ready ## write the figures, tables, maps and pictures of README and docs anew
+	@$(PY) -m maro_lib parameters >docs/parameters.md && $(PY) docs/pages.py && $(PY) docs/loop.py
 
 clean: ## remove .venv and the caches, never outputs/
 	rm -rf .venv build maro_lib.egg-info .pytest_cache .ruff_cache .hypothesis

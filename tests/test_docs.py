@@ -11,12 +11,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import yaml
-from test_rooms import ROOMS as ORDER
-
-from maro_lib import __main__ as command_line
-from maro_lib.runs import ROOT
-from maro_lib.show.loop import LOOP, SCALE, WIDTH, write_loops
-from maro_lib.show.pages import (
+from loop import LOOP, SCALE, WIDTH, write_loops
+from pages import (
     FIGURE,
     NUMBER,
     ROOMS,
@@ -27,6 +23,10 @@ from maro_lib.show.pages import (
     pages,
     study_picture,
 )
+from test_rooms import ROOMS as ORDER
+
+from maro_lib import __main__ as command_line
+from maro_lib.runs import ROOT
 
 README = ROOT / "README.md"
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -43,11 +43,11 @@ def by_name(path: Path) -> str:
 def test_a_page_says_what_its_sources_say(path):
     before = path.read_text()
     changed = difflib.unified_diff(before.splitlines(), filled_page(before).splitlines(), "page", "sources", n=0)
-    assert not list(changed), "run `python -m maro_lib.show.pages`"
+    assert not list(changed), "run `make pages`"
 
 
 def test_the_readme_shows_the_studys_picture_as_the_notebook_does():
-    assert STUDY_PICTURE.read_bytes() == study_picture(), "run `python -m maro_lib.show.pages`"
+    assert STUDY_PICTURE.read_bytes() == study_picture(), "run `make pages`"
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ def test_every_command_exists(path):
     told = "\n".join(commands(path.read_text()))
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert set(re.findall(r"\bmake ([a-z]+)", told)) <= targets
-    commands_of_help = re.findall(r"^ {4}([a-z]+) ", command_line.parser().format_help(), re.MULTILINE)
+    commands_of_help = re.findall(r"^ {4}([a-z]+)\b", command_line.parser().format_help(), re.MULTILINE)
     assert set(re.findall(r"-m maro_lib ([a-z]+)", told)) <= set(commands_of_help)
 
 
@@ -215,6 +215,6 @@ def test_the_pictures_of_the_loop_are_drawn_by_code_with_their_stage_lit(tmp_pat
     for drawn in write_loops(tmp_path):
         picture = plt.imread(ROOT / "notebooks" / "images" / drawn.name)
         assert picture.shape[1] == SCALE * WIDTH
-        assert np.abs(picture - plt.imread(drawn)).mean() < 0.01, "run `python -m maro_lib.show.loop`"
+        assert np.abs(picture - plt.imread(drawn)).mean() < 0.01, "run `make pages`"
         lit = [stage.name for stage, share in zip(LOOP, blue(picture), strict=True) if share > 0.2]
         assert lit == [stage.name for stage in LOOP if drawn.stem.removeprefix("loop_") in stage.notebooks]

@@ -1,6 +1,6 @@
 """The picture of the loop: play, credit, balance, train, rematch, with the present stage lit.
 
-`python -m maro_lib.show.loop` draws `notebooks/images/loop.png` and one picture for each of notebooks 01 to 06.
+`make pages` draws `notebooks/images/loop.png` and one picture for each of notebooks 01 to 06.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The pages: what README and docs say in figures, tables and maps is written by code, from what they are about.
 
 In a sentence a figure stands before the name of its source, `+18.3 [12.7, 24.0]<!-- study: MARO, civilian -->`; a table
-stands between `<!-- table: rooms -->` and `<!-- end -->`. `python -m maro_lib.show.pages` writes all of them anew.
+stands between `<!-- table: rooms -->` and `<!-- end -->`. `make pages` writes all of them anew.
 """
 
 from __future__ import annotations
