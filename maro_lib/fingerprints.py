@@ -14,20 +14,17 @@ import hashlib
 import json
 import os
 import re
-import sys
-from collections.abc import Iterable, Iterator, Mapping
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 
+from maro_lib.provenance import versions
 from maro_lib.rooms import offers
 from maro_lib.runs import located
 
 PACKAGE = Path(__file__).resolve().parent
-PACKAGES = ("numpy", "pandas", "pyarrow", "scipy", "pydantic", "PyYAML", "papermill", "nbclient", "ipykernel",
-            "torch", "transformers", "peft", "lm_eval")  # fmt: skip
 
 
 class Fingerprint(BaseModel):
@@ -51,15 +48,15 @@ def take(notebook: Path, parameters: dict[str, Any], inputs: Iterable[Path], pac
     for path in dict.fromkeys([*inputs, *_named_files(parameters.values(), notebook.parent)]):
         files[path.name] = files.get(path.name, "") + digest(files_of(path), path.parent)
     return Fingerprint(
-        library=digest(library_files(sources, package), package),
+        library=library_digest(sources, package),
         parameters=parameters,
         inputs=files,
         versions=versions(),
-        cells=_hash(sources),
+        cells=text_digest(sources),
     )
 
 
-def changes(old: Fingerprint, new: Fingerprint) -> list[str]:
+def changed_parts(old: Fingerprint, new: Fingerprint) -> list[str]:
     """Name what differs, in a reader's words."""
     names = {"library": "maro_lib", "versions": "package versions", "cells": "the notebook's code"}
     before, after = old.model_dump(), new.model_dump()
@@ -74,6 +71,11 @@ def code_cells(notebook: Path) -> list[str]:
     """Return the source of a notebook's code cells; outputs and prose decide nothing."""
     cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
     return ["".join(c["source"]) for c in cells if c["cell_type"] == "code"]
+
+
+def library_digest(sources: list[str], package: Path = PACKAGE) -> str:
+    """Hash what of the library some code reaches."""
+    return digest(library_files(sources, package), package)
 
 
 def library_files(sources: list[str], package: Path = PACKAGE) -> list[Path]:
@@ -105,19 +107,6 @@ def digest(files: Iterable[Path], root: Path) -> str:
     return total.hexdigest()
 
 
-def versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that results depend on."""
-    return {"python": sys.version.split()[0], **dict(_installed())}
-
-
-def _installed() -> Iterator[tuple[str, str]]:
-    for package in PACKAGES:
-        try:
-            yield package, version(package)
-        except PackageNotFoundError:
-            yield package, "not installed"
-
-
 def _imports(source: str, modules: Mapping[str, Path]) -> set[str]:
     """Return the modules that some code imports, also inside functions; a name that a room offers is its module."""
     try:
@@ -145,5 +134,5 @@ def _named_files(values: Iterable[Any], folder: Path) -> Iterator[Path]:
             yield from (at for at in [located(value, folder)] if os.path.exists(at))
 
 
-def _hash(parts: list[str]) -> str:
-    return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
+def text_digest(parts: Sequence[str]) -> str:
+    return hashlib.blake2b(json.dumps(list(parts)).encode(), digest_size=16).hexdigest()

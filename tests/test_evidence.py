@@ -9,7 +9,7 @@ import pytest
 from synthetic import make_actions
 
 from maro_lib.embedded.lessons import HOME
-from maro_lib.learn.decomposition import shuffle_outcomes
+from maro_lib.learn.balancing import shuffle_outcomes
 from maro_lib.learn.settings import Settings
 from maro_lib.model.loading import STUDY_ADAPTER, load
 from maro_lib.play.gamebook import Gamebook

@@ -76,7 +76,8 @@ def vote_probabilities(loaded: Loaded, played: Played, n: int) -> pd.DataFrame:
     rows = []
     for view in islice(vote_views(played), n):
         table = move_probabilities(loaded, view.messages, view.moves)
-        rows.append((view.game, view.script, view.agent, *table.loc[view.right, ["base", "trained"]].sum()))
+        known = {"game": view.game, "script": view.script, "agent": view.agent}
+        rows.append(known | table.loc[view.right, ["base", "trained"]].sum().to_dict())
     return pd.DataFrame(rows, columns=["game", "script", "agent", "base", "trained"])
 
 

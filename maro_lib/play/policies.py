@@ -142,17 +142,6 @@ class Mixture:
         return self.good if request.rng("skill").random() < self.share_good else self.bad
 
 
-@dataclass(frozen=True)
-class Fixed:
-    """Replies given beforehand, by player and own action index; for playing by hand, and for tests."""
-
-    replies: Mapping[tuple[int, int], str]
-    name: str = "fixed"
-
-    def act(self, requests: Sequence[Request]) -> list[Reply]:
-        return [Reply(self.replies[r.player, r.t]) for r in requests]
-
-
 RANDOM = Random()
 NAIVE = Scripted(0.0, 0.0)
 SKILLED = Scripted(1.0, 1.0)

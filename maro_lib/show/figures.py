@@ -33,6 +33,7 @@ COLOURS = {
     "won": "#56b4e9", "lost": "#cc79a7", "red herring": "#e69f00",
 }  # fmt: skip
 LINES = (BLUE, ORANGE, GREY)
+SIDES = {side: COLOURS[side] for side in ("won", "lost")}
 PALE, LIGHT_BLUE, OTHERS = "#dfe4e8", "#7fb8d8", ("#8c6bb1", "#c7b3e5")
 ARM_COLOURS = {"base": COLOURS["base"], "MARO": COLOURS["MARO"], "shuffled labels": COLOURS["control"]}
 SHARE_COLOURS = {  # of a bar that shows what a whole is made of
@@ -40,7 +41,6 @@ SHARE_COLOURS = {  # of a bar that shows what a whole is made of
     "loses the turn": COLOURS["base"], "a culprit is condemned": COLOURS["civilian"],
     "an innocent is condemned": COLOURS["culprit"], "nobody is condemned": PALE,
 }  # fmt: skip
-SIDES = {"won": BLUE, "lost": ORANGE}
 STYLE = {
     "figure.dpi": 100, "figure.constrained_layout.use": True, "figure.facecolor": "white", "axes.facecolor": "white",
     "font.size": 10, "axes.spines.top": False, "axes.spines.right": False, "axes.axisbelow": True, "axes.grid": True,
@@ -57,10 +57,10 @@ def finding(ax: Axes, title: str, *, xlabel: str = "", ylabel: str = "") -> Axes
     return ax
 
 
-def plot_win_rates(rates: Mapping[str, Any], title: str, xlabel: str = "games won, %") -> Figure:
+def plot_win_rates(rates: Mapping[str, Any], title: str, xlabel: str = "games won, %", colour: str = BLUE) -> Figure:
     """Plot a share per row (anything with `mean`, `low`, `high`, `n`), in the order given, with interval and n."""
     fig, ax = _rows(list(rates))
-    _dots(ax, list(rates.values()), scale=100)
+    _dots(ax, list(rates.values()), 100, colour)
     for y, rate in enumerate(rates.values()):
         ax.annotate(f"n = {rate.n:,}", (1.01, y), xycoords=("axes fraction", "data"), va="center", color=GREY)
     ax.set_xlim(-2, 102)
@@ -69,14 +69,18 @@ def plot_win_rates(rates: Mapping[str, Any], title: str, xlabel: str = "games wo
 
 
 def plot_agreement(agreement: Mapping[str, Any], title: str) -> Figure:
-    """Plot rules by their rank correlation with a reference, best on top, with intervals and a line at 0."""
+    """Plot rules by their rank correlation with a reference, best on top, with intervals; MARO's `uniform` in blue."""
     ranked = dict(sorted(agreement.items(), key=lambda item: -item[1].mean))
-    return _about_zero(ranked, title, scale=1, xlabel="rank correlation with the measured values")
+    xlabel = "rank correlation with the measured values"
+    fig = _about_zero(ranked, title, scale=1, xlabel=xlabel, colour=COLOURS["base"])
+    if "uniform" in ranked:
+        _dots(fig.axes[0], [ranked["uniform"]], 1, COLOURS["MARO"], first=list(ranked).index("uniform"))
+    return fig
 
 
-def plot_differences(differences: Mapping[str, Any], title: str, xlabel: str) -> Figure:
+def plot_differences(differences: Mapping[str, Any], title: str, xlabel: str, colour: str = BLUE) -> Figure:
     """Plot a difference of shares per row, in percentage points, in the order given, with intervals and a line at 0."""
-    return _about_zero(differences, title, scale=100, xlabel=xlabel)
+    return _about_zero(differences, title, scale=100, xlabel=xlabel, colour=colour)
 
 
 def plot_study(summary: pd.DataFrame, title: str, measure: str = "games won") -> Figure:
@@ -111,20 +115,43 @@ def plot_gains(gains: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any]]],
     return fig
 
 
+MEANINGS = {
+    "games won": "games won", "Victory": "Victory: culprit high in the vote",
+    "CIC, all together": "CIC: clues found by all", "S": "S: suspected by others", "B": "B: trusted by others",
+    "TII": "TII: S / (S + B)", "CIC": "CIC: clues found by one", "ICI": "ICI: reasons, talks, observes",
+    "SCI": "SCI: keeps to its script",
+}  # fmt: skip
+# which way is better for a faction, where there is one: more (+1) or less (-1)
+BETTER = {
+    "civilian": dict.fromkeys(MEANINGS, 1) | {"S": -1, "TII": -1},
+    "culprit": {"games won": 1, "Victory": -1, "CIC, all together": -1, "S": -1, "B": 1, "TII": -1, "ICI": 1, "SCI": 1},
+}
+
+
 def plot_changes(compared: pd.DataFrame, title: str) -> Figure:
     """Plot changes of metrics against base: a panel per trained faction, a row per metric, a colour per arm."""
     metrics, arms = list(compared["metric"].unique()), list(compared["arm"].unique())
-    rows = [with_judge(metric, compared["judge"].iloc[0]) for metric in metrics]
+    judge = compared["judge"].iloc[0]
+    rows = [with_judge(metric, judge).replace(metric, MEANINGS.get(metric, metric), 1) for metric in metrics]
     fig, panels = _panels(sorted(compared["who"].unique()), rows, title, xlabel="change in points (95 % interval)")
     for who, ax in panels.items():
         for k, arm in enumerate(arms):
             own = compared[(compared["who"] == who) & (compared["arm"] == arm)]
             y = own["metric"].map(metrics.index) + 0.26 * (k - (len(arms) - 1) / 2)
-            colour = (BLUE, GREY, ORANGE)[k % 3]
+            colour = COLOURS["MARO" if k == 0 else "control"]
             ax.hlines(y, 100 * own["low"], 100 * own["high"], color=colour, linewidth=2.5, alpha=0.45)
             ax.plot(100 * own["change"], y, "o", color=colour, markersize=5, label=arm)
-    ax.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+        _say_which_way(ax, [BETTER.get(who, {}).get(metric, 0) for metric in metrics])
+    handles, labels = ax.get_legend_handles_labels()
+    fig.legend(handles, labels, fontsize=8, frameon=False, loc="outside upper right", ncols=len(arms))
     return fig
+
+
+def _say_which_way(ax: Axes, ways: Sequence[int]) -> None:
+    """Write beside each row which way is better."""
+    for y, way in enumerate(ways):
+        ax.annotate({1: "better →", -1: "← better", 0: ""}[way], (1.01, y), xycoords=("axes fraction", "data"),
+                    va="center", fontsize=7.5, color=COLOURS["control"])  # fmt: skip
 
 
 def _panels(factions: Iterable[str], rows: Sequence[str], title: str, xlabel: str) -> tuple[Figure, dict[str, Axes]]:
@@ -305,10 +332,10 @@ def watching(shown: bool, n_steps: int, seconds: float = 5.0) -> Iterator[Callab
         place.show("")
 
 
-def _about_zero(means: Mapping[str, Any], title: str, scale: float, xlabel: str) -> Figure:
+def _about_zero(means: Mapping[str, Any], title: str, scale: float, xlabel: str, colour: str = BLUE) -> Figure:
     fig, ax = _rows(list(means))
     ax.axvline(0, color=GREY, linewidth=1)
-    _dots(ax, list(means.values()), scale)
+    _dots(ax, list(means.values()), scale, colour)
     finding(ax, title, xlabel=f"{xlabel} (95 % interval)")
     return fig
 
@@ -340,12 +367,12 @@ def _rows(labels: list[str], height: float = 0.36) -> tuple[Figure, Axes]:
     return fig, ax
 
 
-def _dots(ax: Axes, rates: list[Any], scale: float) -> None:
-    """Draw means with their intervals; where there is no interval, or no data, none is drawn."""
+def _dots(ax: Axes, rates: list[Any], scale: float, colour: str = BLUE, first: int = 0) -> None:
+    """Draw means with their intervals, a row each; where there is no interval, or no data, none is drawn."""
     mean, low, high = (scale * np.array([getattr(r, f) for r in rates], float) for f in ("mean", "low", "high"))
-    rows = np.arange(len(rates))
-    ax.hlines(rows, low, high, color=BLUE, linewidth=2.5, alpha=0.45)
-    ax.plot(mean, rows, "o", color=BLUE, markersize=6)
+    rows = first + np.arange(len(rates))
+    ax.hlines(rows, low, high, color=colour, linewidth=2.5, alpha=0.45)
+    ax.plot(mean, rows, "o", color=colour, markersize=6)
 
 
 def _bars(ax: Axes, masses: pd.DataFrame, factions: list[str]) -> None:

@@ -19,9 +19,9 @@ import numpy as np
 import pandas as pd
 
 from maro_lib.embedded.lessons import HOME
-from maro_lib.learn.balancing import balance
+from maro_lib.learn.balancing import balance, shuffle_outcomes
 from maro_lib.learn.corpus import Corpus, make_corpus
-from maro_lib.learn.decomposition import decompose, shuffle_outcomes
+from maro_lib.learn.decomposition import decompose
 from maro_lib.learn.settings import Settings
 from maro_lib.learn.training import Trained, train
 from maro_lib.measure.matches import BASE, CONTROL, MEASURES, NOBODY, Compared, against_base, match
