@@ -3,10 +3,18 @@
 import pytest
 import torch
 from closeness import SHARE
-from transformers import AutoModelForCausalLM, CohereConfig, Gemma2Config, GraniteConfig, LlamaConfig, Qwen2Config
+from transformers import (
+    AutoModelForCausalLM,
+    CohereConfig,
+    Gemma2Config,
+    GraniteConfig,
+    LlamaConfig,
+    Qwen2Config,
+    Qwen3MoeConfig,
+)
 
 from maro_lib.model import head as heads
-from maro_lib.model.head import bare_head, scoring
+from maro_lib.model.head import bare_head, last_mlp, only_at, scoring
 
 SMALL = {"hidden_size": 16, "num_hidden_layers": 1, "intermediate_size": 16, "num_attention_heads": 2,
          "num_key_value_heads": 1, "head_dim": 8, "vocab_size": 50, "pad_token_id": 0}  # fmt: skip
@@ -107,3 +115,31 @@ def test_the_head_is_itself_again_also_after_an_error():
     with pytest.raises(RuntimeError), scoring(bare_head(made), TARGETS[:3]):
         made(input_ids=IDS, logits_to_keep=KEEP)
     assert torch.equal(made(input_ids=IDS).logits, before)
+
+
+# --- the last layer's MLP ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("config", [Qwen2Config, LlamaConfig, Gemma2Config])
+def test_what_the_last_mlp_computes_elsewhere_is_never_looked_at(config):
+    made, other = model(config, num_hidden_layers=2), model(config, num_hidden_layers=2)
+    mlp, seen = last_mlp(made), []
+    mlp.down_proj.register_forward_pre_hook(lambda _module, given: seen.append(given[0].shape[1]))
+    with only_at(mlp, KEEP):
+        found = torch.log_softmax(made(input_ids=IDS, logits_to_keep=KEEP, use_cache=False).logits[0], -1)
+    expected = torch.log_softmax(other(input_ids=IDS, logits_to_keep=KEEP, use_cache=False).logits[0], -1)
+    assert seen == [len(KEEP)]
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(gradient(made, found[:, 3]), gradient(other, expected[:, 3]))
+
+
+def test_the_last_mlp_is_itself_again_also_after_an_error():
+    made = model()
+    before = made(input_ids=IDS).logits
+    with pytest.raises(IndexError), only_at(last_mlp(made), torch.tensor([99])):
+        made(input_ids=IDS)
+    assert torch.equal(made(input_ids=IDS).logits, before)
+
+
+def test_a_mixture_of_experts_has_no_last_mlp():
+    assert last_mlp(model(Qwen3MoeConfig, num_experts=2, num_experts_per_tok=1, moe_intermediate_size=8)) is None

@@ -254,12 +254,14 @@ def test_a_report_is_written_of_a_failure_and_no_older_one_stays_beside_it(again
     again.edit("03_decomposition.ipynb", "gamma**i", "gamma**i / 0")
     assert again.run().returncode == 1
     assert "the one of the time before" not in again.made("report.html").read_text()
+    assert "ZeroDivisionError" in again.made("report.html").read_text()
     stopped = again.summary()["stopped"]
     assert (stopped["stage"], stopped["notebook"]) == ("03_decomposition", "outputs/cpu/03_decomposition.ipynb")
     assert stopped["error"].startswith("ZeroDivisionError")
     again.edit("03_decomposition.ipynb", "gamma**i / 0", "gamma**i")
     assert again.run().returncode == 0
     assert again.summary()["stopped"] is None
+    assert "ZeroDivisionError" not in again.made("report.html").read_text()
 
 
 def test_report_is_written_again_only_when_something_changed(again):

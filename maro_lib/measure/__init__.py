@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from maro_lib.rooms import opened
 
 if TYPE_CHECKING:
-    from maro_lib.measure.choices import most_moved, move_probabilities, vote_probabilities, vote_views
+    from maro_lib.measure.choices import most_moved, vote_probabilities
     from maro_lib.measure.comparison import compare_metrics
     from maro_lib.measure.judgements import failures, judge_games
     from maro_lib.measure.judges import check_judge, seated

@@ -140,6 +140,15 @@ def token_logps(
     return [logps[k, m[1:].bool() & m[:-1].bool()] for k, m in enumerate(mask)]
 
 
+def as_nf4(weights: torch.Tensor) -> tuple[torch.Tensor, float]:
+    """Store weights in 4 bits, in blocks of 64, and read them back; return them, and the bits that each one took."""
+    from bitsandbytes.functional import dequantize_4bit, quantize_4bit
+
+    codes, state = quantize_4bit(weights.contiguous(), quant_type="nf4", blocksize=64)
+    n_bits = (codes.numel() * 8 + state.absmax.numel() * 32) / weights.numel()
+    return dequantize_4bit(codes, state), n_bits
+
+
 def best_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 

@@ -34,7 +34,7 @@ from maro_lib.run.machine import (
     installed_version,
 )
 from maro_lib.run.models import FoundModel, check_adapter, check_model, check_template, find_model
-from maro_lib.run.pace import SMALL, time_estimated, time_measured, time_scripted
+from maro_lib.run.pace import TIMED_BYTES, time_estimated, time_measured, time_scripted
 from maro_lib.run.parameters import ParameterError, declared, effective, load_params
 from maro_lib.run.quick import quick_problems
 from maro_lib.run.sample import Sample, play_one
@@ -115,7 +115,7 @@ def _on_this_machine(player: Player, values: Mapping[str, Any], model: FoundMode
     yield check_training(plan, values, free_memory())
     yield check_reuse(plan, player.cache_gb, sample.n_players)
     yield check_context(sample, plan.window, room_of(plan.window, player))
-    if model.missing() or model.size > SMALL:
+    if model.missing() or model.size > TIMED_BYTES:
         yield time_estimated(player, values, sample, plan)
         return
     try:

@@ -20,7 +20,7 @@ from maro_lib.run.sample import Sample, scripts_of
 from maro_lib.wording import amount, duration
 from maro_lib.world.mystery import Rules
 
-SMALL = 200 * 2**20  # bytes: models up to this size are loaded and timed
+TIMED_BYTES = 200 * 2**20  # bytes: models up to this size are loaded and timed
 TIMED_SECONDS = 4.0  # of the processor
 BUSY = 1.5  # times as long by the clock as by the processor: somebody else computes here
 

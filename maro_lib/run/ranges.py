@@ -26,7 +26,7 @@ RANGES = {
     "yes or no": "progress rewriting_template load_in_4bit checkpointing half control export_merged bench_half "
     "bench_checkpointing",
     "any text": "run script model adapter server_url server_command server_key_env optimiser accelerate_config judge "
-    "judge_server_url judge_server_key_env evals safety_evals eval_data keep_as",
+    "judge_server_url judge_server_key_env evals safety_evals eval_data keep_as ship_adapter",
     "any number": "z0_fixed",
     "0 to 4,000,000,000": "seed lesson_seed first_seed",
     "0 or more": "anchor study_anchor camp_weights lam_pos lam_neg",
@@ -43,7 +43,7 @@ RANGES = {
     "64 to 10,000,000": "lesson_batch_tokens",
     "8 to 8,192": "hidden",
     "1 to 100": "layers rounds maro_iterations n_samples",
-    "1 to 1,000": "n_seeds num_processes bench_rounds bench_longest",
+    "1 to 1,000": "n_seeds n_check num_processes bench_rounds",
     "2 to 1,000": "n_checkpoints",
     "1 to 1,024": "lora_rank lora_alpha",
     "1 to 100,000": "n_exam_games n_exam_items n_points max_new_tokens concurrency server_requests "

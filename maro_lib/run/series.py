@@ -405,7 +405,7 @@ def execute(notebook: Path, target: Path, parameters: dict[str, Any], run: str) 
     import papermill  # slow to import, and a series that skips every stage need not wait for it
     from nbclient.exceptions import DeadKernelError
 
-    for name in ("asyncio", "traitlets"):  # what they would say of a dead kernel is said below, once
+    for name in ("asyncio", "papermill"):  # what they would say of a dead kernel is said below, once
         logging.getLogger(name).setLevel(logging.CRITICAL)
     os.environ.setdefault("JUPYTER_PREFER_ENV_PATH", "1")  # this environment's kernel, not the user's other one
     quiet = ["--IPKernelApp.log_level=CRITICAL"]  # a kernel that is stopped would complain about being stopped
