@@ -152,7 +152,7 @@ def test_what_went_wrong_reaches_the_caller_ours_in_its_own_words_and_else_with_
     lines = (
         "from pathlib import Path\nfrom maro_lib import runs\nfrom maro_lib.learn import training_process as process\n"
         "def fail(inputs):\n    time.sleep(rank)\n    raise [runs.RunError('no space left'), KeyError('x')][rank]\n"
-        "process._train = fail\nprocess.main(Path(__file__).parent)"
+        "process._train = fail\nprocess.take_part(Path(__file__).parent)"
     )
     with pytest.raises(LaunchError) as error:
         run_script(tmp_path, lines, 1)
