@@ -254,7 +254,8 @@ def test_base_does_not_move_and_every_linear_layer_learns(tmp_path, precision):
     assert parts == linear
     assert all(t.abs().max() > 0 for t in adapter.values())
     first = trained.curve.iloc[0]
-    assert first["r_pos"] == first["r_neg"] == first["kl"] == 0, "a fresh adapter is base"
+    rounding = 1e-4 if precision == "float32" else 0  # float32 played these dialogues: what it sampled is the reference
+    assert first[["r_pos", "r_neg", "kl"]].abs().max() <= rounding, "a fresh adapter is base"
     assert trained.curve.iloc[-1]["kl"] > 0
 
 
