@@ -63,12 +63,16 @@ def doctor(params: str, changed: Sequence[str] = ()) -> int:
 
 def findings(values: Mapping[str, Any]) -> Iterator[Finding]:
     """Yield one finding after the other; a later check leaves out what an earlier one found missing."""
-    if problems := list(quick_problems(values)):
-        yield Finding(PROBLEM, "parameters", "; ".join(problems))
+    problems = list(quick_problems(values))
+    lacking = [problem for problem in problems if problem.startswith("evals: ")]  # says nothing of the games
+    if wrong := [problem for problem in problems if problem not in lacking]:
+        yield Finding(PROBLEM, "parameters", "; ".join(wrong))
         return
     player = Player(**{f.name: values[f.name] for f in fields(Player) if f.name in values})
     who = f"{player.model} on {player.server_url}" if player.server_url else player.model
     yield Finding(OK, "parameters", f"run `{values['run']}`: {values['n_games']:,} games, played by {who}")
+    if lacking:
+        yield Finding(PROBLEM, "evals", "; ".join(lacking))
     yield check_packages((ROOT / "requirements.txt").read_text(encoding="utf-8"), installed_version)
     yield check_device(player)
     model, chat = None, None
