@@ -165,9 +165,9 @@ def short_prose_after_outputs(notebook: dict) -> Iterator[str]:
 def solutions_folded(notebook: dict) -> Iterator[str]:
     for cell in code(notebook):
         calls = {getattr(n.func, "id", "") for n in tree(cell) if isinstance(n, ast.Call)}
-        folded = cell["metadata"].get("jupyter", {}).get("source_hidden") and "solution" in tags(cell)
-        if "check" in calls and not folded:
-            yield f"In [{cell['execution_count']}] shows an answer (tag `solution`, and `source_hidden`)"
+        hidden = cell["metadata"].get("jupyter", {}).get("source_hidden") and source(cell).startswith("#")
+        if "check" in calls and not (hidden and "solution" in tags(cell)):  # JupyterLab shows its first line
+            yield f"In [{cell['execution_count']}] shows an answer (`source_hidden`, tag `solution`, a comment on top)"
     for cell in notebook["cells"]:
         told = re.sub(r"<details>.*?</details>", "", source(cell), flags=re.DOTALL)
         if cell["cell_type"] == "markdown" and re.search(r"\*\*(Answer|Solution)|<summary>", told):
@@ -272,8 +272,9 @@ BREAKS = [
     (no_setup_wall, lambda notebook: code(notebook)[1].update(source="x = 1\n" * 26)),
     (short_prose_after_outputs, say("word " * 61)),
     (short_prose_after_outputs, say("word " * 40 + "\n<details>word</details>\n\n" + "word " * 30)),
-    (solutions_folded, add("check(my_answer, 4)", tags=["solution"])),
-    (solutions_folded, add("check(my_answer, 4)", jupyter={"source_hidden": True})),
+    (solutions_folded, add("# Solution\ncheck(my_answer, 4)", tags=["solution"])),
+    (solutions_folded, add("# Solution\ncheck(my_answer, 4)", jupyter={"source_hidden": True})),
+    (solutions_folded, add("check(my_answer, 4)", tags=["solution"], jupyter={"source_hidden": True})),
     (solutions_folded, say("**Answer:** 4")),
     (colours_by_meaning, add("plt.plot(x, color=ORANGE)")),
     (colours_by_meaning, add("plt.plot(x, color='red')")),
