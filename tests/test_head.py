@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from closeness import SHARE
 from transformers import (
     AutoModelForCausalLM,
     CohereConfig,
