@@ -56,7 +56,7 @@ unit: .venv/.ready
 	@$(PY) -m pytest -n 2 --durations=10 tests
 
 # Two processes of one thread each: the notebooks that hand on to one another, and those that stand alone.
-nbval = OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(PY) -m pytest --nbval --nbval-current-env --durations=10 $(1)
+nbval = $(PY) -m pytest --nbval --nbval-current-env --durations=10 $(1)
 notebooks: .venv/.ready
 	@$(call apart,$(call nbval,notebooks/0[2-7]*.ipynb) >"$$tmp/chain" 2>&1 & chain=$$!; \
 		status=0; $(call nbval,notebooks/0[0189]*.ipynb notebooks/1*.ipynb) || status=$$?; \
