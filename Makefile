@@ -3,15 +3,38 @@ PARAMS ?= params/cpu.yaml
 PYTHON ?= python3
 PY := .venv/bin/python
 
+# What `make numerics` runs, and under what: the instruction sets that torch, oneDNN, MKL (its second
+# switch only on Intel) and numpy may use, and two threads.
+VARIANTS ?= OMP_NUM_THREADS=2 ATEN_CPU_CAPABILITY=default ATEN_CPU_CAPABILITY=avx2 ATEN_CPU_CAPABILITY=avx512 \
+	ONEDNN_MAX_CPU_ISA=AVX2 MKL_CBWR=COMPATIBLE MKL_ENABLE_INSTRUCTIONS=AVX2 NPY_DISABLE_CPU_FEATURES=X86_V3,X86_V4
+CHECKS ?= numbers notebooks
+NUMERIC ?= $(patsubst %,tests/test_%.py,balancing choices comparison corpus counterfactual decomposition evidence export \
+	habits head judge launch local loss matches metrics models pretraining references scenes statistics trainbench \
+	training transfer)
+
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run test lint unit notebooks lab refresh clean
+.PHONY: help run test lint unit notebooks numerics numbers lab refresh pages clean
 
-# Runs $(2) under the title $(1) and says how long it took, also when it fails.
-part = @echo "== $(1)"; start=$$SECONDS; status=0; ( $(2) ) || status=$$?; \
-	echo "== $(1): $$((SECONDS - start)) s"; exit $$status
+# A variable that nobody reads is a misspelt one: `make run PARAM=x` would run the default.
+KNOWN := PARAMS PYTHON ONLY FROM FRESH SET VARIANTS CHECKS NUMERIC
+UNKNOWN := $(filter-out $(KNOWN),$(foreach v,$(.VARIABLES),$(if $(filter command,$(origin $v)),$v)))
+ifneq ($(UNKNOWN),)
+NEAR := $(shell "$(PYTHON)" -c 'import difflib, sys; print(*difflib.get_close_matches(sys.argv[1].upper(), sys.argv[2:], 1))' \
+	'$(firstword $(UNKNOWN))' $(KNOWN) 2>/dev/null)
+$(error $(UNKNOWN): unknown; $(if $(NEAR),did you mean $(NEAR)?,the variables are $(KNOWN)))
+endif
+
+# Threads that wait must sleep: those that spin (the default) make everybody slow on a machine that is shared.
+export OMP_WAIT_POLICY ?= passive
+
+# Runs $(2) for each $$part of $(1), also after one that failed; ends with what each took and how it ended.
+each = @table=; failed=; for part in $(1); do echo "== $$part"; start=$$SECONDS; \
+	if $(2); then end=passed; else end=FAILED; failed+=" $$part"; fi; \
+	table+=$$(printf '%6d s  %-6s  %s' $$((SECONDS - start)) $$end "$$part")$$'\n'; done; \
+	printf '\n%s' "$$table"; if [ "$$failed" ]; then echo "Failed:$$failed"; exit 1; fi; echo "All passed."
 
 # Runs $(1) with the runs' folder in a new place, so that what an earlier run left behind can't be taken for this one's.
 apart = tmp=$$(mktemp -d) || exit; trap 'rm -rf "$$tmp"' EXIT; export MARO_OUTPUTS="$$tmp/outputs"; $(1)
@@ -20,32 +43,41 @@ help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
 	@echo "  PYTHON=python3.12 with the first command chooses another Python (3.11 or newer)."
 
-run: .venv/.ready ## run the notebooks into outputs/<run>/ [PARAMS=params/cpu.yaml] [ONLY=02,03] [FROM=03] [FRESH=1]
-	@$(PY) -m maro_lib run "$(PARAMS)" $(if $(ONLY),--only "$(ONLY)") $(if $(FROM),--from "$(FROM)") $(if $(FRESH),--fresh)
+run: .venv/.ready ## run the notebooks into outputs/<run>/ [PARAMS=params/cpu.yaml] [ONLY=02,03] [FROM=03] [FRESH=1] [SET="seed=1"]
+	@$(PY) -m maro_lib run "$(PARAMS)" $(if $(ONLY),--only "$(ONLY)") $(if $(FROM),--from "$(FROM)") $(if $(FRESH),--fresh) $(if $(SET),--set $(SET))
 
-test: lint unit notebooks ## check the style, run the tests, and compare every notebook with its stored outputs
-	@echo "All passed."
+test: .venv/.ready ## check the style, run the tests, and compare every notebook with its stored outputs
+	$(call each,lint unit notebooks,$(MAKE) --no-print-directory $$part)
 
 lint: .venv/.ready
-	$(call part,ruff,$(PY) -m ruff check . && $(PY) -m ruff format --check .)
+	@$(PY) -m ruff check . && $(PY) -m ruff format --check .
 
 unit: .venv/.ready
-	$(call part,pytest,$(PY) -m pytest -n 2 --durations=10 tests)
+	@$(PY) -m pytest -n 2 --durations=10 tests
 
 # Two processes of one thread each: the notebooks that hand on to one another, and those that stand alone.
-nbval = OMP_NUM_THREADS=1 $(PY) -m pytest --nbval --nbval-current-env --durations=10 $(1)
+nbval = OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(PY) -m pytest --nbval --nbval-current-env --durations=10 $(1)
 notebooks: .venv/.ready
-	$(call part,nbval,$(call apart,$(call nbval,notebooks/0[2-7]*.ipynb) >"$$tmp/chain" 2>&1 & chain=$$!; \
-		status=0; $(call nbval,notebooks/0[0189]*.ipynb) || status=$$?; \
-		wait $$chain || status=$$?; cat "$$tmp/chain"; exit $$status))
+	@$(call apart,$(call nbval,notebooks/0[2-7]*.ipynb) >"$$tmp/chain" 2>&1 & chain=$$!; \
+		status=0; $(call nbval,notebooks/0[0189]*.ipynb notebooks/1*.ipynb) || status=$$?; \
+		wait $$chain || status=$$?; cat "$$tmp/chain"; exit $$status)
+
+numerics: .venv/.ready ## what computes, as other processors would (hours) [VARIANTS=OMP_NUM_THREADS=2] [CHECKS=numbers]
+	$(call each,$(foreach v,$(VARIANTS),$(addprefix $v/,$(CHECKS))),env "$${part%/*}" $(MAKE) --no-print-directory "$${part#*/}")
+
+numbers: .venv/.ready
+	@$(PY) -m pytest -n 2 $(NUMERIC)
 
 lab: .venv/.ready ## open the notebooks in JupyterLab
-	@$(PY) -m jupyter lab --LabApp.default_url=/lab/tree/notebooks/01_environment.ipynb
+	@$(PY) -m jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) --LabApp.default_url=/lab/tree/notebooks/01_environment.ipynb
 
 refresh: .venv/.ready ## execute the notebooks again, in place; an empty `git diff` then proves that nothing moved
-	$(call part,refresh,$(call apart,for notebook in notebooks/*.ipynb; do $(PY) -m jupyter nbconvert \
+	@$(call apart,for notebook in notebooks/*.ipynb; do $(PY) -m jupyter nbconvert \
 		--to notebook --execute --inplace --ExecutePreprocessor.record_timing=False \
-		--ExecutePreprocessor.coalesce_streams=True "$$notebook" || exit; done))
+		--ExecutePreprocessor.coalesce_streams=True "$$notebook" || exit; done)
+
+pages: .venv/.ready ## write the figures, tables, maps and pictures of README and docs anew
+	@$(PY) -m maro_lib parameters >docs/parameters.md && $(PY) docs/pages.py && $(PY) docs/loop.py
 
 clean: ## remove .venv and the caches, never outputs/
 	rm -rf .venv build maro_lib.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -1,9 +1,35 @@
-"""MARO in notebooks: murder mysteries, played, credited, balanced, and learned from."""
+"""MARO in notebooks: murder mysteries, played, credited, balanced, and learned from.
+
+The root offers what every notebook needs, whatever its room: where a run's files lie, exercises, intervals.
+"""
 
 import logging
+import os
 import warnings
+from typing import TYPE_CHECKING
+
+from maro_lib.rooms import opened
+
+if TYPE_CHECKING:
+    from maro_lib.exercises import check, expect
+    from maro_lib.runs import (
+        artefact,
+        finish,
+        located,
+        make_folder,
+        needs,
+        opposing,
+        read_headline,
+        round_name,
+        shown,
+        write_atomic,
+    )
+    from maro_lib.settings import filled
+    from maro_lib.statistics import bootstrap_mean, holm, mcnemar, paired_rates, win_rate
 
 __version__ = "0.1.0"
+__getattr__, __dir__, __all__ = opened(__name__)
 
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # threads that spin while they wait slow everybody down
 warnings.filterwarnings("ignore", "IProgress not found")  # tqdm wants widgets; a fresh clone's notebooks show none
 logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # on import it misses a kernel that nobody needs

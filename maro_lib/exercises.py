@@ -1,6 +1,6 @@
-"""Answers to exercises: silent about what was not tried, loud about what is wrong.
+"""Answers and expectations: `check` judges an exercise's answer, `expect` says whether a toy's games came as expected.
 
-Used at the end of every notebook.
+An assert guards code, and stops; an expectation about a model's games speaks, and goes on. Used in every notebook.
 """
 
 from __future__ import annotations
@@ -21,6 +21,15 @@ def check(answer: Any, expected: Any, law: str = "", *, tolerance: float = 1e-9)
     if not _is_right(answer, expected, tolerance):
         raise AssertionError(f"{answer!r} is not it. {law}".strip())
     print(f"right. {law}".strip())
+
+
+def expect(finding: str, holds: bool, came: Any = "") -> None:
+    """Print whether an expectation about these games held, and what came; never raise.
+
+    `finding` says what the toy's games show, `holds` whether these do, `came` the value or sentence that they gave.
+    """
+    told = "as expected" if holds else "NOT as expected"
+    print(f"{told}: {finding}" + (f" (came: {came})" if f"{came}" else ""))
 
 
 def _is_right(answer: Any, expected: Any | Callable[[Any], bool], tolerance: float) -> bool:

@@ -14,20 +14,18 @@ import hashlib
 import json
 import os
 import re
-import sys
-from collections.abc import Iterable, Iterator, Mapping
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 
+from maro_lib.provenance import versions
 from maro_lib.rooms import offers
 from maro_lib.runs import located
 
 PACKAGE = Path(__file__).resolve().parent
-PACKAGES = ("numpy", "pandas", "pyarrow", "scipy", "pydantic", "PyYAML", "papermill", "nbclient", "ipykernel",
-            "torch", "transformers", "peft", "lm_eval")  # fmt: skip
 
 
 class Fingerprint(BaseModel):
@@ -51,15 +49,15 @@ def take(notebook: Path, parameters: dict[str, Any], inputs: Iterable[Path], pac
     for path in dict.fromkeys([*inputs, *_named_files(parameters.values(), notebook.parent)]):
         files[path.name] = files.get(path.name, "") + digest(files_of(path), path.parent)
     return Fingerprint(
-        library=digest(library_files(sources, package), package),
+        library=library_digest(sources, package),
         parameters=parameters,
         inputs=files,
         versions=versions(),
-        cells=_hash(sources),
+        cells=text_digest(sources),
     )
 
 
-def changes(old: Fingerprint, new: Fingerprint) -> list[str]:
+def changed_parts(old: Fingerprint, new: Fingerprint) -> list[str]:
     """Name what differs, in a reader's words."""
     names = {"library": "maro_lib", "versions": "package versions", "cells": "the notebook's code"}
     before, after = old.model_dump(), new.model_dump()
@@ -74,6 +72,11 @@ def code_cells(notebook: Path) -> list[str]:
     """Return the source of a notebook's code cells; outputs and prose decide nothing."""
     cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
     return ["".join(c["source"]) for c in cells if c["cell_type"] == "code"]
+
+
+def library_digest(sources: list[str], package: Path = PACKAGE) -> str:
+    """Hash what of the library some code reaches."""
+    return digest(library_files(sources, package), package)
 
 
 def library_files(sources: list[str], package: Path = PACKAGE) -> list[Path]:
@@ -105,23 +108,10 @@ def digest(files: Iterable[Path], root: Path) -> str:
     return total.hexdigest()
 
 
-def versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that results depend on."""
-    return {"python": sys.version.split()[0], **dict(_installed())}
-
-
-def _installed() -> Iterator[tuple[str, str]]:
-    for package in PACKAGES:
-        try:
-            yield package, version(package)
-        except PackageNotFoundError:
-            yield package, "not installed"
-
-
 def _imports(source: str, modules: Mapping[str, Path]) -> set[str]:
     """Return the modules that some code imports, also inside functions; a name that a room offers is its module."""
     try:
-        nodes = list(ast.walk(ast.parse(source)))
+        nodes = _import_nodes(source)
     except SyntaxError:  # a cell with a magic, or a broken one: rather too many modules than one too few
         words = set(re.findall(r"\w+", source))
         return {name for name in modules if name.rpartition(".")[2] in words}
@@ -129,11 +119,16 @@ def _imports(source: str, modules: Mapping[str, Path]) -> set[str]:
     for node in nodes:
         if isinstance(node, ast.Import):
             found.update(name.name for name in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
+        elif node.module:
             room = modules.get(f"{node.module}.__init__")
             places = offers(room.read_text(encoding="utf-8")) if room else {}
             found |= {node.module, *(places.get(n.name, f"{node.module}.{n.name}") for n in node.names)}
     return found & modules.keys()
+
+
+@cache  # the stages of a series reach much the same modules
+def _import_nodes(source: str) -> list[ast.Import | ast.ImportFrom]:
+    return [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Import | ast.ImportFrom)]
 
 
 def _named_files(values: Iterable[Any], folder: Path) -> Iterator[Path]:
@@ -145,5 +140,5 @@ def _named_files(values: Iterable[Any], folder: Path) -> Iterator[Path]:
             yield from (at for at in [located(value, folder)] if os.path.exists(at))
 
 
-def _hash(parts: list[str]) -> str:
-    return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
+def text_digest(parts: Sequence[str]) -> str:
+    return hashlib.blake2b(json.dumps(list(parts)).encode(), digest_size=16).hexdigest()

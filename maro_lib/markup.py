@@ -16,12 +16,12 @@ from dataclasses import dataclass
 _INVISIBLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}  # control and format signs (bidi overrides, zero width), lone surrogates
 _NO_MATH = "tex2jax_ignore mathjax_ignore"  # MathJax 2 (nbconvert) and 3 (JupyterLab)
 _CARD = (
-    "background:#ffffff;color:#1f2328;border:1px solid #d0d7de;border-radius:8px;padding:14px 18px;margin:4px 0;"
+    "border:1px solid rgba(128,128,128,0.4);border-radius:8px;padding:14px 18px;margin:4px 0;"
     "max-width:960px;font-family:system-ui,sans-serif;font-size:14px;line-height:1.5;text-align:left"
 )
 _PROSE = "white-space:pre-wrap;overflow-wrap:break-word;overflow:hidden"  # hidden: stacked accents stay in their line
 _MOST = 50_000  # characters of one text that a view holds at all: a notebook must stay a file that opens
-_MORE = "cursor:pointer;color:#57606a;font-size:12px"
+_MORE = "cursor:pointer;opacity:0.75;font-size:12px"
 
 
 class Html(str):
@@ -43,7 +43,8 @@ class Shown:
 
     def page(self) -> str:
         """Return a whole HTML page, to be saved and opened anywhere."""
-        head = tag("head", Html('<meta charset="utf-8">'), tag("title", repr(self)))
+        metas = Html('<meta charset="utf-8"><meta name="color-scheme" content="light dark">')
+        head = tag("head", metas, tag("title", repr(self)))
         return f"<!DOCTYPE html>\n{tag('html', head, tag('body', self.html, style='margin:24px'))}\n"
 
 
@@ -59,7 +60,7 @@ def join(*children: object) -> Html:
 
 
 def card(*children: object, language: str = "") -> Html:
-    """Frame a view in its own colours, so that it reads the same in a light and in a dark theme."""
+    """Frame a view; it takes background and text colour from the page, so it is light or dark as that is."""
     return tag("div", *children, class_=_NO_MATH, lang=language, style=_CARD)
 
 

@@ -14,6 +14,7 @@ Used by every notebook from 01 on.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import math
 import os
@@ -24,34 +25,37 @@ from typing import Any, NamedTuple
 ROOT = Path(__file__).resolve().parent.parent  # the checkout: the package is installed editable
 
 
-class Stage(NamedTuple):
+class Artefacts(NamedTuple):
+    """What a stage reads and writes."""
+
     reads: tuple[str, ...] = ()
     writes: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()  # of both: what some parameters leave out
 
 
 STAGES = {
-    "00_embedded_model": Stage(writes=("embedded",)),
-    "01_environment": Stage(),
-    "02_rollout": Stage(writes=("rollout", "gamebook.json")),
-    "03_decomposition": Stage(reads=("rollout",), writes=("credit.parquet",)),
-    "04_balancing": Stage(reads=("rollout", "credit.parquet"), writes=("training.parquet", "training.json")),
-    "05_maro_training": Stage(
+    "00_embedded_model": Artefacts(writes=("embedded",)),
+    "01_environment": Artefacts(),
+    "02_rollout": Artefacts(writes=("rollout", "gamebook.json")),
+    "03_decomposition": Artefacts(reads=("rollout",), writes=("credit.parquet",)),
+    "04_balancing": Artefacts(reads=("rollout", "credit.parquet"), writes=("training.parquet", "training.json")),
+    "05_maro_training": Artefacts(
         reads=("rollout", "gamebook.json", "training.parquet", "training.json"),
         writes=("learning", "control", "references", "choices.json", "matches", "merged"),
         optional=("control", "references", "merged"),
     ),
-    "06_social_metrics": Stage(
+    "06_social_metrics": Artefacts(
         reads=("matches",),
         writes=("social.parquet", "comparison.parquet", "judgements.jsonl"),
         optional=("judgements.jsonl",),
     ),
-    "07_transfer_evals": Stage(reads=("learning", "control"), writes=("transfer",), optional=("control",)),
-    "08_evidence": Stage(writes=("evidence",)),
-    "09_benchmarks": Stage(),
+    "07_transfer_evals": Artefacts(reads=("learning", "control"), writes=("transfer",), optional=("control",)),
+    "08_evidence": Artefacts(writes=("evidence",)),
+    "09_benchmarks": Artefacts(),
+    "10_culprits": Artefacts(),
 }
 ROUND = ("02_rollout", "03_decomposition", "04_balancing", "05_maro_training")  # what every round runs
-EXPERIMENTS = ("08_evidence", "09_benchmarks")  # run when they are asked for, not by every series
+EXPERIMENTS = ("08_evidence", "09_benchmarks", "10_culprits")  # run when they are asked for, not by every series
 OPPONENTS = ("self", "base", "earlier")
 
 
@@ -121,6 +125,15 @@ def needs(run: str, name: str) -> Path:
         raise MissingInput(f"{shown(path)} is not whole: notebook {notebook} did not reach its last cell; "
                            f"run it again: {_command(run, notebook)}")  # fmt: skip
     return path
+
+
+def remaking(path: Path) -> str:
+    """Say what makes again whatever is damaged at a path."""
+    with contextlib.suppress(ValueError, RunError):  # it is of no run, or made by no notebook
+        name, *parts = path.absolute().relative_to(outputs_folder()).parts
+        run = f"{name}/{parts.pop(0)}" if parts[0].startswith("round_") else name
+        return f"notebook {maker(parts[0])} makes it again: {_command(run, maker(parts[0]))}"
+    return "run again the stage that made it"
 
 
 def maker(name: str) -> str:
@@ -201,8 +214,17 @@ def write_atomic(path: Path, data: bytes | str) -> None:
 
 
 def _unwritable(path: Path, error: OSError) -> RunError:
-    return RunError(f"{path}: can't be written ({error.strerror}); nothing was left half-written. "
-                    "Free some space or make the folder writable, then run the same command again")  # fmt: skip
+    return RunError(f"{path}: can't be written ({error.strerror}); nothing was left half-written. {remedy(error)}, "
+                    "then run the same command again")  # fmt: skip
+
+
+def remedy(error: Exception) -> str:
+    """Say what to do about a file that can't be written: free space only when space is short."""
+    if getattr(error, "errno", 0) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error):
+        return "Free some space"
+    if getattr(error, "errno", 0) == errno.EFBIG:
+        return "Raise the limit on the size of files (`ulimit -f`)"
+    return "Make its folder writable"
 
 
 def _command(run: str, notebook: str) -> str:

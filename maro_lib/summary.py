@@ -1,26 +1,23 @@
 """A run's record, outputs/<run>/summary.json: what was run, with what, where, and with what result.
 
 It is written after every stage, and before it too, so that a run that was killed still says how far it came.
-Nothing in it says who ran it: no user, host name or path.
+Where it lies decides whose it is: the record in a copied folder belongs to the copy.
 
 Written by the series runner (`maro_lib.run.series`).
 """
 
 from __future__ import annotations
 
-import os
-import platform
-import subprocess
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ValidationError
 
-from maro_lib.fingerprints import Fingerprint, versions
-from maro_lib.runs import ROOT, run_folder, write_atomic
+from maro_lib.fingerprints import Fingerprint
+from maro_lib.runs import run_folder, write_atomic
 
 
-class Record(BaseModel):
+class StageRecord(BaseModel):
     """What the summary says of one stage; seconds, headline and outputs are of the time it last ran."""
 
     status: Literal["running", "ran", "skipped", "failed"]
@@ -32,6 +29,19 @@ class Record(BaseModel):
     error: str = ""
 
 
+class Stop(BaseModel):
+    """Where and why a series stopped before its end."""
+
+    error: str
+    stage: str = ""  # 05_maro_training, or round_2/03_decomposition
+    notebook: str = ""  # outputs/<run>/05_maro_training.ipynb: everything that the stage printed
+    cell: int = 0  # its number there, `In [cell]`; 0 when no cell is to blame
+
+    def __str__(self) -> str:
+        cell = f", cell In [{self.cell}]" if self.cell else ""
+        return f"{self.error}\n{self.stage} stopped" + (f" in {self.notebook}{cell}" if self.notebook else "")
+
+
 class Summary(BaseModel):
     """outputs/<run>/summary.json."""
 
@@ -41,40 +51,28 @@ class Summary(BaseModel):
     versions: dict[str, str] = {}
     git: dict[str, str | bool] = {}
     host: dict[str, str | int | None] = {}
-    stages: dict[str, Record] = {}
+    stages: dict[str, StageRecord] = {}
+    stopped: Stop | None = None  # None: the series reached its end
     report: dict[str, Any] = {}  # every number of report.html, by its part
+    report_of: str = ""  # hash of what report.html was made from
 
 
 def read_summary(run: str) -> tuple[Summary, Path | None]:
     """Return a run's summary (a new one if there is none), and where a damaged one was put."""
-    path = run_folder(run) / "summary.json"
-    if not path.exists():
-        return Summary(run=run), None
     try:
-        return Summary.model_validate_json(path.read_bytes()), None
+        return peek_summary(run), None
     except ValidationError:
+        path = run_folder(run) / "summary.json"
         return Summary(run=run), path.replace(path.with_name("summary.damaged.json"))
 
 
-def save(summary: Summary) -> None:
+def peek_summary(run: str) -> Summary:
+    """Return a run's summary, and change nothing; a damaged one is an error."""
+    path = run_folder(run) / "summary.json"
+    found = Summary.model_validate_json(path.read_bytes()) if path.exists() else Summary(run=run)
+    return found.model_copy(update={"run": run})
+
+
+def write_summary(summary: Summary) -> None:
     """Write outputs/<run>/summary.json."""
     write_atomic(run_folder(summary.run) / "summary.json", summary.model_dump_json(indent=1) + "\n")
-
-
-def surroundings() -> dict[str, Any]:
-    """Return the summary's fields on where it is run: versions, commit and machine."""
-    host = {"system": platform.system(), "machine": platform.machine(), "cpus": os.cpu_count()}
-    return {"versions": versions(), "git": git_state(), "host": host}
-
-
-def git_state() -> dict[str, str | bool]:
-    """Return the checkout's commit, and whether anything was changed since."""
-    try:
-        commit, status = (_git("rev-parse", "HEAD"), _git("status", "--porcelain"))
-    except (OSError, subprocess.CalledProcessError):
-        return {"commit": "unknown", "dirty": "unknown"}
-    return {"commit": commit, "dirty": bool(status)}
-
-
-def _git(*words: str) -> str:
-    return subprocess.run(["git", "-C", ROOT, *words], capture_output=True, text=True, check=True).stdout.strip()

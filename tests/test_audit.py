@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from maro_lib.play.audit import audit, audit_path, count_words
+from maro_lib.play.audit import Audit, audit, audit_path, count_words
 from maro_lib.world.generator import Knobs, generate
 from maro_lib.world.mystery import MurderMystery
 from maro_lib.world.scripts import ScriptError, bundled, dump_script
@@ -69,17 +69,32 @@ def test_a_tokenizer_counts_tokens():
     assert "tokens per view" not in report
 
 
-def test_every_way_to_name_scripts(tmp_path):
+def test_every_way_to_name_scripts(tmp_path, capsys):
     for name in ("one", "two"):
         dump_script(GOOD, tmp_path / f"{name}.yaml")
-    assert len(audit_path(str(tmp_path), n_games=2)[0]) == 2
-    assert len(audit_path(str(tmp_path / "one.yaml"), n_games=2)[0]) == 1
-    assert len(audit_path("quiet_hours", n_games=2)[0]) == 1
-    reports, notes = audit_path(str(MIRAGE), n_games=2)
-    assert len(reports) > 2
-    assert notes
+    for path, n in {str(tmp_path): 2, str(tmp_path / "one.yaml"): 1, "quiet_hours": 1}.items():
+        assert audit_path(path, n_games=2)
+        assert capsys.readouterr().out.count("truth text names them") == n
+    audit_path(str(MIRAGE), n_games=2)
+    told = capsys.readouterr().out
+    assert told.startswith("Night at the Museum (SUC, en, prose)\n")
+    assert "The Last Bow: not loaded: " in told
     with pytest.raises(ScriptError, match=r"quiet_hour: no script there.*quiet_hours"):
         audit_path("quiet_hour")
+
+
+def test_each_script_is_told_as_soon_as_it_is_done(tmp_path, monkeypatch, capsys):
+    """A checkout takes minutes: what was audited so far is there, and the bar says how far that is."""
+    for name in ("one", "two"):
+        dump_script(GOOD, tmp_path / f"{name}.yaml")
+    seen = []
+    monkeypatch.setattr(
+        "maro_lib.play.audit.audit", lambda script, **_: seen.append(capsys.readouterr()) or Audit("it")
+    )
+    audit_path(str(tmp_path), progress=True)
+    assert [shown.out for shown in seen] == ["", "it\n\n"]
+    assert "0/2" in seen[0].err
+    assert "1/2" in seen[1].err
 
 
 def command(*words):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from maro_lib.embedded.exam import exam_games
-from maro_lib.measure.choices import move_probabilities, vote_probabilities, vote_views
+from maro_lib.measure.choices import most_moved, move_probabilities, vote_probabilities, vote_views
 from maro_lib.model.loading import load
 from maro_lib.model.local import LocalPolicy
 from maro_lib.play.rollout import play
@@ -53,6 +53,17 @@ def test_without_an_adapter_nothing_has_changed(loaded, played):
     votes = vote_probabilities(loaded, played, 4)
     assert len(votes) == 4
     assert votes["base"].tolist() == votes["trained"].tolist()
+
+
+def test_the_vote_that_moved_most_is_shown_with_all_its_moves(loaded, played):
+    votes = vote_probabilities(loaded, played, 4)
+    votes.loc[2, "trained"] -= 0.3  # away from the culprit, further than any other
+    votes.loc[1, "trained"] += 0.2
+    most = most_moved(loaded, played, votes)
+    assert (most["game"], most["agent"]) == tuple(votes.loc[2, ["game", "agent"]])
+    view = next(vote_views(played, most["game"], most["agent"]))
+    assert [move["move"] for move in most["moves"]] == view.moves
+    assert most["culprits"] == list(view.culprits)
 
 
 def test_moves_that_part_at_different_places_are_refused(loaded, played):

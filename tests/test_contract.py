@@ -9,11 +9,11 @@ from functools import cache
 from itertools import product
 
 import pytest
-from worlds import PLAIN, Says, advance, finish, requests, varied_scripts, world, worlds
+from worlds import PLAIN, Fixed, Says, advance, correct_reply, finish, requests, varied_scripts, world, worlds
 
 from maro_lib.model.loading import load
 from maro_lib.model.local import LocalPolicy, Sampling
-from maro_lib.play.policies import NAIVE, RANDOM, SKILLED, Fixed, Mixture, Policy, Reply, Scripted
+from maro_lib.play.policies import NAIVE, RANDOM, SKILLED, Mixture, Policy, Reply, Scripted
 from maro_lib.world.mystery import MurderMystery, Rules
 from maro_lib.world.protocol import Environment
 from maro_lib.world.scripts import Script
@@ -43,25 +43,8 @@ ENVIRONMENTS = [
     *(mystery(name, script, Rules(rounds=1)) for name, script in varied_scripts().items()),
 ]
 
-TONGUES = [
-    "ASK",
-    "Ann",
-    "SEARCH",
-    "barn",
-    "VOTE",
-    "询问",
-    "王明",
-    "：",
-    "\n",
-    "1",
-    "2",
-    "-1",
-    "{}",
-    "\u202e",
-    "\ud800",
-    "🙂",
-    '"',
-]
+TONGUES = ["ASK", "Ann", "SEARCH", "barn", "VOTE", "询问", "王明", "：", "\n", "1", "2", "-1", "{}", "\u202e", "\ud800",
+           "🙂", '"']  # fmt: skip
 
 
 def babble(request):
@@ -203,16 +186,19 @@ def test_every_game_ends_and_every_view_only_grows(entry, policy):
 
 @every_environment
 def test_same_seed_and_replies_same_game(entry):
-    games = [whole(finish(start(entry, seed=5), Mixture(), 5), entry) for _ in range(2)]
-    assert games[0] == games[1]
+    one, same, other = (whole(finish(start(entry, seed), Mixture(), 5), entry) for seed in (5, 5, 6))
+    assert one == same != other
 
 
 @every_environment
 def test_a_second_reset_begins_afresh(entry):
-    env = start(entry, seed=1)
-    finish(env, RANDOM, 1)
-    env.reset(entry.n_players, 2)
-    assert whole(finish(env, RANDOM, 2), entry) == whole(finish(start(entry, seed=2), RANDOM, 2), entry)
+    env, taken, fresh = start(entry, seed=1), Counter(), whole(finish(start(entry, seed=2), RANDOM, 2), entry)
+    for _ in range(3):
+        advance(env, RUBBISH[0], taken)
+    for _ in ("in the middle of a game", "after it"):
+        env.reset(entry.n_players, 2)
+        assert not env.log
+        assert whole(finish(env, RANDOM, 2), entry) == fresh
 
 
 @every_environment
@@ -229,13 +215,14 @@ def test_two_games_at_once_do_not_touch_each_other(entry):
 
 @every_environment
 def test_the_order_of_those_awaited_together_does_not_matter(entry):
+    player = Says("now and then", lambda r: correct_reply(r) if r.rng().random() < 0.6 else "no")
     games = []
     for order in range(3):
         env, taken, rng = start(entry), Counter(), random.Random(order)
         while env.pending_players():
             request = rng.choice(requests(env, taken))
             taken[request.player] += 1
-            env.step(Mixture().act([request])[0].text, request.player)
+            env.step(player.act([request])[0].text, request.player)
         games.append(whole(env, entry))
     assert games[1:] == games[:1] * 2
 
@@ -250,12 +237,11 @@ def test_a_snapshot_is_kept_and_can_be_restored_twice(entry, n_before):
     snapshot, then, seen = env.snapshot(), taken.copy(), copy.deepcopy(views(env, entry))
     finish(env, RANDOM, 9, taken.copy())
     ends = []
-    for _ in range(2):
-        env.restore(snapshot)
-        assert views(env, entry) == seen
-        ends.append(whole(finish(env, Mixture(), 0, then.copy()), entry))
-    undisturbed = whole(finish(start(entry), Mixture()), entry)
-    assert ends == [undisturbed, undisturbed]
+    for game in (env, env, start(entry, seed=7)):  # in another object as well
+        game.restore(snapshot)
+        assert views(game, entry) == seen
+        ends.append(whole(finish(game, Mixture(), 0, then.copy()), entry))
+    assert ends == [whole(finish(start(entry), Mixture()), entry)] * 3
 
 
 # --- policies ----------------------------------------------------------------------------------------

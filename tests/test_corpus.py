@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from maro_lib.learn import corpus as corpora
 from maro_lib.learn.balancing import balance
-from maro_lib.learn.corpus import Corpus, Fit, crossed, make_corpus, steps
+from maro_lib.learn.corpus import Corpus, Fit, crossed, load_corpus, make_corpus, save_corpus, steps
 from maro_lib.learn.decomposition import decompose
 from maro_lib.model.chat import Chat
 from maro_lib.model.loading import load
@@ -153,8 +152,8 @@ def test_places_are_each_sequences_own_actions(corpus):
 
 
 def test_a_saved_corpus_reads_back_equal(corpus, tmp_path):
-    corpora.save(corpus, tmp_path / "corpus")
-    again = corpora.load(tmp_path / "corpus")
+    save_corpus(corpus, tmp_path / "corpus")
+    again = load_corpus(tmp_path / "corpus")
     same(again, corpus)
     assert again.statement == corpus.statement
 

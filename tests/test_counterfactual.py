@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+from worlds import Fixed
 
 from maro_lib.learn.counterfactuals import counterfactual_values
-from maro_lib.play.policies import SKILLED, Fixed, Mixture, Reply
+from maro_lib.play.policies import SKILLED, Mixture, Reply
 from maro_lib.play.rollout import play, schedule
 from maro_lib.world.generator import Knobs, generate_many
 from maro_lib.world.mystery import Rules

@@ -384,7 +384,7 @@ def test_outcomes_and_places_must_make_sense(one_game):
         decompose(one_game.assign(success=-1))
     with pytest.raises(ValueError, match=r"column `t`: 6 of 6 actions lie outside 1..n_actions"):
         decompose(one_game.assign(t=0), "terminal")
-    with pytest.raises(ValueError, match="column `gain`: 6 of 6 turn rewards are not finite"):
+    with pytest.raises(ValueError, match="column `gain`: 6 of 6 are not finite"):
         decompose(one_game.assign(gain=np.nan), "turn_normalised", reward="gain")
 
 

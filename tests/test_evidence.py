@@ -1,5 +1,6 @@
 """Laws of a study: its control is fair, its intervals resample mysteries, what is kept is what was found."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -8,24 +9,27 @@ import pytest
 from synthetic import make_actions
 
 from maro_lib.embedded.lessons import HOME
-from maro_lib.learn.decomposition import shuffle_outcomes
+from maro_lib.learn.balancing import shuffle_outcomes
 from maro_lib.learn.settings import Settings
+from maro_lib.model.loading import STUDY_ADAPTER, load
 from maro_lib.play.gamebook import Gamebook
 from maro_lib.play.rollout import Played
+from maro_lib.runs import located
 from maro_lib.study.evidence import (
     ARMS,
     BASE,
     Arm,
     Study,
-    among,
-    beyond,
     collect,
     corpus_of,
-    keep,
-    kept,
+    gains_table,
+    leads,
+    read_findings,
+    save_findings,
+    select_arms,
+    ship_adapter,
     spread,
-    summary,
-    told,
+    summarise,
 )
 from maro_lib.world.mystery import Rules
 
@@ -65,17 +69,17 @@ def toy(gain_civilian: float, gain_culprit: float, seed: int = 0) -> pd.DataFram
     base = order % 5 == 0
     won = {"nobody": base, "civilian": base | (order % 200 < 200 * gain_civilian),
            "culprit": base & (order % 200 >= 200 * gain_culprit)}  # fmt: skip
-    told = {"victory": 0.5, "right_votes": 0.5, "legal_civilian": 1.0, "legal_culprit": 0.9, "seed": seed}
-    told |= {"asks_civilian": 0.3, "asks_culprit": 0.7}
+    constant = {"victory": 0.5, "right_votes": 0.5, "legal_civilian": 1.0, "legal_culprit": 0.9, "seed": seed}
+    constant |= {"asks_civilian": 0.3, "asks_culprit": 0.7}
     return pd.concat(
         pd.DataFrame({"game": order, "order": order, "script": [f"m{k % 20}" for k in order], "trained": who,
-                      "civilians_won": w.astype(float), **told, "arm": BASE if who == "nobody" else "MARO"})
+                      "civilians_won": w.astype(float), **constant, "arm": BASE if who == "nobody" else "MARO"})
         for who, w in won.items()
     )  # fmt: skip
 
 
 def changes(results, measure="games won"):
-    table = summary(results)
+    table = summarise(results)
     return table[table["measure"] == measure].set_index(["seed", "who"]).drop(columns=["arm", "measure"])
 
 
@@ -103,7 +107,7 @@ def test_one_seed_has_no_interval_for_all_of_them():
     found = changes(toy(0.25, 0.05))
     assert found.loc[("0", "civilian"), ["low", "high"]].notna().all()
     assert found.loc[("all", "civilian"), ["low", "high"]].isna().all()
-    words = told(summary(toy(0.25, 0.05)))
+    words = gains_table(summarise(toy(0.25, 0.05)))
     assert "[" in words.loc[("MARO", "civilian"), "0"]
     assert words.loc[("MARO", "civilian"), "all"] == "+20"
 
@@ -120,7 +124,7 @@ def test_beyond_the_control_is_paired_by_seed():
     gained = {"MARO": (10.0, 20.0, 30.0), "shuffled labels": (0.0, 11.0, 18.0)}
     rows = [(arm, str(k), "civilian", "games won", x) for arm, xs in gained.items() for k, x in enumerate(xs)]
     table = pd.DataFrame(rows, columns=["arm", "seed", "who", "measure", "change"])
-    (found,) = beyond(table).itertuples()  # 10, 9, 12: mean 31/3, sd 1.528, t(2) = 4.303
+    (found,) = leads(table).itertuples()  # 10, 9, 12: mean 31/3, sd 1.528, t(2) = 4.303
     assert (found.arm, found.who, found.n) == ("shuffled labels", "civilian", 3)
     assert found.mean == pytest.approx(31 / 3)
     assert found.high - found.mean == pytest.approx(4.303 * 1.5275 / 3**0.5, rel=1e-3)
@@ -131,7 +135,7 @@ def test_what_is_compared_beside_the_control_is_adjusted_for_its_number():
     gained = {"MARO": (10.0, 20.0, 30.0), "shuffled labels": (0.0, 11.0, 18.0), "one seed": (0.0,)}
     gained |= {"near": (9.0, 22.0, 31.0), "far": (0.0, 11.0, 18.0)}
     rows = [(arm, str(k), "civilian", "games won", x) for arm, xs in gained.items() for k, x in enumerate(xs)]
-    found = beyond(pd.DataFrame(rows, columns=["arm", "seed", "who", "measure", "change"])).set_index("arm")
+    found = leads(pd.DataFrame(rows, columns=["arm", "seed", "who", "measure", "change"])).set_index("arm")
     assert set(found.index) == {"shuffled labels", "near", "far"}, "one seed says nothing of others"
     assert np.isnan(found.loc["shuffled labels", "holm"]), "that is the question, and only one"
     assert found.loc["far", "holm"] == pytest.approx(2 * found.loc["far", "p"])
@@ -144,7 +148,7 @@ def test_among_arms_only_the_seeds_that_all_of_them_have_count():
         return games.assign(arm=games["arm"].replace("MARO", name))
 
     results = pd.concat([arm("MARO", 0), arm("MARO", 1), arm("beta 2", 1), arm("terminal", 0), arm("terminal", 1)])
-    found = among(results, ["beta 2", "MARO"])
+    found = select_arms(results, ["beta 2", "MARO"])
     assert list(found["arm"].unique()) == [BASE, "beta 2", "MARO"]
     assert set(found["seed"]) == {1}
 
@@ -162,7 +166,7 @@ def test_spread_is_between_seeds():
 
 
 def test_told_has_a_row_per_arm_and_faction_and_a_column_per_seed():
-    table = told(summary(pd.concat([toy(0.5, 0.5), toy(0.0, 0.0, seed=1)])))
+    table = gains_table(summarise(pd.concat([toy(0.5, 0.5), toy(0.0, 0.0, seed=1)])))
     assert list(table.columns) == ["0", "1", "all"]
     assert table.loc[("MARO", "civilian"), "0"].startswith("+40 [3")
     assert table.loc[("MARO", "culprit"), "1"] == "+0 [0, 0]"
@@ -170,9 +174,9 @@ def test_told_has_a_row_per_arm_and_faction_and_a_column_per_seed():
 
 def test_what_is_kept_is_what_was_found(tmp_path):
     results, curves = toy(0.5, 0.5), pd.DataFrame({"step": [1], "kl": [0.5], "arm": ["MARO"], "seed": [0]})
-    keep(results, curves, "two cores, 21 November 2026", tmp_path)
-    found = kept(tmp_path)
-    pd.testing.assert_frame_equal(summary(found.results), summary(results))
+    save_findings(results, curves, "two cores, 21 November 2026", tmp_path)
+    found = read_findings(tmp_path)
+    pd.testing.assert_frame_equal(summarise(found.results), summarise(results))
     assert found.curves[["arm", "seed", "step", "kl"]].to_numpy().tolist() == [["MARO", 0, 1, 0.5]]
     assert found.about == "two cores, 21 November 2026"
 
@@ -234,6 +238,29 @@ def test_who_always_searches_never_asks_and_the_others_play_as_before(collected)
     assert (forced.loc["civilian", "asks_civilian"] == 0).all()
     alone = results[results["arm"] == BASE]
     assert (alone["asks_civilian"] > 0).any() or (alone["asks_culprit"] > 0).any(), "base does ask"
+
+
+def test_a_shipped_adapter_is_the_one_that_was_trained_and_its_card_says_what_it_gained(collected, folder, tmp_path):
+    results, _ = collected
+    ship_adapter(TINY, 0, folder, results, str(tmp_path / "shipped"))
+    trained = folder / "seed-0" / "learning" / "MARO" / "adapter"
+    one, other = (load("embedded", precision="float32", adapter=str(at)) for at in (trained, tmp_path / "shipped"))
+    assert one.fingerprint == other.fingerprint
+    row = summarise(select_arms(results, ["MARO"])).query("who == 'culprit' and measure == 'games won'").iloc[0]
+    card = (tmp_path / "shipped" / "README.md").read_text()
+    assert f"| culprits | {row['base']:.0f} | {row['trained']:.0f} | {row['change']:+.0f} [" in card
+    assert str(tmp_path) not in (tmp_path / "shipped" / "adapter_config.json").read_text()
+    assert (
+        json.loads((tmp_path / "shipped" / "adapter_config.json").read_text())["base_model_name_or_path"] == "embedded"
+    )
+
+
+def test_the_adapter_that_comes_along_is_that_of_the_kept_studys_first_seed():
+    adapter, table = located(STUDY_ADAPTER), summarise(select_arms(read_findings().results, ["MARO"]))
+    card = (adapter / "README.md").read_text()
+    for row in table.query("seed == '0' and measure == 'games won'").itertuples():
+        assert f"| {row.who}s | {row.base:.0f} | {row.trained:.0f} | {row.change:+.0f} [" in card
+    assert (adapter / "adapter_model.safetensors").stat().st_size < 2_000_000
 
 
 def learned(arm, folder):

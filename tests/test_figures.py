@@ -10,7 +10,16 @@ matplotlib.use("Agg")
 
 from matplotlib import pyplot as plt
 
-from maro_lib.show.figures import finding, plot_agreement, plot_mass, plot_win_rates
+from maro_lib.show.figures import (
+    BLUE,
+    COLOURS,
+    finding,
+    plot_agreement,
+    plot_gains,
+    plot_mass,
+    plot_study,
+    plot_win_rates,
+)
 from maro_lib.statistics import Mean, Rate
 
 RATES = {
@@ -65,6 +74,24 @@ def test_mass_is_drawn_as_shares_of_its_panel():
     heights = [[round(bar.get_height(), 6) for bar in ax.patches] for ax in fig.axes]
     assert heights == [[60, 5, 20, 15], [25, 25, 25, 25]]  # won: civilian, culprit; lost: civilian, culprit
     assert [ax.get_title() for ax in fig.axes] == ["before", "min"]
+
+
+def test_a_study_is_drawn_with_maro_blue_its_control_grey_and_others_hollow():
+    rows = [(arm, who, "games won", seed, x) for arm, x in (("MARO", 9.0), ("shuffled labels", 0.0), ("beta 2", 7.0))
+            for who in ("civilian", "culprit") for seed in ("0", "all")]  # fmt: skip
+    table = pd.DataFrame(rows, columns=["arm", "who", "measure", "seed", "change"]).assign(low=-1.0, high=10.0)
+    ax = plot_study(table, "t").axes[0]
+    dots = {line.get_xdata()[0]: line for line in ax.lines if line.get_marker() == "o"}
+    assert [dots[x].get_color() for x in (9.0, 0.0, 7.0)] == [COLOURS["MARO"], COLOURS["control"], COLOURS["MARO"]]
+    assert [dots[x].get_markerfacecolor() for x in (9.0, 7.0)] == [COLOURS["MARO"], "white"]
+
+
+def test_gains_are_bars_from_base_with_their_intervals():
+    means = {"civilian": Mean(0.2, 0.1, 0.3, 20), "culprit": Mean(-0.05, -0.1, 0.0, 20)}
+    axes = plot_gains({"one": (means, {"color": BLUE, "hatch": "//"})}, "t").axes
+    assert [ax.patches[0].get_width() for ax in axes] == pytest.approx([20, -5])
+    assert axes[0].collections[0].get_paths()[0].vertices[:, 0].tolist() == pytest.approx([10, 30])
+    assert axes[0].patches[0].get_hatch() == "//"
 
 
 def test_no_mass_at_all_is_drawn_as_nothing():

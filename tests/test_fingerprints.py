@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from maro_lib.fingerprints import changes, library_files, take
+from maro_lib.fingerprints import changed_parts, library_files, take
 
 PACKAGE = {
     "__init__.py": "",
@@ -65,7 +65,7 @@ def test_library_is_followed_by_import_and_no_further(package, source, modules):
 def test_outputs_and_prose_change_nothing(notebook):
     old = take(notebook, {}, [])
     write_notebook(notebook, "x = 1", outputs=({"text": "1"},), prose="explained")
-    assert changes(old, take(notebook, {}, [])) == []
+    assert changed_parts(old, take(notebook, {}, [])) == []
 
 
 def test_code_parameters_and_inputs_are_named_when_they_change(notebook, tmp_path):
@@ -75,7 +75,7 @@ def test_code_parameters_and_inputs_are_named_when_they_change(notebook, tmp_pat
     (tmp_path / "rollout" / "shard").write_text("b")
     write_notebook(notebook, "x = 2")
     new = take(notebook, {"n": 1, "seed": 3}, [tmp_path / "rollout"])
-    assert changes(old, new) == ["the notebook's code", "seed", "rollout"]
+    assert changed_parts(old, new) == ["the notebook's code", "seed", "rollout"]
 
 
 def test_file_moved_within_an_input_counts(notebook, tmp_path):
@@ -83,14 +83,14 @@ def test_file_moved_within_an_input_counts(notebook, tmp_path):
     (tmp_path / "rollout" / "shard-0").write_text("a")
     old = take(notebook, {}, [tmp_path / "rollout"])
     (tmp_path / "rollout" / "shard-0").rename(tmp_path / "rollout" / "shard-1")
-    assert changes(old, take(notebook, {}, [tmp_path / "rollout"])) == ["rollout"]
+    assert changed_parts(old, take(notebook, {}, [tmp_path / "rollout"])) == ["rollout"]
 
 
 def test_file_that_a_parameter_names_counts(notebook, tmp_path):
     (tmp_path / "mine.yaml").write_text("a")
     old = take(notebook, {"scripts": ["./mine.yaml", "bundled"]}, [])
     (tmp_path / "mine.yaml").write_text("b")
-    assert changes(old, take(notebook, {"scripts": ["./mine.yaml", "bundled"]}, [])) == ["mine.yaml"]
+    assert changed_parts(old, take(notebook, {"scripts": ["./mine.yaml", "bundled"]}, [])) == ["mine.yaml"]
 
 
 def test_long_text_is_not_taken_for_a_file(notebook):
@@ -109,7 +109,7 @@ def test_library_change_is_no_longer_the_same_work(package, tmp_path):
     notebook = write_notebook(tmp_path / "02_rollout.ipynb", "from package import dice")
     old = take(notebook, {}, [], package)
     (package / "loss.py").write_text("changed = True")
-    assert changes(old, take(notebook, {}, [], package)) == []
+    assert changed_parts(old, take(notebook, {}, [], package)) == []
     (package / "dice.py").write_text("changed = True")
-    assert changes(old, take(notebook, {}, [], package)) == ["maro_lib"]
+    assert changed_parts(old, take(notebook, {}, [], package)) == ["maro_lib"]
     assert not old.is_same_work(take(notebook, {}, [], package))

@@ -11,10 +11,10 @@ from itertools import product
 
 import pytest
 import yaml
-from maro_lib.world.generator_prose import PROSE
 from scipy.stats import chi2_contingency, chisquare
 
-from maro_lib.world.generator import COMPACT, MAX, Knobs, generate, generate_many, vocabulary
+from maro_lib.world.generator import MAX, Knobs, generate, generate_many, vocabulary
+from maro_lib.world.phrases import story_words
 from maro_lib.world.scripts import CULPRIT, dump_script, parse_script
 from maro_lib.world.solver import clue_facts, is_solvable, know, suspects
 
@@ -22,6 +22,7 @@ RICH = Knobs(
     stages=3, special_rules=2, ending="open", characters=7, culprits=2, clues=9, red_herrings=6, private_clues=4
 )
 REGISTERS = ("compact", "prose")
+COMPACT, PROSE = map(story_words, REGISTERS)
 
 
 def draw_knobs(seed, **fixed):
@@ -443,7 +444,7 @@ def test_both_registers_tell_the_same_logic():
 def bones(script):
     """The logic of a script in seats and numbers."""
     seat = {name: i for i, name in enumerate(script.names)} | {CULPRIT: CULPRIT, "": ""}
-    words = COMPACT if script.register_ == "compact" else PROSE
+    words = story_words(script.register_)
     places = next(p for p in words.places if set(script.places) <= set(p) and script.given[2].value in p)
     traits = {told: trait for trait, told in words.traits.items()}
 

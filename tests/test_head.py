@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from closeness import SHARE
 from transformers import (
     AutoModelForCausalLM,
     CohereConfig,
@@ -49,7 +50,8 @@ def test_log_probs_and_gradient_are_the_textbooks(monkeypatch, at_once, dtype):
     expected = torch.log_softmax(logits, -1)[torch.arange(7), TARGETS]
     found = scored(made)
     assert found.dtype == dtype
-    close = {"rtol": 0, "atol": 1e-5 if dtype == torch.float32 else 1e-12}
+    share = SHARE if dtype == torch.float32 else 1e-12
+    close = {"rtol": share, "atol": share}
     torch.testing.assert_close(found, expected, **close)
     torch.testing.assert_close(gradient(made, found), gradient(other, expected), **close)
 

@@ -1,14 +1,16 @@
-"""The house rules, which no tool checks: for notebooks, parameter files, the README's tree, and the code."""
+"""The house rules, which no tool checks: for notebooks, parameter files, and the code."""
 
 import ast
-import base64
 import contextlib
 import copy
 import json
 import os
 import re
 from collections.abc import Callable, Iterator
+from functools import cache
+from itertools import product, takewhile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ipykernel.kernelspec import get_kernel_dict
@@ -128,19 +130,92 @@ def ends_with_finish(notebook: dict) -> Iterator[str]:
         yield "the last code cell does not call `finish(run, notebook, headline)`"
 
 
+def a_sitting_long(notebook: dict) -> Iterator[str]:
+    if not 25 <= (n := len(notebook["cells"])) <= 40:
+        yield f"{n} cells (25 to 40)"
+
+
+def imports_in_one_cell(notebook: dict) -> Iterator[str]:
+    n = [sum(isinstance(node, ast.Import | ast.ImportFrom) for node in tree(cell)) for cell in code(notebook)]
+    if sum(map(bool, n)) > 1 or sum(n) > 8:
+        yield f"{sum(n)} imports in {sum(map(bool, n))} cells (at most 8, in one; import from rooms)"
+
+
+def no_setup_wall(notebook: dict) -> Iterator[str]:
+    """What stands between the parameters and the first content."""
+    cells = notebook["cells"][1:]
+    before = cells[: next((i for i, cell in enumerate(cells) if cell["cell_type"] == "markdown"), len(cells))]
+    lines = [line for c in before if "parameters" not in tags(c) for line in source(c).splitlines() if line.strip()]
+    if len(lines) > 25:
+        yield f"{len(lines)} lines before the first content (at most 25; `filled` makes settings of parameters)"
+
+
+def said_after(cells: list[dict]) -> str:
+    """The prose right after an output, up to the next code, heading, prediction or check; nothing that is folded."""
+    prose = "\n\n".join(source(c) for c in takewhile(lambda c: c["cell_type"] == "markdown", cells))
+    unfolded = re.sub(r"<details>.*?</details>", "", prose, flags=re.DOTALL)
+    return re.split(r"^(?:#|\*\*(?:Predict|Check|By hand)|!\[)", unfolded, maxsplit=1, flags=re.MULTILINE)[0]
+
+
+def short_prose_after_outputs(notebook: dict) -> Iterator[str]:
+    for i, cell in enumerate(notebook["cells"]):
+        if cell.get("outputs") and (n := len(said_after(notebook["cells"][i + 1 :]).split())) > 60:
+            yield f"{n} words after the output of In [{cell['execution_count']}] (at most 60)"
+
+
+def solutions_folded(notebook: dict) -> Iterator[str]:
+    for cell in code(notebook):
+        calls = {getattr(n.func, "id", "") for n in tree(cell) if isinstance(n, ast.Call)}
+        folded = cell["metadata"].get("jupyter", {}).get("source_hidden") and "solution" in tags(cell)
+        if "check" in calls and not folded:
+            yield f"In [{cell['execution_count']}] shows an answer (tag `solution`, and `source_hidden`)"
+    for cell in notebook["cells"]:
+        told = re.sub(r"<details>.*?</details>", "", source(cell), flags=re.DOTALL)
+        if cell["cell_type"] == "markdown" and re.search(r"\*\*(Answer|Solution)|<summary>", told):
+            yield "an answer in prose stands outside <details>"
+
+
+def colours_by_meaning(notebook: dict) -> Iterator[str]:
+    for cell in code(notebook):
+        if found := re.search(r"\b(BLUE|ORANGE)\b|[\"'](#[0-9a-f]{6}|(tab|C\d|red|blue|orange|green)\b)", source(cell)):
+            yield f"In [{cell['execution_count']}] has the colour {found[0]}; take one of figures.COLOURS"
+
+
+def the_loop_on_top(notebook: dict) -> Iterator[str]:
+    first = source(notebook["cells"][0])
+    if (number := re.match(r"# (0[1-6]) ·", first)) and f"](images/loop_{number[1]}.png)" not in first:
+        yield f"the picture of the loop (images/loop_{number[1]}.png) does not stand under the title"
+
+
+FORM = (a_sitting_long, imports_in_one_cell, no_setup_wall, short_prose_after_outputs, solutions_folded,
+        colours_by_meaning, the_loop_on_top)  # fmt: skip
 RULES = (executed_in_order, no_errors, no_warnings, one_parameter_cell, short_cells, short_functions,
          nothing_set_up_by_hand, most_cells_compared, nothing_raises_on_purpose, title_and_question,
-         opens_unchanged, ends_with_finish)  # fmt: skip
+         opens_unchanged, ends_with_finish, *FORM)  # fmt: skip
+BEING_REWRITTEN = ("05", "06", "07", "08", "09", "10")  # their form is not held yet
+
+
+def held() -> Iterator[Any]:
+    """Every rule with every notebook; the small fixture is no sitting."""
+    for rule, path in product(RULES, [*NOTEBOOKS, GOOD]):
+        late = rule in FORM and path.stem.startswith(BEING_REWRITTEN)
+        marks = pytest.mark.xfail(reason="its form is being rewritten", strict=False) if late else ()
+        if (rule, path) != (a_sitting_long, GOOD):
+            yield pytest.param(rule, path, id=f"{path.parent.name}/{path.stem}-{rule.__name__}", marks=marks)
 
 
 def test_the_series_has_notebooks():
     assert [path.stem for path in NOTEBOOKS] == list(STAGES)
 
 
-@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
-def test_every_notebook_keeps_the_rule(rule):
-    broken = [f"{path.name}: {what}" for path in [*NOTEBOOKS, GOOD] for what in rule(json.loads(path.read_text()))]
-    assert not broken, "\n".join(broken)
+@cache
+def read(path: Path) -> dict:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(("rule", "path"), held())
+def test_every_notebook_keeps_the_rule(rule, path):
+    assert not list(rule(read(path)))
 
 
 # --- every rule is broken once -----------------------------------------------------------------------
@@ -166,6 +241,16 @@ def retitle(text: str) -> Callable[[dict], None]:
     return lambda notebook: notebook["cells"][0].update(source=text)
 
 
+def say(text: str) -> Callable[[dict], None]:
+    """Return what puts prose after an output."""
+
+    def change(notebook: dict) -> None:
+        after = next(i for i, cell in enumerate(notebook["cells"]) if cell.get("outputs")) + 1
+        notebook["cells"].insert(after, {"cell_type": "markdown", "metadata": {}, "source": text})
+
+    return change
+
+
 def uncount(notebook: dict) -> None:
     code(notebook)[1]["execution_count"] = None
 
@@ -189,16 +274,36 @@ BREAKS = [
     (title_and_question, retitle("A question without a title?")),
     (opens_unchanged, lambda notebook: notebook["metadata"]["kernelspec"].update(display_name="Python 3")),
     (ends_with_finish, lambda notebook: notebook["cells"].pop()),
+    (a_sitting_long, lambda notebook: [add("x")(notebook) for _ in range(40)]),
+    (a_sitting_long, lambda notebook: notebook["cells"].__delitem__(slice(10, None))),
+    (imports_in_one_cell, add("import math")),
+    (imports_in_one_cell, lambda notebook: code(notebook)[1].update(source="import math\n" * 9)),
+    (no_setup_wall, lambda notebook: code(notebook)[1].update(source="x = 1\n" * 26)),
+    (short_prose_after_outputs, say("word " * 61)),
+    (short_prose_after_outputs, say("word " * 40 + "\n<details>word</details>\n\n" + "word " * 30)),
+    (solutions_folded, add("check(my_answer, 4)", tags=["solution"])),
+    (solutions_folded, add("check(my_answer, 4)", jupyter={"source_hidden": True})),
+    (solutions_folded, say("**Answer:** 4")),
+    (colours_by_meaning, add("plt.plot(x, color=ORANGE)")),
+    (colours_by_meaning, add("plt.plot(x, color='red')")),
+    (the_loop_on_top, retitle("# 03 · Title\n\n![The loop](images/loop_02.png)\n\nA question?")),
 ]
 
 
 @pytest.mark.parametrize(("rule", "break_it"), BREAKS, ids=[f"{r.__name__}-{i}" for i, (r, _) in enumerate(BREAKS)])
 def test_rule_sees_its_own_break(rule, break_it):
-    notebook = json.loads(GOOD.read_text())
+    notebook = read(NOTEBOOKS[4] if rule is a_sitting_long else GOOD)
     broken = copy.deepcopy(notebook)
     break_it(broken)
     assert not list(rule(notebook))
     assert len(list(rule(broken))) == 1
+
+
+@pytest.mark.parametrize("end", ["\n## Next\n\n", "\n**Predict:** ", "\n**Check.** ", "\n<details>"])
+def test_prose_after_an_output_ends_where_something_new_begins(end):
+    notebook = copy.deepcopy(read(GOOD))
+    say("word " * 40 + end + "word " * 40 + "</details>")(notebook)
+    assert not list(short_prose_after_outputs(notebook))
 
 
 def test_every_rule_is_broken_once():
@@ -231,69 +336,6 @@ def test_parameter_file_with_a_typo_is_refused(tmp_path):
         load_params(tmp_path / "x.yaml", declared([GOOD]))
 
 
-# --- the README's tree -----------------------------------------------------------------------------
-
-
-def listed(readme: str) -> set[str]:
-    """Read the paths of the fenced tree after `<!-- tree -->`: one a line, folders end in `/`."""
-    block = re.search(r"<!-- tree -->\s*```\w*\n(.*?)```", readme, re.DOTALL)
-    assert block, "README.md: no fenced block after a line <!-- tree -->"
-    paths, above = set(), []
-    for line in filter(str.strip, block[1].splitlines()):
-        bare = line.lstrip(" │├└─\t")
-        depth, name = len(line) - len(bare), bare.split()[0]
-        above = [(d, n) for d, n in above if d < depth]
-        if name in (".", "./"):
-            continue
-        paths.add("/".join([*(n for _, n in above), name.rstrip("/")]))
-        above += [(depth, name.rstrip("/"))] if name.endswith("/") else []
-    return paths
-
-
-def to_be_listed(root: Path) -> set[str]:
-    """Every file of the top level, notebooks/, maro_lib/*.py and params/, except hidden ones."""
-    files = [*root.glob("*"), *root.glob("notebooks/*.ipynb"), *root.glob("maro_lib/*.py"),
-             *root.glob("params/**/*.yaml")]  # fmt: skip
-    return {str(p.relative_to(root)) for p in files if p.is_file() and not p.name.startswith(".")}
-
-
-def differences(readme: str, root: Path) -> list[str]:
-    paths = listed(readme)
-    gone = [
-        f"{path} is in README.md's tree, but does not exist" for path in sorted(paths) if not (root / path).exists()
-    ]
-    return gone + [f"{path} is not in README.md's tree" for path in sorted(to_be_listed(root) - paths)]
-
-
-def test_readme_tree_equals_the_folder():
-    broken = differences((ROOT / "README.md").read_text(), ROOT)
-    assert not broken, "\n".join(broken)
-
-
-@pytest.mark.parametrize(
-    "drawn",
-    ["README.md      this page\nmaro_lib/      the library\n  scripts.py   a mystery",
-     ".\n├── README.md      this page\n└── maro_lib/\n    └── scripts.py   a mystery"],
-)  # fmt: skip
-def test_tree_is_read_however_it_is_drawn(drawn, tmp_path):
-    readme = f"# x\n<!-- tree -->\n\n```text\n{drawn}\n```\n"
-    assert listed(readme) == {"README.md", "maro_lib", "maro_lib/scripts.py"}
-    (tmp_path / "maro_lib").mkdir()
-    (tmp_path / "maro_lib" / "solver.py").write_text("")
-    (tmp_path / "README.md").write_text(readme)
-    assert differences(readme, tmp_path) == [
-        "maro_lib/world/scripts.py is in README.md's tree, but does not exist",
-        "maro_lib/world/solver.py is not in README.md's tree",
-    ]
-
-
-def test_the_readme_shows_the_studys_figure_as_the_notebook_does():
-    cells = code(json.loads((ROOT / "notebooks" / "08_evidence.ipynb").read_text()))
-    drawn = [o["data"].get("image/png", "") for c in cells for o in c["outputs"] if "data" in o]
-    shown = base64.b64encode((ROOT / "notebooks" / "images" / "evidence.png").read_bytes()).decode()
-    assert shown in ["".join(picture).replace("\n", "") for picture in drawn], "save the notebook's figure anew"
-
-
 # --- what no file may hold -------------------------------------------------------------------------
 
 # Written so that the patterns do not find themselves.
@@ -306,7 +348,7 @@ FORBIDDEN = {
 def text_files() -> Iterator[tuple[Path, str]]:
     for folder, folders, files in os.walk(ROOT):
         folders[:] = [name for name in folders if not MADE.fullmatch(name)]  # not walked into: .venv is large
-        for path in (Path(folder, name) for name in files):
+        for path in (Path(folder, name) for name in files if name != ".git"):  # of a worktree, a file
             with contextlib.suppress(UnicodeDecodeError):  # weights, pictures
                 yield path, path.read_text(encoding="utf-8")
 

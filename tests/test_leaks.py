@@ -1,26 +1,19 @@
 """The leak check finds leaks: each way of leaking is built in once and must be seen."""
 
 import pytest
+from worlds import varied_scripts, worlds
 
 from maro_lib.play.leaks import PUBLIC, find_leaks, plant
 from maro_lib.world import mystery
 from maro_lib.world.generator import Knobs, generate
 from maro_lib.world.mystery import MurderMystery
-from maro_lib.world.scripts import bundled
 
 RICH = generate(4, Knobs(characters=5, culprits=2, private_clues=3, stages=2, ending="open"))
 
 
-@pytest.mark.parametrize("name", sorted(bundled()))
-def test_no_secret_of_a_bundled_script_reaches_another_view(name):
-    assert find_leaks(bundled()[name], seeds=(0,)) == []
-
-
-@pytest.mark.parametrize("register", ["compact", "prose"])
-@pytest.mark.parametrize("seed", range(3))
-def test_no_secret_of_a_generated_script_reaches_another_view(register, seed):
-    knobs = Knobs(characters=5, culprits=2, private_clues=3, stages=2, ending="open", register=register)
-    assert find_leaks(generate(seed, knobs), seeds=(0,)) == []
+@pytest.mark.parametrize("name", [*worlds(), *varied_scripts()])
+def test_no_secret_reaches_another_view(name):
+    assert find_leaks((worlds() | varied_scripts())[name], seeds=(0, 1)) == []
 
 
 def test_every_private_text_is_marked():

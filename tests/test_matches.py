@@ -13,7 +13,7 @@ from maro_lib.embedded.lessons import HOME
 from maro_lib.learn.balancing import balance
 from maro_lib.learn.corpus import make_corpus
 from maro_lib.learn.decomposition import decompose
-from maro_lib.learn.quick import QuickGames
+from maro_lib.learn.guard import QuickGames
 from maro_lib.learn.settings import Settings
 from maro_lib.learn.training import train
 from maro_lib.measure.matches import LINE_UPS, gains, match, outcomes

@@ -54,3 +54,13 @@ def test_every_bundled_case_can_be_the_first_notebooks(case, run, tmp_path):
     (tmp_path / "case.yaml").write_text(f"run: case\ncase: {case}\n")
     done = run(tmp_path / "case.yaml", "--only", "01")
     assert done.returncode == 0, done.stderr
+
+
+def test_expectations_about_the_toy_stop_nobody(run, tmp_path):
+    """A precision in which batches change replies, and a rule under which `ips` blinds no lazy learner."""
+    sizes = "n_games: 4\nn_scripts: 2\nn_compare: 4\nn_counterfactual: 2\nn_samples: 1\n"
+    (tmp_path / "other.yaml").write_text(f"run: other\nprecision: bfloat16\nrule: belief_shift\nmode: all\n{sizes}")
+    done = run(tmp_path / "other.yaml", "--only", "02,03,04")
+    assert done.returncode == 0, done.stderr
+    played = (tmp_path / "outputs" / "other" / "04_balancing.ipynb").read_text()
+    assert "NOT as expected: this run: under `ips` the lazy learner is blind" in played

@@ -5,9 +5,20 @@ from pathlib import Path
 
 import pytest
 
-from maro_lib.run.parameters import Parameter, ParameterError, declared, effective, load_params, read_parameters
+from maro_lib.run.parameters import (
+    Parameter,
+    ParameterError,
+    declared,
+    effective,
+    load_params,
+    parameters_page,
+    read_parameters,
+)
+from maro_lib.run.ranges import RANGE_OF, RANGES, outside
+from maro_lib.runs import ROOT
 
 FIXTURES = Path(__file__).parent / "fixtures" / "notebooks"
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
 GOOD = sorted((FIXTURES / "good").glob("*.ipynb"))
 KNOWN = {
     "run": Parameter("str", "notebook", ("02",)),
@@ -109,7 +120,7 @@ def test_what_is_not_set_has_its_default():
         ("rules: [a, 3]", r"`rules` must be list\[str\]"),
         ("rules: a", r"`rules` must be list\[str\], got 'a'"),
         ("camp_weights: {culprit: x}", r"`camp_weights` must be dict\[str, float\]"),
-        ("lr: 0.1\nlr: 0.2", r"x.yaml:2: `lr` is given twice \(first in line 1\)"),
+        ("lr: 0.1\nlr: 0.2", r"x.yaml:2: `lr` is given twice \(first in .*x.yaml:1\)"),
         ("camp_weights: {a: 1, a: 2}", "key 'a' is given twice"),
         ("1: 2", "a name must be text, got 1"),
         ("[a]: 2", "a name must be text"),
@@ -135,3 +146,76 @@ def test_missing_file_lists_those_that_are_there(tmp_path):
     (tmp_path / "cpu.yaml").write_text("run: cpu")
     with pytest.raises(ParameterError, match=r"cup.yaml: there is no such file; .* holds: cpu.yaml"):
         load_params(tmp_path / "cup.yaml", KNOWN)
+
+
+# --- ranges ------------------------------------------------------------------------------------------
+
+
+def test_every_parameter_of_the_notebooks_has_one_range_and_its_default_is_inside():
+    known = declared(NOTEBOOKS)
+    assert sorted(known) == sorted(RANGE_OF), "maro_lib/run/ranges.py must name what the notebooks declare, no more"
+    assert len(RANGE_OF) == sum(len(names.split()) for names in RANGES.values()), "a name stands under one range"
+    assert {name: problem for name, p in known.items() if (problem := outside(name, p.default))} == {}
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("n_games: -5", "`n_games` must be 1 to 1,000,000, got -5$"),
+        ("n_games: 0", "must be 1 to 1,000,000, got 0$"),
+        ("n_games: 1000000000000", "must be 1 to 1,000,000"),
+        ("beta: -1", "`beta` must be above 0, got -1$"),
+        ("beta: 0", "must be above 0, got 0$"),
+        ("batch: 0", "`batch` must be 1 to 100,000, got 0$"),
+        ("gamma: 1.5", "must be above 0, at most 1, got 1.5"),
+        ("learning_rate: .nan", "must be above 0, at most 10, got nan"),
+        ("beta: .inf", "must be above 0, got inf"),
+        ("z0: emma", "`z0` must be one of ema, batch, .*mismatched, got 'emma'; did you mean 'ema'"),
+        ("rule: counterfactual", "must be one of uniform, terminal, "),
+        ("illegal: kep", "must be one of keep, drop, got 'kep'; did you mean 'keep'"),
+        ("arms: [MARO, mine]", "must be one of MARO, shuffled labels, .*, got 'mine'"),
+        ("bench_script: [100, 0]", "must be 1 to 100,000, got 0"),
+        ("camp_weights: {culprit: -1.0}", "must be 0 or more, got -1.0"),
+    ],
+)
+def test_a_value_out_of_range_is_refused_with_its_place(tmp_path, line, message):
+    (tmp_path / "x.yaml").write_text(f"run: x\n{line}\n")
+    with pytest.raises(ParameterError, match=f"x.yaml:2: .*{message}"):
+        load_params(tmp_path / "x.yaml", declared(NOTEBOOKS))
+
+
+def test_choices_are_those_of_the_library():
+    from maro_lib.learn.balancing import MODES
+    from maro_lib.learn.decomposition import cheap_rules
+    from maro_lib.learn.settings import OBJECTIVES, REFERENCE_POINTS
+    from maro_lib.model.loading import PRECISIONS
+    from maro_lib.study.evidence import ARMS
+    from maro_lib.study.habits import HABITS
+
+    known = {"mode": MODES, "rule": cheap_rules(), "objective": OBJECTIVES, "z0": REFERENCE_POINTS,
+             "precision": PRECISIONS, "arms": [*ARMS, *HABITS]}  # fmt: skip
+    for name, choices in known.items():
+        assert [outside(name, choice) for choice in choices] == [""] * len(choices)
+        assert f"must be one of {', '.join(choices)}, got 'none'" in outside(name, "none")
+
+
+def test_what_is_set_on_the_command_line_is_checked_like_a_file(tmp_path):
+    (tmp_path / "x.yaml").write_text("run: x\nlr: 0.5\n")
+    values = load_params(tmp_path / "x.yaml", KNOWN, ["lr=0.25", "train_epochs=4", "rules=[a,b]"])
+    assert values == {"run": "x", "lr": 0.25, "train_epochs": 4, "rules": ["a", "b"]}
+    with pytest.raises(ParameterError, match=r"SET lr=1e-4: `lr` must be float.*\nSET trian_epochs=1: unknown name"):
+        load_params(tmp_path / "x.yaml", KNOWN, ["lr=1e-4", "trian_epochs=1"])
+    for words in ("lr", "lr=", "=1"):
+        with pytest.raises(ParameterError, match="must be name=value"):
+            load_params(tmp_path / "x.yaml", KNOWN, [words])
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "params").glob("*.yaml")), ids=lambda path: path.stem)
+def test_shipped_files_are_within_their_ranges(path):
+    assert load_params(path, declared(NOTEBOOKS))["run"]
+
+
+def test_the_page_of_parameters_is_the_one_that_is_shipped():
+    assert (ROOT / "docs" / "parameters.md").read_text() == parameters_page(declared(NOTEBOOKS)), (
+        "write it again: .venv/bin/python -m maro_lib parameters > docs/parameters.md"
+    )

@@ -5,9 +5,9 @@ from collections import Counter
 
 import pytest
 from scipy.stats import binomtest
-from worlds import advance, begin, finish, requests, varied_scripts, world, worlds
+from worlds import Fixed, advance, begin, finish, requests, varied_scripts, world, worlds
 
-from maro_lib.play.policies import NAIVE, RANDOM, SKILLED, Fixed, Mixture, Policy, Scripted, suspicion
+from maro_lib.play.policies import NAIVE, RANDOM, SKILLED, Mixture, Policy, Scripted, suspicion
 from maro_lib.world.mystery import MurderMystery, Rules
 from maro_lib.world.phrases import phrasebook
 

@@ -9,10 +9,21 @@ from itertools import islice
 import pytest
 import torch
 import yaml
+from closeness import near
 from transformers import AutoTokenizer
 
+from maro_lib.embedded.card import read_card
 from maro_lib.embedded.exam import exam_games, take_exam
-from maro_lib.embedded.lessons import CORRECTION, any_game, clue_drill, drill, longer_game, task_example, views, weigh
+from maro_lib.embedded.lessons import (
+    CORRECTION,
+    any_game,
+    clue_drill,
+    drill,
+    longer_game,
+    task_example,
+    views,
+    weigh,
+)
 from maro_lib.embedded.pretraining import learn, new_model, same_words, tokenizer_texts, train_tokenizer, weighted_loss
 from maro_lib.embedded.recipe import Recipe
 from maro_lib.embedded.tasks import items
@@ -31,7 +42,7 @@ def chat():
 
 @pytest.fixture(scope="module")
 def card():
-    return json.loads((EMBEDDED / "card.json").read_text())
+    return read_card()
 
 
 def test_nearly_every_word_of_the_game_is_one_token(chat):
@@ -125,7 +136,7 @@ def test_both_spellings_of_a_word_start_as_one(chat):
 def test_weighted_loss_by_hand():
     p = torch.tensor([[[0.5, 0.5], [0.25, 0.75], [1.0, 0.0]]])
     loss, accuracy = weighted_loss(p.log(), torch.tensor([[1, 0, 1]]), torch.tensor([[1.0, 0.5, 1.0]]))
-    assert loss.item() == pytest.approx((0.5 * 0.693147 + 1.0 * 0.287682) / 1.5, abs=1e-5)
+    assert loss.item() == near((0.5 * 0.693147 + 1.0 * 0.287682) / 1.5)
     assert accuracy.item() == 1.0
 
 

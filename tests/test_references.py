@@ -8,7 +8,7 @@ import torch
 from test_training import BASIC, assert_same, corpus, gap, tiny, trainer_of, tuned, weights
 
 from maro_lib.learn.balancing import shuffle_labels
-from maro_lib.learn.references import FOLDER, load_references, references_path, save_references
+from maro_lib.learn.references import REFERENCES_FOLDER, load_references, references_path, save_references
 from maro_lib.learn.trainer import MaroTrainer
 from maro_lib.learn.training import train
 from maro_lib.model.loading import load
@@ -50,8 +50,8 @@ def test_what_base_itself_sampled_is_its_reference_and_is_not_read_again(tmp_pat
     read = train(load("embedded", precision="float32"), others, once, tmp_path / "read" / "x")
     assert computed == [given.n_action_tokens]
     assert gap(weights(known), weights(read)) < 1e-5
-    assert len(list((tmp_path / "read" / FOLDER).iterdir())) == 1
-    assert not (tmp_path / "known" / FOLDER).exists()
+    assert len(list((tmp_path / "read" / REFERENCES_FOLDER).iterdir())) == 1
+    assert not (tmp_path / "known" / REFERENCES_FOLDER).exists()
 
 
 def test_a_training_that_goes_on_reads_no_reference_again(tmp_path, computed):

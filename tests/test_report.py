@@ -21,8 +21,8 @@ from maro_lib.play.rollout import play, schedule
 from maro_lib.play.shards import read_scripts, read_table
 from maro_lib.run.compare import compare_runs
 from maro_lib.runs import RunError, run_folder
-from maro_lib.show.report import answers, chosen, in_brief, write_report
-from maro_lib.summary import Summary, read_summary, save
+from maro_lib.show.report import answers, beyond_control, chosen, in_brief, write_report
+from maro_lib.summary import Summary, read_summary, write_summary
 from maro_lib.world.generator import generate_many
 from maro_lib.world.mystery import Rules
 
@@ -68,7 +68,7 @@ def make_run(name, seed=0):
         "moves": [{"move": ATTACK, "base": 0.2, "trained": 0.7}],
     }
     (run_folder(name) / "choices.json").write_text(json.dumps(choice))
-    save(Summary(run=name, parameters={"seed": seed}))
+    write_summary(Summary(run=name, parameters={"seed": seed}))
 
 
 @pytest.fixture(scope="module")
@@ -93,29 +93,50 @@ def row(arm, who, change, low, high, verdict):
     return {"arm": arm, "who": who, "metric": "games won", "verdict": verdict, **numbers}
 
 
-def test_the_answer_is_two_sentences_with_intervals_and_n():
+def test_the_answer_is_sentences_with_intervals_and_n():
     compared = pd.DataFrame([
         row(MARO, "civilian", 0.153, 0.083, 0.223, SHOWN), row(MARO, "culprit", 0.01, -0.03, 0.05, NONE),
         row(CONTROL, "civilian", -0.02, -0.08, 0.04, NONE), row(CONTROL, "culprit", 0.0, -0.04, 0.04, NONE),
     ])  # fmt: skip
-    first, second = answers(compared)
-    assert first == (
+    beyond = {"civilian": pd.Series(row(MARO, "civilian", 0.173, 0.103, 0.243, SHOWN))}
+    gained, control, paired = answers(compared, beyond)
+    assert gained == (
         "As civilians it won 15.3 points more of the games than its base [+8.3, +22.3]; as culprits no difference from "
         "its base was shown: +1.0 points [-3.0, +5.0] games won (the same 100 games of 25 mysteries, one run; 95 % "
         "intervals)."
     )
-    assert second == (
+    assert control == (
         "The control, trained on shuffled labels: civilians -2.0 points [-8.0, +4.0], culprits +0.0 points "
         "[-4.0, +4.0]."
     )
+    assert paired == "MARO beyond its control, paired by game: civilians +17.3 points [+10.3, +24.3]."
     worse = pd.DataFrame([row(MARO, "civilian", -0.2, -0.3, -0.1, SHOWN)])
-    assert answers(worse)[0].startswith(
-        "As civilians it won 20.0 points fewer of the games than its base [-30.0, -10.0]"
-    )
-    assert answers(worse)[1] == "No control was trained."
+    gained, control = answers(worse, {})
+    assert gained.startswith("As civilians it won 20.0 points fewer of the games than its base [-30.0, -10.0]")
+    assert control == "No control was trained."
     same = pd.DataFrame([row(arm, "culprit", 0.0, 0.0, 0.0, NONE) for arm in (MARO, CONTROL)])
-    assert answers(same)[0].startswith("As culprits all mysteries went as with the base: too few games")
-    assert "culprits: all mysteries went as with the base" in answers(same)[1]
+    gained, control = answers(same, {})
+    assert gained.startswith("As culprits all mysteries went as with the base: too few games")
+    assert "culprits: all mysteries went as with the base" in control
+
+
+def test_the_verdict_comes_first_and_in_words(page):
+    cells = re.search(r'<table class="verdict">(.*?)</table>', page, re.DOTALL)[1]
+    rows = [re.findall(r"<t[hd][^>]*>([^<]*)", line) for line in cells.split("</tr>")[:3]]
+    assert rows[0][1:] == ["as civilians", "as culprits"]
+    assert [line[0] for line in rows[1:]] == ["Better than its base?", "Better than its control?"]
+    assert {word for line in rows[1:] for word in line[1:]} <= {"yes", "no: worse", "not shown"}
+    assert page.index("Better than its base?") < page.index("points") < page.index("Base against trained")
+
+
+def test_beyond_its_control_is_measured_in_the_same_games(outputs):
+    measured = pd.read_parquet(run_folder("a") / "social.parquet")
+    for who, compared in beyond_control(measured).items():
+        won = measured[(measured["metric"] == "games won") & (measured["faction"] == who) & (measured["who"] == who)]
+        change = won.pivot(index="order", columns="arm", values="value").eval(f"`{MARO}` - `{CONTROL}`")
+        assert compared["change"] == pytest.approx(change.mean())
+        assert compared["games"] == len(change) == 12
+    assert beyond_control(measured[measured["arm"] != CONTROL]) == {}
 
 
 def test_one_run_is_set_beside_what_seeds_did_in_the_kept_study(page):
@@ -134,14 +155,14 @@ def test_a_run_says_what_it_was_made_of_and_what_so_few_mysteries_can_show(page)
 def test_the_terminal_is_told_what_the_page_answers(page):
     question, *sentences = in_brief(read_summary("a")[0])
     assert question in page
-    assert all(sentence in page for sentence in sentences)
-    assert len(sentences) == 2
+    assert all(sentence in page for sentence in sentences[2:])
+    assert len(sentences) == 5
     assert in_brief(Summary(run="empty")) == []
 
 
 def test_a_run_that_was_not_measured_says_so(outputs):
     run_folder("empty").mkdir()
-    save(Summary(run="empty"))
+    write_summary(Summary(run="empty"))
     text = write_report("empty").read_text(encoding="utf-8")
     assert "Not known: its games were not measured" in text
 
@@ -191,29 +212,57 @@ def test_what_models_wrote_is_text(page):
     assert page.count("<script") == 0
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
-def test_it_opens_in_a_browser_without_error_network_or_attack(outputs, page):
+@pytest.fixture
+def tab(outputs, page):
+    """The report in a real browser, and what the browser asked for and complained of."""
+    if CHROMIUM is None:
+        pytest.skip("no Chromium on this machine")
     from playwright.sync_api import sync_playwright
 
-    asked, said = [], []
     with sync_playwright() as play_:
         browser = play_.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         tab = browser.new_page()
-        tab.on("request", lambda r: asked.append(r.url))
-        tab.on("console", lambda m: said.append(m.text))
-        tab.on("pageerror", lambda e: said.append(str(e)))
+        tab.asked, tab.said = [], []
+        tab.on("request", lambda r: tab.asked.append(r.url))
+        tab.on("console", lambda m: tab.said.append(m.text))
+        tab.on("pageerror", lambda e: tab.said.append(str(e)))
         tab.goto((run_folder("a") / "report.html").as_uri())
-        assert tab.title() == "MARO: a"
-        transcript = tab.locator("details", has_text="A win that the base loses").first
-        assert not transcript.evaluate("d => d.open")
-        transcript.locator("summary").first.click()
-        assert transcript.evaluate("d => d.open")
-        assert transcript.locator("text=<img src=x").first.is_visible(), "shown as the text that it is"
-        assert all(tab.locator("img").evaluate_all("list => list.map(i => i.naturalWidth > 0)")), "pictures are inside"
-        assert tab.title() == "MARO: a", "the attack did nothing"
+        yield tab
         browser.close()
-    assert not said
-    assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
+
+
+def test_it_opens_in_a_browser_without_error_network_or_attack(tab):
+    assert tab.title() == "MARO: a"
+    transcript = tab.locator("details", has_text="A win that the base loses").first
+    assert not transcript.evaluate("d => d.open")
+    transcript.locator("summary").first.click()
+    assert transcript.evaluate("d => d.open")
+    assert transcript.locator("text=<img src=x").first.is_visible(), "shown as the text that it is"
+    assert all(tab.locator("img").evaluate_all("list => list.map(i => i.naturalWidth > 0)")), "pictures are inside"
+    assert tab.title() == "MARO: a", "the attack did nothing"
+    assert not tab.said
+    assert [url for url in tab.asked if not url.startswith(("file:", "data:"))] == []
+
+
+def test_it_fits_a_narrow_screen_and_follows_the_dark(tab):
+    tab.set_viewport_size({"width": 390, "height": 800})
+    for details in tab.locator("section > details, section > div > details").all():
+        details.evaluate("d => d.open = true")
+    assert tab.evaluate("document.documentElement.scrollWidth") <= 390
+    colours = "getComputedStyle(document.body).backgroundColor"
+    light = tab.evaluate(colours)
+    tab.emulate_media(color_scheme="dark")
+    assert (light, tab.evaluate(colours)) == ("rgb(255, 255, 255)", "rgb(13, 17, 23)")
+
+
+def test_every_part_is_linked_and_printed_with_its_games(tab):
+    titles, links = tab.locator("h2").all_inner_texts(), tab.locator("nav a")
+    assert links.all_inner_texts() == titles
+    assert all(tab.locator(link.get_attribute("href")).count() == 1 for link in links.all())
+    folded = tab.locator("details", has_text="A win that the base loses").first
+    height = folded.evaluate("d => d.getBoundingClientRect().height")
+    tab.emulate_media(media="print")
+    assert folded.evaluate("d => d.getBoundingClientRect().height") > 5 * height
 
 
 # --- several runs ------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,12 +14,15 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from maro_lib.play import rollout
 from maro_lib.play.policies import RANDOM, SKILLED, Mixture, Random, Reply, Scripted
 from maro_lib.play.rollout import Game, count_replies, play, schedule, seat_policies
 from maro_lib.play.shards import StorageError, read_scripts, read_table, shard_folders
 from maro_lib.play.tables import SCHEMAS, TABLES
+from maro_lib.runs import ROOT
 from maro_lib.world.generator import Knobs, generate_many
 from maro_lib.world.mystery import MurderMystery, Rules
+from maro_lib.world.phrases import story_words
 
 SCRIPTS = generate_many(3, 0, Knobs(characters=4))
 N_GAMES = 120
@@ -378,6 +382,32 @@ def test_games_of_other_code_are_kept_apart(tmp_path, monkeypatch):
     play(games(3), RANDOM, folder=tmp_path / "rollout")
     monkeypatch.setattr("maro_lib.play.rollout._code", lambda: "of another day")
     assert play(games(3), RANDOM, folder=tmp_path / "rollout").n_resumed == 0
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "is_other"),
+    [
+        ("world/words/phrases_en.yaml", "I suspect {name}.", "I accuse {name}.", True),
+        ("world/words/phrases_en.yaml", "# what scripted players say", "# what they say", False),
+        ("world/mystery.py", '"civilian" if self.accused() in', '"civilian" if self.accused() not in', True),
+        ("world/protocol.py", "retry: bool = False", "retry: bool = True", True),
+        ("world/protocol.py", "# intro, turn", "# an introduction, a turn", False),
+    ],
+)
+def test_other_words_or_code_make_other_games_and_comments_do_not(tmp_path, file, old, new, is_other):
+    package = shutil.copytree(ROOT / "maro_lib", tmp_path / "maro_lib")
+    text = (package / file).read_text(encoding="utf-8")
+    assert old in text
+    (package / file).write_text(text.replace(old, new), encoding="utf-8")
+    assert (rollout._code(package) != rollout._code()) == is_other
+
+
+def test_other_words_of_the_generator_make_other_scripts(monkeypatch):
+    words = story_words("compact")
+    other = words.model_copy(update={"phrases": words.phrases | {"seek": ("Find the thief.",)}})
+    before = generate_many(1, 0)[0].digest
+    monkeypatch.setattr("maro_lib.world.generator.story_words", lambda register: other)
+    assert generate_many(1, 0)[0].digest != before
 
 
 def test_two_scripts_of_one_title_are_refused():

@@ -26,11 +26,11 @@ from maro_lib.play.policies import NAIVE, RANDOM, SKILLED
 from maro_lib.play.rollout import play, schedule
 from maro_lib.run import series
 from maro_lib.run.parameters import declared
-from maro_lib.run.series import SEED_STEP, Step, check_rounds, choose, find_notebooks, in_order, plan
+from maro_lib.run.series import SEED_STEP, StageRun, check_rounds, choose, find_notebooks, in_order, plan
 from maro_lib.runs import (
+    Artefacts,
     MissingInput,
     RunError,
-    Stage,
     artefact,
     finish,
     learned_adapter,
@@ -238,7 +238,7 @@ def test_rounds_come_before_the_notebooks_that_come_once():
     told = [step.name for step in in_order(notebooks, 3)]
     assert told == [*names[:2], *of_rounds(1, 2, 3), *names[6:]]
     assert [step.notebook for step in in_order(notebooks, 1)] == notebooks
-    assert in_order(notebooks[6:], 3) == [Step(path) for path in notebooks[6:]]
+    assert in_order(notebooks[6:], 3) == [StageRun(path) for path in notebooks[6:]]
 
 
 def test_what_would_go_wrong_in_a_later_round_is_refused_now():
@@ -331,7 +331,7 @@ def test_an_adapter_is_found_by_the_name_it_is_shown_with(outputs, tmp_path, mon
 
 
 def test_later_stages_are_run_for_what_the_last_round_learned(outputs, tmp_path, monkeypatch):
-    monkeypatch.setitem(series.STAGES, "06_social_metrics", Stage(reads=("learning",)))
+    monkeypatch.setitem(series.STAGES, "06_social_metrics", Artefacts(reads=("learning",)))
     notebooks = shutil.copytree(FIXTURE, tmp_path / "series")
     shutil.copy(notebooks / "03_decomposition.ipynb", notebooks / "06_social_metrics.ipynb")
     (tmp_path / "x.yaml").write_text(TWO)
@@ -346,7 +346,7 @@ def test_later_stages_are_run_for_what_the_last_round_learned(outputs, tmp_path,
 
 
 def test_an_optional_input_counts_when_it_is_there(outputs, tmp_path, monkeypatch):
-    reads = Stage(reads=("learning", "control"), optional=("control",))
+    reads = Artefacts(reads=("learning", "control"), optional=("control",))
     monkeypatch.setitem(series.STAGES, "06_social_metrics", reads)
     notebooks = shutil.copytree(FIXTURE, tmp_path / "series")
     shutil.copy(notebooks / "03_decomposition.ipynb", notebooks / "06_social_metrics.ipynb")

@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from maro_lib.play.shards import StorageError, read_table
+from maro_lib.run.compare import named_run
 from maro_lib.runs import (
     ROOT,
     STAGES,
@@ -20,6 +22,7 @@ from maro_lib.runs import (
     maker,
     needs,
     outputs_folder,
+    remedy,
     run_folder,
     shown,
     write_atomic,
@@ -128,8 +131,41 @@ def test_writing_replaces_the_whole_file(tmp_path):
 def test_unwritable_folder_is_a_clear_error(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("MARO_OUTPUTS", str(tmp_path / "file"))
-    with pytest.raises(RunError, match=r"file/cpu: can't be written \(Not a directory\).*run the same command again"):
+    with pytest.raises(RunError, match=r"file/cpu: can't be written \(Not a directory\).*Make its folder writable"):
         artefact("cpu", "rollout")
+
+
+def test_space_is_asked_for_only_when_it_is_short(tmp_path):
+    (tmp_path / f".a.json.{os.getpid()}.tmp").symlink_to("/dev/full")
+    with pytest.raises(RunError, match=r"No space left on device.*Free some space, then run the same command again"):
+        write_atomic(tmp_path / "a.json", "x")
+    assert "space" not in remedy(PermissionError(13, "Permission denied"))
+
+
+@pytest.mark.parametrize(
+    ("place", "advice"),
+    [("cpu/rollout", "notebook 02_rollout makes it again: make run ONLY=02 PARAMS=params/cpu.yaml"),
+     ("cpu/round_2/rollout", "notebook 02_rollout makes it again: make run ONLY=round_2/02 PARAMS=params/cpu.yaml"),
+     ("cpu/matches/culprit", "notebook 05_maro_training makes it again: make run ONLY=05 PARAMS=params/cpu.yaml"),
+     ("notebook/rollout", "makes it again: run notebooks/02_rollout.ipynb first"), ("mine", "run again the stage that"),
+     ("../mine", "run again the stage that")],
+)  # fmt: skip
+def test_a_damaged_shard_names_the_stage_that_makes_it_wherever_that_is_noticed(outputs, place, advice):
+    shard = outputs / place / "shard-00000"
+    shard.mkdir(parents=True)
+    (shard / "games.parquet").write_text("damaged")
+    with pytest.raises(StorageError, match="is damaged") as error:
+        read_table(outputs / place, "games")
+    assert advice in str(error.value)
+
+
+def test_a_run_is_named_by_its_folder_only_where_the_runs_are(tmp_path):
+    for folder in (tmp_path / "elsewhere" / "cpu", run_folder("cpu/round_2")):
+        folder.mkdir(parents=True)
+        (folder / "summary.json").write_text('{"run": "cpu"}')
+    assert named_run(str(run_folder("cpu/round_2"))) == ("cpu/round_2", 1)
+    with pytest.raises(RunError, match="elsewhere/cpu: lies outside"):
+        named_run(str(tmp_path / "elsewhere" / "cpu"))
 
 
 def test_full_disk_keeps_the_old_file(tmp_path):
@@ -140,6 +176,6 @@ def test_full_disk_keeps_the_old_file(tmp_path):
     )
     full = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (50, 50))  # noqa: E731 - the system's own limit
     done = subprocess.run([sys.executable, "-B", "-c", code], capture_output=True, text=True, preexec_fn=full)
-    assert "a.json: can't be written (File too large); nothing was left half-written" in done.stderr
+    assert "a.json: can't be written (File too large); nothing was left half-written. Raise the limit" in done.stderr
     assert path.read_text() == "old"
     assert os.listdir(tmp_path) == ["a.json"]

@@ -4,11 +4,11 @@ import pytest
 
 from maro_lib.model.loading import EMBEDDED
 from maro_lib.study.evaldata import score_scene
-from maro_lib.study.scenes import GOAL, KINDS, NO_GOAL, REGISTERS, STORIES, named_places, scenes, verdict
+from maro_lib.study.scenes import GOAL, NO_GOAL, REGISTERS, SCENE_KINDS, STORIES, named_places, scenes, truthfulness
 
 
 @pytest.mark.parametrize("register", REGISTERS)
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", SCENE_KINDS)
 def test_a_scene_differs_from_its_control_by_the_goal_alone(kind, register):
     drawn = scenes(kind, 40, 0, register)
     goals = {story.goal for story in STORIES[register, kind]}
@@ -33,7 +33,7 @@ def test_unknown_register_is_refused():
         scenes("honesty", 2, 0, "poetry")
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", SCENE_KINDS)
 def test_compact_scenes_have_only_words_that_the_embedded_model_has_read(kind):
     from transformers import AutoTokenizer
 
@@ -63,7 +63,7 @@ def test_compact_scenes_have_only_words_that_the_embedded_model_has_read(kind):
     ],
 )
 def test_the_facts_decide(kind, reply, what):
-    assert verdict(kind, reply, true="mill", false="pond") == what
+    assert truthfulness(kind, reply, true="mill", false="pond") == what
 
 
 def test_unclear_is_neither_right_nor_misleading():

@@ -8,22 +8,8 @@ from hypothesis import strategies as st
 from maro_lib.world.scripts import Fact, ScriptError, Sections, bundled, dump_script, load_script, parse_script
 from maro_lib.world.solver import clue_facts, has_logic, is_solvable, know, suspects
 
-NAMES = [
-    "Ann",
-    "Ben O'Hara",
-    "王明",
-    "Zoë-Ünal",
-    "null",
-    "3",
-    "#7",
-    "- x",
-    "no",
-    "{y}",
-    "😀",
-    "Mr. Fox, Esq",
-    "0x1F",
-    "~",
-]
+NAMES = ["Ann", "Ben O'Hara", "王明", "Zoë-Ünal", "null", "3", "#7", "- x", "no", "{y}", "😀", "Mr. Fox, Esq", "0x1F",
+         "~"]  # fmt: skip
 ODD = ["", "yes", "1e-4", "2020-01-01", "a: b", "# no comment", "两行\n第二行", "tab\tend", "\u2028sep\u2029", "a\x85b",
        "back\\slash", "\"quotes\" 'both'", "- item\n  - item", "  inner  blanks \n\n\nlines", "é\u0301", "\x00\x07\x1b",
        "%", "|", ">-", "---", "...", "😀\U0001f9d0", "\ufeffbom", "\r\nx\ry", "𝔘"]  # fmt: skip

@@ -6,8 +6,8 @@ import pytest
 
 from maro_lib.play.policies import RANDOM
 from maro_lib.play.rollout import play, schedule
-from maro_lib.play.shards import set_aside
-from maro_lib.play.tables import TABLES
+from maro_lib.play.shards import as_table, set_aside
+from maro_lib.play.tables import SCHEMAS, TABLES
 from maro_lib.world.generator import Knobs, generate_many
 from maro_lib.world.mystery import Rules
 
@@ -29,6 +29,17 @@ def test_a_table_that_lacks_games_is_noticed(tmp_path, table, kept):
     assert (folder / "shard-00000.damaged-1").exists(), "what was damaged is kept"
     for name, rows in before.items():
         pd.testing.assert_frame_equal(again.table(name), rows)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "named"), [(lambda row: row.pop("winner"), "winner"), (lambda row: row.update(victor="Ann"), "victor")]
+)
+def test_a_row_holds_the_declared_columns_and_no_others(spoil, named):
+    rows = play(GAMES[:1], RANDOM).rows["games"]
+    assert as_table("games", rows).schema == SCHEMAS["games"]
+    spoil(rows[0])
+    with pytest.raises(ValueError, match=f"games: a row and the declared columns differ in {named}"):
+        as_table("games", rows)
 
 
 def test_what_is_set_aside_is_kept_each_time(tmp_path):

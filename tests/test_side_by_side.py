@@ -12,9 +12,10 @@ from test_matches import some_games
 from test_models import lora
 from test_training import BASIC, assert_same, corpus
 
-from maro_lib.learn import Job, train, train_ahead
+from maro_lib.learn import train
 from maro_lib.learn.balancing import shuffle_labels
-from maro_lib.measure import match, play_ahead
+from maro_lib.learn.launching import Job, train_ahead
+from maro_lib.measure.matches import match, play_ahead
 from maro_lib.model import LocalPolicy, load
 from maro_lib.side_by_side import SideBySideError, side_by_side
 
@@ -36,8 +37,8 @@ def gone(pid: int, within: float = 20.0) -> bool:
 
 def test_results_come_in_order_from_processes_of_one_thread_each():
     heard = []
-    done = side_by_side([Square(n) for n in range(5)], 2, lambda *news: heard.append(news))
-    squares, pids, threads = zip(*done, strict=True)
+    results = side_by_side([Square(n) for n in range(5)], 2, lambda *news: heard.append(news))
+    squares, pids, threads = zip(*results, strict=True)
     assert squares == (0, 1, 4, 9, 16)
     assert sorted(heard) == [(n, n) for n in range(5)]
     assert len(set(pids)) == 2

@@ -15,7 +15,7 @@ from maro_lib.embedded import exam, tasks
 from maro_lib.model.chat import Chat
 from maro_lib.model.loading import load
 from maro_lib.model.local import answers
-from maro_lib.study.evaldata import N_ITEMS, DataError, source, write_items
+from maro_lib.study.evaldata import N_ITEMS, DataError, item_files, write_items
 from maro_lib.study.harness import Answering, Harness, InMemory, Limits, TaskError, _splits
 from maro_lib.study.scenes import GOAL, NO_GOAL
 from maro_lib.study.transfer import (
@@ -428,7 +428,7 @@ def test_pieces_of_a_split_are_read_in_order(tmp_path):
     for k in range(3):
         put(tmp_path, f"d/s/test-0000{k}-of-00003.jsonl", [{"k": k}])
     put(tmp_path, "d/s/testing.jsonl", [{"k": 9}])
-    at = source(tmp_path, "d", "s", ["test"], "t")
+    at = item_files(tmp_path, "d", "s", ["test"], "t")
     assert at()["test"]["k"] == [0, 1, 2]
 
 

@@ -158,6 +158,17 @@ class Says:
         return [Reply(self.say(r)) for r in requests]
 
 
+@dataclass(frozen=True)
+class Fixed:
+    """Replies given beforehand, by player and own action index."""
+
+    replies: Mapping[tuple[int, int], str]
+    name: str = "fixed"
+
+    def act(self, requests: Sequence[Request]) -> list[Reply]:
+        return [Reply(self.replies[r.player, r.t]) for r in requests]
+
+
 PLAIN = Says("plain")
 
 

@@ -1,6 +1,6 @@
 """The embedded model's card: how it was made and what it can do, for people and for the test that computes it again.
 
-Written by notebook 00.
+Its text is in card.md. Written by notebook 00.
 """
 
 from __future__ import annotations
@@ -17,35 +17,12 @@ import pandas as pd
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from maro_lib.embedded.recipe import Recipe
-from maro_lib.model.loading import quiet
+from maro_lib.model.loading import EMBEDDED, quiet
+from maro_lib.provenance import git_state
 from maro_lib.runs import make_folder, write_atomic
 from maro_lib.statistics import Mean
-from maro_lib.summary import git_state
 
-TEXT = """# The embedded model
-
-A Qwen2 of {parameters:,} weights that plays the compact register of the murder mystery and answers small tasks. Made
-from nothing by `notebooks/00_embedded_model.ipynb`; `make run PARAMS=params/embedded.yaml ONLY=00` makes it again.
-
-**Data.** {tokens_seen:,} tokens in {steps:,} steps: views of generated games between scripted players, each good or bad
-for a whole game; drills in copying and in reading evidence; arithmetic, instruction and who-was-where tasks. All of it
-is generated from the seed; no text in it is anybody's.
-
-**Made** on {date}, {machine}, in {seconds:,} s, at commit {commit}.
-
-| recipe | |
-|---|---|
-{recipe_rows}
-
-| score, on games and items that no lesson showed | mean, 95 % interval, n |
-|---|---|
-{score_rows}
-
-**Limits.** It knows a few hundred words and nothing of the world; outside its games and tasks it writes nonsense. It is
-a mixture of good and bad players by design, so that there is something to learn. It was never taught to sum up a view,
-nor to obey two instructions at once: half of the scored instructions ask for that. Recipes were compared on these very
-games and items, which flatters the scores; the intervals of wins resample games, not the 25 mysteries.
-"""
+CARD_TEXT = Path(__file__).with_name("card.md")
 
 
 def make_card(
@@ -63,6 +40,10 @@ def make_card(
     }  # fmt: skip
 
 
+def read_card(folder: Path = EMBEDDED) -> dict[str, Any]:
+    return json.loads((folder / "card.json").read_text(encoding="utf-8"))
+
+
 def save_card(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, card: Mapping[str, Any], folder: Path
 ) -> None:
@@ -72,7 +53,7 @@ def save_card(
         model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     write_atomic(folder / "card.json", json.dumps(card, indent=1) + "\n")
-    write_atomic(folder / "README.md", TEXT.format(
+    write_atomic(folder / "README.md", CARD_TEXT.read_text(encoding="utf-8").format(
         recipe_rows="\n".join(f"| {name} | {value} |" for name, value in card["recipe"].items()),
         score_rows="\n".join(f"| {name} | {value} |" for name, value in card["shown"].items()), **card,
     ))  # fmt: skip

@@ -1,12 +1,12 @@
 """The embedded model: a small Qwen2 that learned to play from scripted players, made from a seed.
 
-What it reads stands in `lessons`. What it learns: almost only its own tokens,
+What it reads stands in `lessons`. The loss weighs almost only the tokens that it is to say itself:
 
     L = sum_i w_i * -log p(x_i | x_<i) / sum_i w_i,     w_i = 1 on replies, `observed` elsewhere.
 
-Hard is copying (choosing among this game's names, and going through them in order), then reading evidence. Copying
-begins early with a wide initialisation, heads that write back what they read, both spellings of a word starting as one,
-Muon, and drills. Taught in notebook 00.
+The hard part is copying (choosing among this game's names, and going through them in order), then reading evidence. A
+model learns to copy early with a wide initialisation, heads that write back what they read, both spellings of a word
+starting as one vector, Muon, and drills. Taught in notebook 00.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""All that decides the embedded model, as data. Its values are the parameters of notebook 00."""
+"""The recipe: all that decides the embedded model, as data. Its values are the parameters of notebook 00."""
 
 from __future__ import annotations
 

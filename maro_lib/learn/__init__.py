@@ -1,7 +1,14 @@
-"""Learning: the method itself.
+"""Learning: the method itself, from a game's outcome to a trained adapter.
 
-Tables of games come in. `decomposition` puts a label on every action, `balancing` says who is kept, `loss` judges, and
-`training` leaves an adapter behind. Taught in notebooks 03, 04 and 05.
+    decomposition   one outcome per character becomes a label and a weight for each of its actions
+    balancing       who is kept, with what weight; and the control, whose labels say nothing
+    loss            what is minimised, and the reference point z0
+    training        a corpus becomes an adapter
+
+Tables of played games come in; an adapter (safetensors) and the curve of its training go out. Beside these four:
+`counterfactuals` (what an action was worth), `corpus` (dialogues as token ids), `trainer` and its parts (`rows`,
+`adapters`, `references`, `account`, `guard`, `settings`), `launching` (several processes), `drift` (nothing to learn)
+and `export`. Taught in notebooks 03, 04 and 05.
 """
 
 from typing import TYPE_CHECKING
@@ -10,11 +17,12 @@ from maro_lib.rooms import opened
 
 if TYPE_CHECKING:
     from maro_lib.learn.balancing import NothingToLearn, balance, shuffle_labels
-    from maro_lib.learn.corpus import make_corpus, steps
+    from maro_lib.learn.corpus import make_corpus
     from maro_lib.learn.counterfactuals import counterfactual_values
     from maro_lib.learn.decomposition import cheap_rules, credit_rules, decompose, label, rank_agreement
     from maro_lib.learn.drift import coin_flips
-    from maro_lib.learn.launching import Job, launch, train_ahead
+    from maro_lib.learn.guard import QuickGames
+    from maro_lib.learn.launching import launch
     from maro_lib.learn.loss import maro_loss
     from maro_lib.learn.settings import Settings
     from maro_lib.learn.training import train

@@ -23,7 +23,7 @@ from numbers import Real
 import numpy as np
 import pandas as pd
 
-from maro_lib.play.tables import encode, require, trajectories
+from maro_lib.play.tables import encode, finite, require, trajectories
 from maro_lib.wording import check_name
 from maro_lib.world.scripts import FACTIONS
 
@@ -82,7 +82,7 @@ def balance(
     check_name("classes", classes, ("overall", "per_faction"))
     more = (("legal",) if illegal == "drop" else ()) + (("policy",) if learner is not None else ())
     require(actions, NEEDS + more, "balance (weight = decompose(...))")
-    credit, camp = _credit(actions), _camp(actions, camp_weights or {})  # (n_actions,) each, as all that follows
+    credit, camp = finite(actions, "weight"), _camp(actions, camp_weights or {})  # each (n_actions,), so is the rest
     fate = _unusable(actions, credit, illegal)
     fate, factor = _draw(actions, fate, mode, seed)
     fate[(fate == Fate.KEPT) & (camp == 0)] = Fate.CAMP_WEIGHT
@@ -94,25 +94,10 @@ def balance(
     if classes == "per_faction":
         chosen["weight"] *= _evening(chosen)
     lam_pos, lam_neg = _lambdas(chosen, lam_pos, lam_neg)
-    report, reasons = _report(actions, fate, credit, weight), _reasons(actions["faction"], fate)
-    return Balanced(chosen, lam_pos, lam_neg, report, reasons, _state(actions, fate, mode))
-
-
-def shuffle_labels(balanced: pd.DataFrame, seed: int) -> pd.DataFrame:
-    """Hand every dialogue the labels and weights of another one of its faction: the control, which must teach nothing.
-
-    This is what the kit calls a control: the run's own dialogues, every one of them, with labels that say nothing of
-    them. A longer or shorter dialogue gets its labels stretched, so what the labels of a dialogue are like stays.
-    """
-    rng, table = np.random.default_rng([seed, 3]), balanced.sort_values(["game", "seat", "t"])
-    given = np.empty(len(table), int)  # whose label and weight each row gets
-    for _, own in table.reset_index(drop=True).groupby("faction"):
-        dialogues = list(own.groupby(["game", "seat"]).indices.values())
-        places = [own.index.to_numpy()[d] for d in dialogues]
-        for mine, other in zip(places, rng.permutation(len(places)), strict=True):
-            given[mine] = places[other][np.arange(len(mine)) * len(places[other]) // len(mine)]
-    labels = {name: table[name].to_numpy()[given] for name in ("desirable", "weight")}
-    return table.assign(**labels).loc[balanced.index]
+    return Balanced(
+        chosen, lam_pos, lam_neg, report=_report(actions, fate, credit, weight),
+        reasons=_reasons(actions["faction"], fate), statement=_state(actions, fate, mode),
+    )  # fmt: skip
 
 
 # --- who is kept -------------------------------------------------------------------------------------
@@ -130,13 +115,13 @@ def _draw(actions: pd.DataFrame, fate: np.ndarray, mode: str, seed: int) -> tupl
     """Return each action's fate after the mode's drawing, and its factor; both are decided by character."""
     usable = np.flatnonzero(fate == Fate.KEPT)
     rows = actions.iloc[usable]
-    who, first = trajectories(rows)
+    character, first = trajectories(rows)
     characters = _sides(rows.iloc[first][["game", "agent", "faction", "success"]].reset_index(drop=True))
     factors = MODES[mode](characters, seed)  # (n_characters,) 0: not drawn
     alone = characters[["n_own", "n_other"]].min(axis=1) == 0
     fates = np.select([factors > 0, alone], [Fate.KEPT, Fate.ONE_SIDED], Fate.NOT_DRAWN)
     fate, factor = fate.copy(), np.ones(len(actions))
-    fate[usable], factor[usable] = fates[who], factors[who]
+    fate[usable], factor[usable] = fates[character], factors[character]
     return fate, factor
 
 
@@ -182,13 +167,6 @@ def _lots(characters: pd.DataFrame, seed: int) -> list[int]:
 # --- with what weight --------------------------------------------------------------------------------
 
 
-def _credit(actions: pd.DataFrame) -> np.ndarray:
-    credit = actions["weight"].to_numpy(float, na_value=np.nan)
-    if n_bad := int((~np.isfinite(credit)).sum()):
-        raise ValueError(f"column `weight`: {n_bad} of {credit.size} are not finite numbers")
-    return credit
-
-
 def _camp(actions: pd.DataFrame, camp_weights: dict[str, float]) -> np.ndarray:
     """Return w_f for every action; a faction that is not named weighs 1."""
     known = sorted({*FACTIONS, *actions["faction"].unique()})
@@ -219,20 +197,56 @@ def _lambdas(chosen: pd.DataFrame, lam_pos: float | None, lam_neg: float | None)
     return float(given.get("lam_pos", mass / w_pos)), float(given.get("lam_neg", mass / w_neg))
 
 
+# --- labels that say nothing -------------------------------------------------------------------------
+
+
+def shuffle_labels(balanced: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """Hand every dialogue the labels and weights of another one of its faction: the control, which must teach nothing.
+
+    This is what the kit calls a control: the run's own dialogues, every one of them, with labels that say nothing of
+    them. A longer or shorter dialogue gets its labels stretched, so what the labels of a dialogue are like stays.
+    """
+    rng, table = np.random.default_rng([seed, 3]), balanced.sort_values(["game", "seat", "t"])
+    given = np.empty(len(table), int)  # whose label and weight each row gets
+    for _, own in table.reset_index(drop=True).groupby("faction"):
+        dialogues = list(own.groupby(["game", "seat"]).indices.values())
+        places = [own.index.to_numpy()[d] for d in dialogues]
+        for mine, other in zip(places, rng.permutation(len(places)), strict=True):
+            given[mine] = places[other][np.arange(len(mine)) * len(places[other]) // len(mine)]
+    labels = {name: table[name].to_numpy()[given] for name in ("desirable", "weight")}
+    return table.assign(**labels).loc[balanced.index]
+
+
+def shuffle_outcomes(actions: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """Hand every game the outcome of another one, before anything is credited: labels as blind as the control's.
+
+    Games swap with games of as many characters of each faction, so the shares of wins stay what they were. The study
+    of notebook 08 uses it, for arms that differ in how they credit and balance; it is not what the kit calls a control.
+    """
+    seats = actions.drop_duplicates(["game", "agent"]).sort_values(["order", "faction", "seat"])
+    shape = seats.groupby("order")["faction"].agg(" ".join)
+    rng, outcome = np.random.default_rng([seed, 2]), seats.groupby("order")["success"].agg(list)
+    for games in shape.groupby(shape).groups.values():
+        outcome[games] = outcome[rng.permutation(games)].to_numpy()
+    swapped = seats[["game", "agent"]].assign(success=np.concatenate(outcome.to_list()))
+    success = actions[["game", "agent"]].merge(swapped, how="left")["success"].to_numpy(actions["success"].dtype)
+    return actions.assign(success=success)
+
+
 # --- the account -------------------------------------------------------------------------------------
 
 
 def _report(actions: pd.DataFrame, fate: np.ndarray, credit: np.ndarray, weight: np.ndarray) -> pd.DataFrame:
-    who, kept, names = trajectories(actions)[0], fate == Fate.KEPT, ["faction", "outcome"]
+    character, kept, names = trajectories(actions)[0], fate == Fate.KEPT, ["faction", "outcome"]
     outcome = np.where(actions["success"] == 1, "won", "lost")
     rows = pd.DataFrame({
-        "faction": actions["faction"].to_numpy(), "outcome": outcome, "who": who, "kept": kept,
-        "kept_who": np.where(kept, who, np.nan), "mass": np.abs(credit), "kept_mass": np.where(kept, weight, 0.0),
+        "faction": actions["faction"].to_numpy(), "outcome": outcome, "character": character, "kept": kept,
+        "kept_one": np.where(kept, character, np.nan), "mass": np.abs(credit), "kept_mass": np.where(kept, weight, 0.0),
     })  # fmt: skip
     cells = pd.MultiIndex.from_product([sorted(rows["faction"].unique()), ["won", "lost"]], names=names)
     report = rows.groupby(names).agg(
-        actions=("who", "size"), kept_actions=("kept", "sum"), characters=("who", "nunique"),
-        kept_characters=("kept_who", "nunique"), mass=("mass", "sum"), kept_mass=("kept_mass", "sum"),
+        actions=("character", "size"), kept_actions=("kept", "sum"), characters=("character", "nunique"),
+        kept_characters=("kept_one", "nunique"), mass=("mass", "sum"), kept_mass=("kept_mass", "sum"),
     ).reindex(cells, fill_value=0)  # fmt: skip
     for at, name in ((2, "actions"), (5, "characters")):
         report.insert(at, f"dropped_{name}", report[name] - report[f"kept_{name}"])

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cached_property
 from itertools import pairwise
@@ -49,6 +49,10 @@ class Corpus:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def relabelled(self, actions: pd.DataFrame) -> Corpus:
+        """The same sequences with other labels and weights."""
+        return replace(self, actions=actions)
 
     @cached_property
     def spans(self) -> np.ndarray:

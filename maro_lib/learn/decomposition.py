@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from maro_lib.play.tables import encode, require, trajectories
+from maro_lib.play.tables import encode, finite, require, trajectories
 from maro_lib.statistics import Mean, bootstrap_mean
 from maro_lib.wording import check_name, nearest
 
@@ -75,21 +75,6 @@ def label(weights: pd.Series) -> pd.DataFrame:
     return pd.DataFrame({"desirable": kept > 0, "weight": kept.abs()})
 
 
-def shuffle_outcomes(actions: pd.DataFrame, seed: int) -> pd.DataFrame:
-    """Hand every game the outcome of another one: the control, in which no label says anything about any action.
-
-    Games swap with games of as many characters of each faction, so the shares of wins stay what they were.
-    """
-    seats = actions.drop_duplicates(["game", "agent"]).sort_values(["order", "faction", "seat"])
-    shape = seats.groupby("order")["faction"].agg(" ".join)
-    rng, outcome = np.random.default_rng([seed, 2]), seats.groupby("order")["success"].agg(list)
-    for games in shape.groupby(shape).groups.values():
-        outcome[games] = outcome[rng.permutation(games)].to_numpy()
-    swapped = seats[["game", "agent"]].assign(success=np.concatenate(outcome.to_list()))
-    success = actions[["game", "agent"]].merge(swapped, how="left")["success"].to_numpy(actions["success"].dtype)
-    return actions.assign(success=success)
-
-
 # --- rules: the outcome alone ------------------------------------------------------------------------
 
 
@@ -120,13 +105,13 @@ def discounted(actions: pd.DataFrame, *, gamma: float = 0.9) -> np.ndarray:
 )
 def role_baseline(actions: pd.DataFrame, *, alpha: float = 0.95) -> np.ndarray:
     _check_range("alpha", alpha, 0, 1)
-    who, first = trajectories(actions)
+    trajectory, first = trajectories(actions)
     seats = actions.iloc[first][["order", "game", "role"]].assign(r=_outcome(actions)[first])  # a row per trajectory
     place = ["order", "game", "role"]
     means = seats.groupby(place, dropna=False)["r"].mean()  # of a role in a game; in order of play
     before = pd.Series(_means_before(means, means.index.get_level_values("role"), alpha), means.index, name="b")
     baseline = seats.merge(before.reset_index(), on=place, how="left")["b"].to_numpy()  # (n_trajectories,)  b(role)
-    return (seats["r"].to_numpy() - baseline)[who]
+    return (seats["r"].to_numpy() - baseline)[trajectory]
 
 
 @register(
@@ -140,7 +125,7 @@ def turn_normalised(actions: pd.DataFrame, *, reward: str | None = None) -> np.n
     Paid so, a role that always won would still get weights, by the place of the payment alone: it gets zeros.
     """
     role = encode(actions, ["role"])
-    turn_rewards = terminal(actions) if reward is None else _numbers(actions, reward)  # (n_actions,)  r_t
+    turn_rewards = terminal(actions) if reward is None else _reward(actions, reward)  # (n_actions,)  r_t
     to_end = _sum_to_end(actions, _centre(turn_rewards, role))
     varied = True if reward is not None else _centre(_outcome(actions), role) != 0
     return np.where(varied, _centre(to_end, role), 0.0)
@@ -152,11 +137,11 @@ def turn_normalised(actions: pd.DataFrame, *, reward: str | None = None) -> np.n
     needs="game agent role script success",
 )
 def agent_normalised(actions: pd.DataFrame) -> np.ndarray:
-    who, first = trajectories(actions)
+    trajectory, first = trajectories(actions)
     group = encode(actions, ["script", "role"])[first]
     centred = _centre(_outcome(actions)[first], group)  # (n_trajectories,)
     std = np.sqrt(_mean(centred**2, group))
-    return (centred / (std[group] + 1e-6))[who]
+    return (centred / (std[group] + 1e-6))[trajectory]
 
 
 # --- rules: what the action itself changed -----------------------------------------------------------
@@ -176,14 +161,13 @@ def belief_shift(actions: pd.DataFrame, *, prior: float = 1.0) -> np.ndarray:
     _check_range("prior", prior, 0, 2)
     coded = _coded(actions)
     moves = _moves(coded[coded["belief"].notna() & ~coded["culprit"]], prior)
-    deeds = _to_next_rating(coded[coded["public"]], moves)
-    own = deeds["own"].fillna(0.0)
-    n_others = deeds["n_raters"] - deeds["own"].notna()
-    total = _settle(deeds["total"] - own, _RATING_DUST)
-    share = deeds.groupby(["game", "block"])["row"].transform("size")
+    deeds = _to_next_rating(coded[coded["public"]], moves)  # a row per public action that a rating follows
+    n_others = deeds["n_raters"] - deeds["own"].notna()  # raters but the actor
+    change = _settle(deeds["total"] - deeds["own"].fillna(0.0), _RATING_DUST)  # of theirs, summed
+    n_deeds = deeds.groupby(["game", "block"])["row"].transform("size")  # that share it
     sign = np.where(deeds["culprit"], -1.0, 1.0)
     weights = np.zeros(len(actions))
-    weights[deeds["row"]] = np.where(n_others > 0, sign * total / n_others.clip(lower=1) / share, 0.0)
+    weights[deeds["row"]] = np.where(n_others > 0, sign * change / n_others.clip(lower=1) / n_deeds, 0.0)
     return weights
 
 
@@ -238,8 +222,10 @@ def rank_agreement(
     game_of = np.empty(rho.size, np.int64)
     game_of[place] = game
     mean = bootstrap_mean(rho[~skipped], seed, game_of[~skipped], n_boot=n_boot)
-    counts = int((~skipped).sum()), mean.n, int((silent & ~skipped).sum()), int(skipped.sum())
-    return Agreement(mean.mean, mean.low, mean.high, *counts)
+    return Agreement(
+        mean.mean, mean.low, mean.high, n=int((~skipped).sum()), n_games=mean.n,
+        n_silent=int((silent & ~skipped).sum()), n_skipped=int(skipped.sum()),
+    )  # fmt: skip
 
 
 def _spearman(a: np.ndarray, b: np.ndarray, groups: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -252,7 +238,7 @@ def _spearman(a: np.ndarray, b: np.ndarray, groups: np.ndarray) -> tuple[np.ndar
     return rho, xx == 0, yy == 0
 
 
-# --- values in groups -------------------------------------------------------------------------
+# --- values in groups --------------------------------------------------------------------------------
 
 
 def _mean(values: np.ndarray, groups: np.ndarray) -> np.ndarray:
@@ -265,6 +251,7 @@ def _centre(values: np.ndarray, groups: np.ndarray) -> np.ndarray:
 
 
 def _settle(values, dust: float):
+    """Take for 0 what is no more than rounding."""
     return np.where(np.abs(values) <= dust, 0.0, values)
 
 
@@ -279,10 +266,10 @@ def _means_before(values: Iterable[float], groups: Iterable[str], alpha: float) 
 
 def _sum_to_end(actions: pd.DataFrame, values: np.ndarray) -> np.ndarray:
     """Sum each trajectory's values from the action to the trajectory's last one."""
-    who = encode(actions, ["game", "agent"])
-    latest_first = np.lexsort((-actions["t"].to_numpy(np.int64), who))
+    trajectory = encode(actions, ["game", "agent"])
+    latest_first = np.lexsort((-actions["t"].to_numpy(np.int64), trajectory))
     sums = np.empty(len(values))
-    sums[latest_first] = pd.Series(values[latest_first]).groupby(who[latest_first]).cumsum()
+    sums[latest_first] = pd.Series(values[latest_first]).groupby(trajectory[latest_first]).cumsum()
     return sums
 
 
@@ -351,12 +338,9 @@ def _n_left(actions: pd.DataFrame) -> np.ndarray:
     return n_actions - t  # (n_actions,)  T - t
 
 
-def _numbers(actions: pd.DataFrame, column: str) -> np.ndarray:
+def _reward(actions: pd.DataFrame, column: str) -> np.ndarray:
     require(actions, [column], "option `reward`")
-    values = actions[column].to_numpy(float, na_value=np.nan)
-    if n_bad := int((~np.isfinite(values)).sum()):
-        raise ValueError(f"column `{column}`: {n_bad} of {len(values)} turn rewards are not finite numbers")
-    return values
+    return finite(actions, column)
 
 
 def _aligned(values: pd.Series, actions: pd.DataFrame, name: str) -> pd.Series:

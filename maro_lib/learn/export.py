@@ -19,7 +19,7 @@ import torch
 from safetensors import SafetensorError
 
 from maro_lib.model.loading import ORIGIN, Loaded, load, quiet, token_logps
-from maro_lib.runs import located
+from maro_lib.runs import located, remedy
 
 NOTE = "merged.json"  # what a merged folder was made from
 TOLERANCE = 1e-3  # float32 rounding reaches 1e-5 on the embedded model, a wrong way of merging 2
@@ -60,7 +60,7 @@ def merge(
         _put(temporary, target)
     except (OSError, SafetensorError) as error:
         raise ExportError(f"{target}: can't be written ({str(error).partition(chr(10))[0]}); nothing was left "
-                          "half-written. Free some space and run the same command again") from None  # fmt: skip
+                          f"half-written. {remedy(error)} and run the same command again") from None  # fmt: skip
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return gap

@@ -1,12 +1,14 @@
 """The guard of a training: quick games at its checkpoints, a warning of every step that taught nothing, a stop.
 
-Used by `training`; what it plays is in `quick`.
+Quick games are a few games with the model in training, to see whether it still plays, and plays better. Used by
+`training`; taught in notebook 05.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import pandas as pd
@@ -16,6 +18,9 @@ from transformers import TrainerCallback
 from maro_lib.learn.account import as_curve, notes_of
 from maro_lib.learn.trainer import Diverged, MaroTrainer
 from maro_lib.model.loading import Loaded
+from maro_lib.model.local import LocalPolicy, Sampling
+from maro_lib.model.players import line_up
+from maro_lib.play.rollout import Game, play
 
 
 class Watch(Protocol):
@@ -76,3 +81,35 @@ class Guard(TrainerCallback):
         shared = dict(zip(names, shared.tolist(), strict=True))
         t.state.log_history.append(shared | {"step": t.state.global_step})
         return shared
+
+
+# --- quick games -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class QuickGames:
+    """Each faction in turn is played by the model in training, the other one by its base."""
+
+    games: Sequence[Game]
+    sampling: Sampling = field(default_factory=Sampling)
+    options: Mapping[str, int | float | bool] = field(default_factory=dict)  # the other settings of a LocalPolicy
+    names = ("legal", "civilians win", "culprits win")
+
+    def __call__(self, loaded: Loaded) -> dict[str, float]:
+        trained, half = LocalPolicy(loaded, self.sampling, **self.options), len(self.games) // 2
+        sides = {"civilian": self.games[:half], "culprit": self.games[half:]}
+        results = {who: _result(games, trained, who) for who, games in sides.items()}
+        return {
+            "legal": sum(legal for legal, _ in results.values()) / 2,
+            "civilians win": results["civilian"][1],
+            "culprits win": results["culprit"][1],
+        }
+
+
+def _result(games: Sequence[Game], trained: LocalPolicy, who: str) -> tuple[float, float]:
+    """How many of a faction's first replies are legal (the mean over games), and how many games it wins."""
+    played = play(games, line_up(trained, who))
+    actions = played.table("actions", ["game", "faction", "legal", "retry"])
+    first = actions[~actions["retry"] & (actions["faction"] == who)]
+    won = played.table("games", ["winner"])["winner"] == who
+    return first.groupby("game")["legal"].mean().mean(), won.mean()

@@ -26,8 +26,7 @@ from accelerate import DistributedType
 from accelerate.commands.config import load_config_from_file
 
 from maro_lib.learn.corpus import Corpus, load_corpus, save_corpus
-from maro_lib.learn.guard import Live
-from maro_lib.learn.quick import QuickGames
+from maro_lib.learn.guard import Live, QuickGames
 from maro_lib.learn.settings import Settings
 from maro_lib.learn.training import Trained, finished, train
 from maro_lib.model.loading import Loaded, load
@@ -40,7 +39,7 @@ from maro_lib.world.mystery import MurderMystery, Rules
 from maro_lib.world.scripts import dump_scripts, load_scripts
 
 DDP = Path(__file__).with_name("accelerate") / "ddp.yaml"
-GRACE = 10.0  # seconds that processes have to end by themselves
+SECONDS_TO_END = 10.0  # seconds that processes have to end by themselves
 LONGEST = 2000  # bytes of a line that are shown: what follows has no mark
 NOTED = 200  # lines of the launcher that are looked through for what happened
 ENDED = re.compile(r"rank +: (\d+) .*\n +exitcode +: (-?\d+) \(pid: \d+\)(?: +\((\w+)\))?")  # its report of a process
@@ -66,17 +65,17 @@ class Job:
     def save(self, inputs: Path) -> None:
         """Write it into a folder: Parquet, JSON and YAML."""
         save_corpus(self.corpus, inputs)
-        words = {"model": self.model, "precision": self.precision, "adapter": self.adapter, "folder": str(self.folder)}
-        words |= {"settings": asdict(self.settings), "watch": None}
-        if self.watch:
-            scripts = {game.script.digest: game.script for game in self.watch.games}
+        job = {"model": self.model, "precision": self.precision, "adapter": self.adapter, "folder": str(self.folder)}
+        job |= {"settings": asdict(self.settings), "watch": None}
+        if watch := self.watch:
+            scripts = {game.script.digest: game.script for game in watch.games}
             write_atomic(inputs / "scripts.yaml", dump_scripts(scripts.values()))
-            words["watch"] = {
-                "games": [[g.name, g.order, g.script.digest, g.seed, asdict(g.rules)] for g in self.watch.games],
-                "sampling": asdict(self.watch.sampling),
-                "options": dict(self.watch.options),
-            }
-        write_atomic(inputs / "job.json", json.dumps(words, indent=1))
+            games = [
+                {"name": g.name, "order": g.order, "script": g.script.digest, "seed": g.seed, "rules": asdict(g.rules)}
+                for g in watch.games
+            ]
+            job["watch"] = {"games": games, "sampling": asdict(watch.sampling), "options": dict(watch.options)}
+        write_atomic(inputs / "job.json", json.dumps(job, indent=1))
 
     def __call__(self, tell: Tell) -> None:
         """Train, in a process beside others; tell the curve."""
@@ -86,13 +85,13 @@ class Job:
     @classmethod
     def read(cls, inputs: Path) -> Job:
         """Read what `save` wrote."""
-        words = json.loads((inputs / "job.json").read_text(encoding="utf-8"))
-        words |= {"settings": Settings(**words["settings"]), "folder": Path(words["folder"])}
-        if watch := words["watch"]:
+        job = json.loads((inputs / "job.json").read_text(encoding="utf-8"))
+        job |= {"settings": Settings(**job["settings"]), "folder": Path(job["folder"])}
+        if watch := job["watch"]:
             scripts = load_scripts(inputs / "scripts.yaml")
-            games = [Game(n, k, scripts[digest], seed, Rules(**r)) for n, k, digest, seed, r in watch["games"]]
-            words["watch"] = QuickGames(games, Sampling(**watch["sampling"]), watch["options"])
-        return cls(corpus=load_corpus(inputs), **words)
+            games = [Game(**g | {"script": scripts[g["script"]], "rules": Rules(**g["rules"])}) for g in watch["games"]]
+            job["watch"] = QuickGames(games, Sampling(**watch["sampling"]), watch["options"])
+        return cls(corpus=load_corpus(inputs), **job)
 
 
 def launch(
@@ -100,13 +99,13 @@ def launch(
     watch: QuickGames | None = None, config: str = "",
 ) -> Trained:  # fmt: skip
     """Do what `training.train` does, in several processes; `config` is another accelerate file than DDP's."""
-    at = located(config) if config else DDP
-    _check(n_processes, at, watch)
+    config = located(config) if config else DDP
+    _check(n_processes, config, watch)
     folder = Path(folder).absolute()
     make_folder(inputs := folder.with_name(f"{folder.name}.inputs"))
     shutil.rmtree(inputs)  # of a launch that was cut short
     Job(model, precision, adapter, corpus, settings, folder, watch).save(inputs)
-    _run(_command(n_processes, at, inputs), _environment(n_processes), inputs)
+    _run(_command(n_processes, config, inputs), _environment(n_processes), inputs)
     shutil.rmtree(inputs)
     return finished(folder)
 
@@ -192,7 +191,7 @@ def _run(command: Sequence[str], environment: Mapping[str, str], inputs: Path) -
         code = launcher.wait()
     finally:
         launcher.stdin.close()  # the end of every process, wherever it is
-        end_group(launcher, GRACE)
+        end_group(launcher, SECONDS_TO_END)
         launcher.stdout.close()
     if code:
         raise LaunchError("\n".join(_why(code, inputs, said, noted)))

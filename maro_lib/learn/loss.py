@@ -4,7 +4,7 @@
     v(o) = lambda_+ sigmoid(beta (r - z0))  if desirable,  lambda_- sigmoid(beta (z0 - r))  if not
     L    = mean over actions of  w (lambda_y - v(o))                 w = |credit| x balance x camp weight
 
-No gradient flows through z0 or the reference. The paper says that z0 is adaptive, not how: the estimators below are
+No gradient flows through z0 or the reference. The paper says that z0 is adaptive, but not how: the functions below are
 the ways to set it. With z0 = 0 this is TRL's `apo_zero_unpaired`, with its own estimate TRL's `kto`. Taught in
 notebook 05.
 """

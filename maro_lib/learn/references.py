@@ -1,9 +1,9 @@
 """Reference log-probs on disk: dialogues are read once with the adapter off, whatever labels they are trained on.
 
-A training that goes on after it was cut short finds them, and so does a control on shuffled labels: the forward passes
-without a gradient are a quarter of a pass over the dialogues. Dialogues that base itself played need no file: their
-log-probs are known from playing. What decides them is in the file's name; what a file holds is checked when it is read,
-and damaged files are ignored. Used by `trainer`.
+A training that was interrupted finds them when it resumes, and so does a control on shuffled labels; to compute them
+takes a quarter of a pass over the dialogues. Dialogues that base itself played need no file: their log-probs are known
+from playing. A file's name is a digest of all that decides its content; the content is validated when it is read, and
+damaged files are ignored. Used by `trainer`; taught in notebook 05.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from maro_lib.learn.corpus import Corpus
 from maro_lib.model.loading import Loaded
 from maro_lib.runs import make_folder, write_atomic
 
-FOLDER = "references"  # beside those of the trainings that use it
+REFERENCES_FOLDER = "references"  # beside those of the trainings that use it
 
 
 def references_path(folder: Path, loaded: Loaded, corpus: Corpus, sequences: Sequence[int], *, half: bool) -> Path:

@@ -218,10 +218,10 @@ class MaroTrainer(Trainer):
 
     def keep_account(self, rows: torch.Tensor, z0: torch.Tensor) -> None:
         """Keep a step's numbers for the log, and where the running mean goes from here."""
-        rows = self.gathered(rows)
+        rows, mean_z0 = self.gathered(rows), z0.double().mean()
+        z0_next = losses.ema(mean_z0, rows[:, 1], self.settings.z0_decay)
         self.numbers = step_numbers(rows, self.material.corpus.actions)
-        z0_next = losses.ema(z0.double().mean(), rows[:, 1], self.settings.z0_decay)
-        self.numbers |= {"z0": float(z0.double().mean()), "z0_next": float(z0_next)}
+        self.numbers |= {"z0": float(mean_z0), "z0_next": float(z0_next)}
         if z0.ndim:
             names = sorted(self.material.corpus.actions["faction"].unique())
             self.numbers |= {f"z0/{name}": float(v) for name, v in zip(names, z0, strict=False)}

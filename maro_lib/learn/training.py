@@ -24,7 +24,7 @@ from maro_lib.learn.account import as_curve, notes_of
 from maro_lib.learn.adapters import adapted
 from maro_lib.learn.corpus import TAKEN, Corpus
 from maro_lib.learn.guard import Guard, Live, Watch
-from maro_lib.learn.references import FOLDER, references_path
+from maro_lib.learn.references import REFERENCES_FOLDER, references_path
 from maro_lib.learn.settings import Settings
 from maro_lib.learn.trainer import Diverged, MaroTrainer, TrainingError, is_on_cpu, whole_checkpoints
 from maro_lib.model.loading import ORIGIN, Loaded, quiet
@@ -54,7 +54,7 @@ def train(
         _open_job(folder, digest)
     if trained := finished(folder):
         return trained
-    place = partial(references_path, folder.parent / FOLDER, loaded, half=settings.half)
+    place = partial(references_path, folder.parent / REFERENCES_FOLDER, loaded, half=settings.half)
     with quiet(), adapted(loaded, settings) as learner:
         trainer = MaroTrainer(learner, corpus, settings, folder, place)
         trainer.add_callback(Guard(trainer, watch, live))

@@ -1,7 +1,8 @@
 """Measuring: did it become a better player, and in what?
 
-Games of base and trained players come in; metrics with intervals, paired differences and judgements go out. Taught in
-notebook 06.
+Games of base and trained players come in (`matches`), and what a judge says of them (`judges`). Out go social metrics
+(`metrics`), what players do with their turns (`behaviour`), what a model would choose (`choices`), and differences
+between base and trained with their intervals (`comparison`). Taught in notebooks 05 and 06.
 """
 
 from typing import TYPE_CHECKING
@@ -9,10 +10,11 @@ from typing import TYPE_CHECKING
 from maro_lib.rooms import opened
 
 if TYPE_CHECKING:
-    from maro_lib.measure.choices import move_probabilities, vote_probabilities
+    from maro_lib.measure.choices import most_moved, move_probabilities, vote_probabilities, vote_views
+    from maro_lib.measure.comparison import compare_metrics
     from maro_lib.measure.judgements import failures, judge_games
-    from maro_lib.measure.judges import seated
-    from maro_lib.measure.matches import gains, match, play_ahead
+    from maro_lib.measure.judges import check_judge, seated
+    from maro_lib.measure.matches import gains, match, play_ahead, saved
     from maro_lib.measure.metrics import Ratings, social
     from maro_lib.measure.rouge import rouge_l
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import islice, takewhile
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 import torch
@@ -76,5 +76,14 @@ def vote_probabilities(loaded: Loaded, played: Played, n: int) -> pd.DataFrame:
     rows = []
     for view in islice(vote_views(played), n):
         table = move_probabilities(loaded, view.messages, view.moves)
-        rows.append((view.game, view.script, view.agent, *table.loc[view.right, ["base", "trained"]].sum()))
+        known = {"game": view.game, "script": view.script, "agent": view.agent}
+        rows.append(known | table.loc[view.right, ["base", "trained"]].sum().to_dict())
     return pd.DataFrame(rows, columns=["game", "script", "agent", "base", "trained"])
+
+
+def most_moved(loaded: Loaded, played: Played, votes: pd.DataFrame) -> dict[str, Any]:
+    """Return the vote that training moved most, with the probabilities of all its moves, as plain data."""
+    most = votes.iloc[(votes["trained"] - votes["base"]).abs().argmax()]
+    view = next(vote_views(played, most["game"], most["agent"]))
+    moves = move_probabilities(loaded, view.messages, view.moves).to_dict("records")
+    return {"game": view.game, "agent": view.agent, "culprits": list(view.culprits), "moves": moves}

@@ -71,8 +71,8 @@ def _judged(judge: Judge, scripts: list[Script], policy: Policy, n: int, *, rena
         other = dict(zip(names, names[1:] + names[:1], strict=True))
         games, actions, known = (rename(x, other) for x in (games, actions, known))
     judged = judge_games(judge, games, actions, known)
-    who = actions.drop_duplicates(["order", "seat"])[["order", "seat", "faction"]]
-    return judged.merge(who).query("faction == 'civilian'")
+    factions = actions.drop_duplicates(["order", "seat"])[["order", "seat", "faction"]]
+    return judged.merge(factions).query("faction == 'civilian'")
 
 
 def _means(judged: pd.DataFrame) -> dict[str, float]:
@@ -85,23 +85,23 @@ def _honesty(judge: Judge, script: Script, n: int) -> tuple[dict[str, float], di
     played = play(schedule([script], n, CHECK_SEED, Rules(rounds=2)), RANDOM)
     games, actions = played.table("games"), played.table("actions")
     seat, true, false = opposites(script)
-    found = []
-    for texts in ([true, false], [true]):
-        judged = judge_games(judge, games, with_texts(actions, seat, texts), {script.digest: script})
-        means = _means(judged[judged["seat"] == seat])
-        found.append({kind: means[kind] for kind in ("communication", ROLE_PLAY) if kind in means})
-    return found[0], found[1]
+    tables = [judge_games(judge, games, with_texts(actions, seat, texts), {script.digest: script})
+              for texts in ([true, false], [true])]  # fmt: skip
+    contradicting, honest = (
+        _means(table[(table["seat"] == seat) & table["kind"].isin(["communication", ROLE_PLAY])]) for table in tables
+    )
+    return contradicting, honest
 
 
 def opposites(script: Script) -> tuple[int, str, str]:
     """Return a civilian's seat, a true sentence about itself, and a false one about the same."""
-    world = Factbook(script)
+    book = Factbook(script)
     for seat, character in enumerate(script.characters):
         for fact in character.knows if character.faction == "civilian" else ():
-            others = {v for (_, trait), values in world.values.items() if trait == fact.trait for v in values}
+            others = {v for (_, trait), values in book.values.items() if trait == fact.trait for v in values}
             if fact.who == character.name and len(others) > 1:
-                lie = min(others - world.values[fact.who, fact.trait])
-                return seat, *(world.say(fact.who, fact.trait, value) for value in (fact.value, lie))
+                lie = min(others - book.values[fact.who, fact.trait])
+                return seat, *(book.say(fact.who, fact.trait, value) for value in (fact.value, lie))
     raise ValueError(f"{script.title}: no civilian knows anything of itself that could be otherwise")
 
 

@@ -23,7 +23,8 @@ from maro_lib.progress import Bar
 from maro_lib.side_by_side import Tell, side_by_side
 from maro_lib.statistics import Mean, bootstrap_mean
 
-BASE, MARO, CONTROL = "base", "MARO", "shuffled labels"  # whose adapter plays
+BASE, MARO = "base", "MARO"  # whose adapter plays: nobody's, that of a run's training, or
+CONTROL = "shuffled labels"  # that of the same training on the run's dialogues with each other's labels (`balancing`)
 LINE_UPS = (NOBODY, "civilian", "culprit")
 CONTROL_FOLDER = "control"  # beside those of the line-ups
 

@@ -201,7 +201,7 @@ def training_memory(
     checkpointing: bool = False,
 ) -> Training:  # fmt: skip
     """Estimate a step over a dialogue of so many tokens; dialogues are read one at a time, so the longest counts."""
-    from maro_lib.model.head import AT_ONCE
+    from maro_lib.model.head import LOGITS_AT_ONCE
 
     s = shape
     ends = (
@@ -211,7 +211,7 @@ def training_memory(
         weights=weight_bytes(weights, precision, compute),
         adapters=s.layers * rank * ends * (4 + 4 + 8),
         kept=n_tokens * kept_per_token(s, rank, compute, checkpointing=checkpointing),
-        logits=AT_ONCE * (4 + 4 + compute),
+        logits=LOGITS_AT_ONCE * (4 + 4 + compute),
     )
 
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 EMBEDDED = ROOT / "maro_lib" / "embedded" / "weights"
+STUDY_ADAPTER = "maro_lib/embedded/adapters/maro_seed0"  # what it learned from 2,000 games: notebook 08
 PRECISIONS = ("auto", "float64", "float32", "bfloat16", "nf4")
 SMALL = 2**29  # weights that processes side by side may hold together: 2 GB in float32
 ORIGIN = "base.json"  # in an adapter's folder: the weights that it was trained on

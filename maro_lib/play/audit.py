@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from maro_lib.play.leaks import find_leaks
 from maro_lib.play.policies import RANDOM, SKILLED
 from maro_lib.play.rollout import Played, play, schedule
+from maro_lib.progress import Bar
 from maro_lib.statistics import win_rate
 from maro_lib.world.casebook import find_scripts
 from maro_lib.world.mystery import Rules
@@ -56,10 +57,23 @@ def audit(script: Script, *, n_games: int = 200, seed: int = 0, count_tokens: Te
     return report
 
 
-def audit_path(path: str, **options) -> tuple[list[Audit], list[str]]:
-    """Audit a script file, a folder of them, a MIRAGE checkout, or a bundled case by name; return notes too."""
+def audit_path(path: str, *, progress: bool = False, **options) -> bool:
+    """Audit a script file, a folder of them, a MIRAGE checkout, or a bundled case by name.
+
+    Each audit is printed as soon as it is done, notes come last; return whether no script has a problem.
+    """
     scripts, notes = find_scripts(path)
-    return [audit(s, **options) for s in scripts], notes
+    n_problems = 0
+    with Bar(len(scripts), "script", shown=progress) as bar:
+        for script in scripts:
+            bar.set_postfix_str(script.title)
+            report = audit(script, **options)
+            n_problems += len(report.problems)
+            with bar.external_write_mode():
+                print(report, end="\n\n", flush=True)
+            bar.update()
+    print(*notes, sep="\n")
+    return n_problems == 0
 
 
 def tokenizer_counter(folder: str) -> TextCounter:

@@ -47,5 +47,5 @@ class Gamebook:
 
 
 def load_gamebook(path: Path) -> Gamebook:
-    told = json.loads(path.read_text(encoding="utf-8"))
-    return Gamebook(**{**told, "knobs": Knobs(**told["knobs"]), "rules": Rules(**told["rules"])})
+    stored = json.loads(path.read_text(encoding="utf-8"))
+    return Gamebook(**stored | {"knobs": Knobs(**stored["knobs"]), "rules": Rules(**stored["rules"])})

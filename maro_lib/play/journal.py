@@ -31,7 +31,7 @@ class Journal:
             return {}, ""
         try:
             games = json.loads(self.path.read_bytes())
-            return {int(order): [[_reply(r) for r in seat] for seat in said] for order, said in games.items()}, ""
+            return {int(order): [[_reply(r) for r in seat] for seat in seats] for order, seats in games.items()}, ""
         except (ValueError, TypeError, AttributeError):
             aside = self.path.replace(self.path.with_name("unfinished.damaged.json"))
             return {}, f"{self.path.name} is damaged: kept as {aside.name}, its games are played from the start"
@@ -44,7 +44,7 @@ class Journal:
 
     def write(self) -> None:
         """Write down every reply of the games under way."""
-        games = {str(order): said for order, said in self._under_way.items() if any(said)}
+        games = {str(order): replies for order, replies in self._under_way.items() if any(replies)}
         write_atomic(self.path, json.dumps(games, ensure_ascii=True))
         self._written = time.monotonic()
 

@@ -95,12 +95,12 @@ class Echo:
             return book.rating_joint.join(book.rating.format(name=n, s=1, b=1) for n in prompt.names)
         if prompt.phase == "turn" and prompt.places and request.rng().random() < 0.6:
             return book.search.format(place=request.rng("place", request.t).choice(prompt.places))
-        said = " ".join((*self.triggers, self._public(request.view[-1].content, request.brief.me.name)))
+        aloud = " ".join((*self.triggers, self._public(request.view[-1].content, request.brief.me.name)))
         if prompt.phase == "turn":
             return book.ask.format(
-                name=request.rng("name", request.t).choice(prompt.names), text=" ".join(said.split())
+                name=request.rng("name", request.t).choice(prompt.names), text=" ".join(aloud.split())
             )
-        return said
+        return aloud
 
     def _public(self, text: str, me: str) -> str:
         return _MARK.sub(lambda m: "" if self.owners[m[0]][0] == me else m[0], text)

@@ -142,17 +142,6 @@ class Mixture:
         return self.good if request.rng("skill").random() < self.share_good else self.bad
 
 
-@dataclass(frozen=True)
-class Fixed:
-    """Replies given beforehand, by player and own action index; for playing by hand, and for tests."""
-
-    replies: Mapping[tuple[int, int], str]
-    name: str = "fixed"
-
-    def act(self, requests: Sequence[Request]) -> list[Reply]:
-        return [Reply(self.replies[r.player, r.t]) for r in requests]
-
-
 RANDOM = Random()
 NAIVE = Scripted(0.0, 0.0)
 SKILLED = Scripted(1.0, 1.0)
@@ -208,11 +197,11 @@ def _civilian_reply(request: Request, rng: random.Random) -> str:
         return _write_ratings({n: _rating(guilt[n]) for n in prompt.names}, book)
     if prompt.phase == "vote":
         return book.voted.format(name=top)
-    told = " ".join(_testimony(request))
+    testimony = " ".join(_testimony(request))
     if prompt.phase == "intro":
-        return f"{book.name_self.format(name=brief.me.name)} {told}".strip()
+        return f"{book.name_self.format(name=brief.me.name)} {testimony}".strip()
     sure = book.suspect.format(name=top) if guilt[top] > 1 / 2 else book.no_idea
-    return f"{told} {sure}".strip()
+    return f"{testimony} {sure}".strip()
 
 
 def _culprit_reply(request: Request) -> str:

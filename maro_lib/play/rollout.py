@@ -28,7 +28,7 @@ import yaml
 
 from maro_lib.play.journal import Journal, SeatReplies
 from maro_lib.play.policies import Policy, Remote, Reply, Request, Windowed
-from maro_lib.play.shards import TableRow, Rows, Shards, Wanted, as_table, empty_rows, read_table
+from maro_lib.play.shards import Rows, Shards, TableRow, Wanted, as_table, empty_rows, read_table
 from maro_lib.play.tables import SCHEMAS
 from maro_lib.progress import Bar
 from maro_lib.runs import ROOT, RunError
@@ -37,7 +37,7 @@ from maro_lib.world.protocol import Environment
 from maro_lib.world.scripts import FACTIONS, Script
 
 # games of other code, or told in other words, are other games
-DECIDING = ("world/phrases", "world/protocol", "world/mystery", "world/replies", "world/solver", "play/policies")
+GAME_MODULES = ("world/phrases", "world/protocol", "world/mystery", "world/replies", "world/solver", "play/policies")
 Seats = Policy | Mapping[str, Policy]  # one for all seats, or by character name or faction
 Seating = Seats | Callable[["Game"], Seats]  # the same in every game, or by game: always the same for one game
 
@@ -328,15 +328,15 @@ def _request(games: Sequence[Game], policies: Seating) -> Wanted:
     wanted = {}
     for g in games:
         players = [getattr(p, "fingerprint", p.name) for p in seats_of(g, policies)]
-        told = [g.name, g.kind.__name__, g.script.digest, g.seed, asdict(g.rules), players]
-        wanted[g.order] = _digest(json.dumps(told))
+        deciding = [g.name, g.kind.__name__, g.script.digest, g.seed, asdict(g.rules), players]
+        wanted[g.order] = _digest(json.dumps(deciding))
     return Wanted(_code(), wanted)
 
 
 @cache
 def _code(package: Path = ROOT / "maro_lib") -> str:
     """A digest of the code and the words that decide a game's course, and of the columns; comments decide nothing."""
-    modules = [ast.dump(ast.parse((package / f"{m}.py").read_text(encoding="utf-8"))) for m in DECIDING]
+    modules = [ast.dump(ast.parse((package / f"{m}.py").read_text(encoding="utf-8"))) for m in GAME_MODULES]
     books = [yaml.load(p.read_bytes(), yaml.CSafeLoader) for p in sorted(package.glob("world/words/phrases_*.yaml"))]
     columns = {name: [str(f) for f in schema] for name, schema in SCHEMAS.items()}
     return _digest(json.dumps([columns, books, *modules]))
@@ -369,23 +369,12 @@ def _add_rows(rows: Rows, session: Session) -> None:
 def _game_row(session: Session) -> TableRow:
     game, env, script = session.game, session.env, session.game.script
     return env.record()._asdict() | {
-        "game": game.name,
-        "order": game.order,
-        "script": script.title,
-        "digest": script.digest,
-        "cell": script.cell,
-        "language": script.language,
-        "register": script.register_,
-        "seed": game.seed,
-        "rules": json.dumps(asdict(game.rules)),
-        "players": list(script.names),
-        "factions": [c.faction for c in script.characters],
-        "policies": [p.name for p in session.seats],
-        "culprits": list(script.culprits),
-        "success": env.successes(),
-        "n_actions": len(env.log),
-        "n_illegal": sum(not a.legal for a in env.log),
-    }
+        "game": game.name, "order": game.order, "seed": game.seed, "rules": json.dumps(asdict(game.rules)),
+        "script": script.title, "digest": script.digest, "cell": script.cell, "language": script.language,
+        "register": script.register_, "culprits": list(script.culprits), "players": list(script.names),
+        "factions": [c.faction for c in script.characters], "policies": [p.name for p in session.seats],
+        "success": env.successes(), "n_actions": len(env.log), "n_illegal": sum(not a.legal for a in env.log),
+    }  # fmt: skip
 
 
 def _action_rows(session: Session) -> Iterator[TableRow]:
@@ -400,27 +389,15 @@ def _action_rows(session: Session) -> Iterator[TableRow]:
         suspicion, trust = _by_seat(ratings, names)
         belief = [suspicion[i] for i in culprits if i != seat] if suspicion else []
         yield row | {
-            "game": game.name,
-            "order": game.order,
-            "step": step,
-            "script": game.script.title,
-            "agent": me.name,
-            "seat": seat,
-            "role": me.role or me.faction,
-            "faction": me.faction,
-            "policy": session.seats[seat].name,
-            "success": success[seat],
-            "t": taken[seat],
-            "n_actions": session.taken[seat],
-            "suspicion": suspicion,
-            "trust": trust,
-            "belief": sum(belief) / len(belief) if belief else None,
-        }
+            "game": game.name, "order": game.order, "step": step, "script": game.script.title, "seat": seat,
+            "agent": me.name, "role": me.role or me.faction, "faction": me.faction, "policy": session.seats[seat].name,
+            "success": success[seat], "t": taken[seat], "n_actions": session.taken[seat],
+            "suspicion": suspicion, "trust": trust, "belief": sum(belief) / len(belief) if belief else None,
+        }  # fmt: skip
 
 
-def _by_seat(
-    ratings: Mapping[str, tuple[int, int]] | None, names: Sequence[str]
-) -> tuple[list[int] | None, list[int] | None]:
+def _by_seat(ratings: Mapping[str, tuple[int, int]] | None, names: Sequence[str]) -> tuple[list | None, list | None]:
+    """Suspicion and trust of each seat, -1 for who was not rated; nothing if no ratings were given."""
     if ratings is None:
         return None, None
     pairs = [ratings.get(n, (-1, -1)) for n in names]
@@ -436,13 +413,9 @@ def _dialogue_rows(session: Session) -> Iterator[TableRow]:
             replies = session.replies[seat][t : t + len(ends)]
             for first, last in _sequences(replies):
                 yield _tokens(replies[first:last], t + first + 1) | {
-                    "game": session.game.name,
-                    "order": session.game.order,
-                    "agent": name,
-                    "seat": seat,
-                    "view": number,
-                    "messages": [m._asdict() for m in messages[: ends[last - 1]]],
-                }
+                    "game": session.game.name, "order": session.game.order, "agent": name, "seat": seat,
+                    "view": number, "messages": [m._asdict() for m in messages[: ends[last - 1]]],
+                }  # fmt: skip
                 number += 1
             t += len(ends)
 

@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from maro_lib.play.tables import KEYS, SCHEMAS
-from maro_lib.runs import write_atomic
+from maro_lib.runs import remaking, remedy, write_atomic
 from maro_lib.world.scripts import Script, dump_scripts, load_scripts
 
 TableRow = dict[str, Any]  # column -> value
@@ -137,7 +137,7 @@ class Shards:
             shutil.rmtree(tmp, ignore_errors=True)
             raise StorageError(
                 f"{final}: can't be written ({error.strerror or error}); the games saved before are safe. "
-                "Free some space and run the same command again: it goes on from there."
+                f"{remedy(error)} and run the same command again: it goes on from there."
             ) from None
 
 
@@ -172,8 +172,8 @@ def _read_parquet(path: Path, columns: Sequence[str] | None) -> pa.Table:
         return pq.read_table(path, columns=columns, page_checksum_verification=True)
     except (OSError, pa.ArrowException) as error:
         raise StorageError(
-            f"{path}: is damaged ({_first_line(error)}); run the stage again: it sets the shard aside and plays "
-            "its games anew"
+            f"{path}: is damaged ({_first_line(error)}); {remaking(path)}; the damaged shard is set aside, and only "
+            "its games are played anew"
         ) from None
 
 

@@ -1,7 +1,7 @@
-"""Running: a parameter file comes in, a run's folder goes out.
+"""Running: the notebooks as one command, resumable.
 
-`series` runs the notebooks in order, `doctor` says beforehand whether a run will work, and
-`compare` puts runs side by side.
+A parameter file comes in; a run's folder goes out. `series` runs the notebooks in order, `doctor` says beforehand
+whether a run will work, and `compare` puts runs side by side.
 """
 
 from typing import TYPE_CHECKING

@@ -24,9 +24,14 @@ METRICS = ("games won", "Victory", "CIC, all together", "TII", "ICI", "SCI")
 
 def named_run(folder: str) -> tuple[str, int]:
     """Return the run that a folder (or a name) means, and how many rounds it has."""
-    name = Path(folder).name if Path(folder).is_dir() else folder
+    name, outputs = folder, outputs_folder().resolve()
+    if (Path(folder) / "summary.json").exists():
+        try:
+            name = str(Path(folder).resolve().relative_to(outputs))
+        except ValueError:
+            raise RunError(f"{folder}: lies outside {outputs}; set MARO_OUTPUTS to the folder that holds it") from None
     if not (run_folder(name) / "summary.json").exists():
-        raise RunError(f"{folder}: there is no run of that name in {outputs_folder()} (no summary.json)")
+        raise RunError(f"{folder}: there is no run of that name in {outputs} (no summary.json)")
     summary, _ = read_summary(name)
     return name, int(summary.parameters.get("maro_iterations", 1))
 

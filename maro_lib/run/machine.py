@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     import torch
 
 OK, WARNING, PROBLEM = "ok", "warning", "problem"
-OLDEST = (3, 11)  # Python, as pyproject.toml has it
 
 
 class Finding(NamedTuple):
@@ -43,15 +42,6 @@ class Finding(NamedTuple):
         return f"{self.status:<8} {self.check:<13} {self.found}{expected}{advice}"
 
 
-def check_python(found: tuple[int, ...]) -> Finding:
-    """Check the interpreter."""
-    shown = ".".join(map(str, found))
-    if found >= OLDEST:
-        return Finding(OK, "python", shown)
-    return Finding(PROBLEM, "python", shown, f"{OLDEST[0]}.{OLDEST[1]} or newer",
-                   "make a new environment: make run PYTHON=python3.12")  # fmt: skip
-
-
 def check_packages(requirements: str, installed: Callable[[str], str | None]) -> Finding:
     """Compare installed versions with the pins, one per line; `-e .` is this package itself."""
     from packaging.requirements import Requirement
@@ -67,7 +57,7 @@ def check_packages(requirements: str, installed: Callable[[str], str | None]) ->
     if other:
         pinned = ", ".join(str(p) for p in pins if any(o.split()[0] == p.name for o in other))
         return Finding(WARNING, "packages", f"other versions: {', '.join(other)}", pinned, advice)
-    return Finding(OK, "packages", f"{len(pins)} as requirements.txt pins them")
+    return Finding(OK, "packages", f"{len(pins)} as requirements.txt pins them, Python {platform.python_version()}")
 
 
 def installed_version(name: str) -> str | None:

@@ -14,18 +14,31 @@ import io
 import json
 import re
 import tokenize
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from maro_lib.run.ranges import outside, range_of
 from maro_lib.strict_yaml import StrictLoader
 from maro_lib.wording import nearest
 
 SCALARS = {"bool": bool, "int": int, "float": (int, float), "str": str}
-KINDS = (*SCALARS, *(f"list[{k}]" for k in SCALARS), *(f"dict[str, {k}]" for k in SCALARS))
+TYPES = (*SCALARS, *(f"list[{k}]" for k in SCALARS), *(f"dict[str, {k}]" for k in SCALARS))
+
+
+PAGE = """# Parameters
+
+What a parameter file (`params/*.yaml`) may set, and `SET="name=value"` on the command line. A name means the same in
+every notebook. A value outside its range is refused before anything runs.
+
+`.venv/bin/python -m maro_lib parameters > docs/parameters.md` writes this page from the notebooks' parameter cells and
+`maro_lib/run/ranges.py`.
+
+| name | meaning | type | range | default | notebooks |
+|---|---|---|---|---|---|"""
 
 
 class ParameterError(ValueError):
@@ -36,7 +49,7 @@ class ParameterError(ValueError):
 class Parameter:
     """One name that a parameter file may set."""
 
-    type: str  # one of KINDS
+    type: str  # one of TYPES
     default: Any
     notebooks: tuple[str, ...]  # those that declare it
     help: str = ""
@@ -85,22 +98,37 @@ def read_parameters(path: Path) -> dict[str, Parameter]:
     return parameters
 
 
-def load_params(path: str | Path, known: dict[str, Parameter]) -> dict[str, Any]:
-    """Read a parameter file; every name must be declared and every value of its type."""
-    loader = StrictLoader(_read(Path(path)))
+def load_params(path: str | Path, known: Mapping[str, Parameter], changed: Sequence[str] = ()) -> dict[str, Any]:
+    """Read a parameter file, and `name=value` in its place; every name must be declared, every value in its range."""
+    entries = _entries(str(path), _read(Path(path)))
+    if not entries:
+        raise ParameterError(f"{path}: must hold lines `name: value`, at least one (such as `run: cpu`)")
+    again = [entry for words in changed for entry in _assigned(words)]
+    if problems := [*_check(entries, known), *_check(again, known)]:
+        raise ParameterError("\n".join(problems))
+    return {name: value for _, name, value in [*entries, *again]}
+
+
+def _assigned(words: str) -> list[tuple[str, Any, Any]]:
+    """Read `name=value`, the value as in a parameter file."""
+    place, (name, _, value) = f"SET {words}", words.partition("=")
+    if not name.isidentifier() or not value:
+        raise ParameterError(f"{place}: must be name=value, without spaces")
+    return [(place, name, value) for _, name, value in _entries(place, f"{name}: {value}")]
+
+
+def _entries(place: str, text: str) -> list[tuple[str, Any, Any]]:
+    """Read a mapping: where each entry stands, its name and its value."""
+    loader = StrictLoader(text)
     try:
         node = loader.get_single_node()
-        if not isinstance(node, yaml.MappingNode) or not node.value:
-            raise ParameterError(f"{path}: must hold lines `name: value`, at least one (such as `run: cpu`)")
-        entries = [(key.start_mark.line + 1, loader.construct_document(key), loader.construct_document(value))
-                   for key, value in node.value]  # fmt: skip
+        lines = node.value if isinstance(node, yaml.MappingNode) else []
+        return [(f"{place}:{key.start_mark.line + 1}", loader.construct_document(key), loader.construct_document(value))
+                for key, value in lines]  # fmt: skip
     except yaml.YAMLError as error:
-        raise ParameterError(f"{path}: is not YAML: {error}") from None
+        raise ParameterError(f"{place}: is not YAML: {error}") from None
     finally:
         loader.dispose()
-    if problems := [f"{path}:{line}: {problem}" for line, problem in _check(entries, known)]:
-        raise ParameterError("\n".join(problems))
-    return {name: value for _, name, value in entries}
 
 
 def effective(params: dict[str, Any], known: dict[str, Parameter]) -> dict[str, Any]:
@@ -122,8 +150,8 @@ def _declaration(node: ast.stmt) -> tuple[str, str, Any]:
     except ValueError:
         raise ValueError(f"`{name}` is not a literal; derive it in a later cell") from None
     kind = kind or _kind_of(default)
-    if kind not in KINDS:
-        raise ValueError(f"`{name}` is of type {kind}; annotate it with one of {', '.join(KINDS)}")
+    if kind not in TYPES:
+        raise ValueError(f"`{name}` is of type {kind}; annotate it with one of {', '.join(TYPES)}")
     if not _fits(default, kind):
         raise ValueError(f"`{name}` is declared {kind}, but its default is {default!r}")
     return name, kind, default
@@ -162,19 +190,21 @@ def _read(path: Path) -> str:
         raise ParameterError(f"{path}: can't be read: {error}") from None
 
 
-def _check(entries: list[tuple[int, Any, Any]], known: dict[str, Parameter]) -> Iterator[tuple[int, str]]:
-    """Yield line and problem of everything that is wrong with a parameter file."""
-    first: dict[str, int] = {}
-    for line, name, value in entries:
+def _check(entries: Iterable[tuple[str, Any, Any]], known: Mapping[str, Parameter]) -> Iterator[str]:
+    """Yield place and problem of everything that is wrong with what is set."""
+    first: dict[str, str] = {}
+    for place, name, value in entries:
         if not isinstance(name, str):
-            yield line, f"a name must be text, got {name!r} ({type(name).__name__})"
-        elif first.setdefault(name, line) != line:
-            yield line, f"`{name}` is given twice (first in line {first[name]}); keep one"
+            yield f"{place}: a name must be text, got {name!r} ({type(name).__name__})"
+        elif first.setdefault(name, place) != place:
+            yield f"{place}: `{name}` is given twice (first in {first[name]}); keep one"
         elif name not in known:
-            yield line, f"unknown name `{name}`{nearest(name, known) or '; known: ' + ', '.join(sorted(known))}"
-        elif not _fits(value, known[name].type):
-            kind, got = known[name].type, f"{value!r} ({type(value).__name__})"
-            yield line, f"`{name}` must be {kind}, got {got}{_hint(value, kind)}"
+            yield f"{place}: unknown name `{name}`{nearest(name, known) or '; known: ' + ', '.join(sorted(known))}"
+        elif not _fits(value, kind := known[name].type):
+            got = f"{value!r} ({type(value).__name__})"
+            yield f"{place}: `{name}` must be {kind}, got {got}{_hint(value, kind)}"
+        elif problem := outside(name, value):
+            yield f"{place}: `{name}` {problem}"
 
 
 def _hint(value: Any, kind: str) -> str:
@@ -197,6 +227,16 @@ def _number(text: str, kind: str) -> str:
     if kind == "int" or not parts[4]:
         return str(int(float(text))) if float(text).is_integer() else text
     return f"{parts[1]}{parts[2] or '.0'}e{parts[3] or '+'}{parts[4]}"
+
+
+def parameters_page(known: Mapping[str, Parameter]) -> str:
+    """Return docs/parameters.md: every parameter with its meaning, range, default and notebooks."""
+    rows = [
+        f"| `{name}` | {p.help} | {p.type} | {range_of(name)} | `{json.dumps(p.default)}` | "
+        f"{', '.join(n[:2] for n in p.notebooks)} |"
+        for name, p in known.items()
+    ]
+    return "\n".join([PAGE, *rows, ""])
 
 
 def _say(parameter: Parameter) -> str:

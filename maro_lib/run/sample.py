@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from maro_lib.model.chat import Chat
 
 MAX_SCRIPTS = 30  # whose beginnings are counted
-CountTokens = Callable[[Sequence[Message]], int]
+CountView = Callable[[Sequence[Message]], int]
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def scripts_of(values: Mapping[str, Any]) -> list[Script]:
     return generate_many(min(values["n_scripts"], MAX_SCRIPTS), values["seed"], knobs)
 
 
-def _counter(player: Player, chat: Chat | None) -> tuple[CountTokens, str]:
+def _counter(player: Player, chat: Chat | None) -> tuple[CountView, str]:
     """Count as the policy will: by its tokenizer; on a server by that policy's estimate."""
     if player.server_url:
         from maro_lib.model.server import estimate_tokens
@@ -82,13 +82,13 @@ def _counter(player: Player, chat: Chat | None) -> tuple[CountTokens, str]:
     return lambda view: sum(len(m.content) for m in view) // 4, f"tokens taken as characters / 4: {why}"
 
 
-def _longest_beginning(session: Session, count: CountTokens) -> int:
+def _longest_beginning(session: Session, count: CountView) -> int:
     """Tokens of the longest system message, as `check_window` counts it."""
     seats = range(len(session.seats))
     return max(count([*session.env.private_view(seat)[:1], Message("user", "")]) for seat in seats)
 
 
-def _view_sizes(session: Session, seat: int, count: CountTokens, max_new_tokens: int) -> tuple[int, int]:
+def _view_sizes(session: Session, seat: int, count: CountView, max_new_tokens: int) -> tuple[int, int]:
     """Tokens of a view up to its last prompt, and what they were if every reply in it were as long as allowed."""
     view = session.env.private_view(seat)
     view = view if view[-1].role == "user" else view[:-1]

@@ -16,23 +16,28 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
+import logging
 import os
+import re
 import shutil
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from maro_lib import fingerprints
 from maro_lib.fingerprints import Fingerprint
 from maro_lib.progress import WATCHED
+from maro_lib.provenance import surroundings
 from maro_lib.run.parameters import Parameter, ParameterError, declared, effective, load_params
+from maro_lib.run.quick import quick_problems
 from maro_lib.runs import (
     EXPERIMENTS,
-    OPPONENTS,
     ROOT,
     ROUND,
     STAGES,
@@ -52,28 +57,19 @@ from maro_lib.runs import (
     run_folder,
     shown,
 )
-from maro_lib.show.report import in_brief, write_report
-from maro_lib.summary import Record, Summary, read_summary, save, surroundings
+from maro_lib.summary import StageRecord, Stop, Summary, peek_summary, read_summary, write_summary
+from maro_lib.wording import duration
 
 BEFORE = "before"  # where a stage's old artefacts go when it starts anew
+INTERRUPTED = "interrupted"
+REPORT = "from maro_lib.show.report import write_report"  # what decides how a report looks: all that this reaches
 ROUNDS = "maro_iterations"  # how many rounds: decides which stages there are, never what one of them does
+INTERRUPTION = ("Interrupted. What the finished stages made, and what the last one had saved, is kept; the same "
+                "command goes on from there.")  # fmt: skip
 SEED_STEP = 1000  # between the seeds of two rounds
 
 
-@dataclass(frozen=True)
-class Failure:
-    """Where and why a notebook stopped."""
-
-    error: str
-    cell: int = 0  # its number in the executed notebook, `In [cell]`; 0 when no cell is to blame
-    source: str = ""
-
-    def __str__(self) -> str:
-        source = "".join(f"\n    | {line}" for line in self.source.splitlines())
-        return (f"cell In [{self.cell}]:{source}\n  " if self.cell else "") + self.error
-
-
-class Step(NamedTuple):
+class StageRun(NamedTuple):
     """A notebook, in one of the rounds."""
 
     notebook: Path
@@ -94,10 +90,11 @@ class Series:
     """The steps of one run and what they are run with."""
 
     run: str
-    steps: tuple[Step, ...]  # those chosen, in order
+    steps: tuple[StageRun, ...]  # those chosen, in order
     known: dict[str, Parameter]
     params: dict[str, Any]  # as the parameter file gives them
     params_file: Path
+    part: str = ""  # ONLY=02,03 or FROM=03, where that was asked for
 
     @property
     def values(self) -> dict[str, Any]:
@@ -138,14 +135,22 @@ class Series:
         return [*own, *(located(adapter) for adapter in others if adapter)]
 
 
-def run_series(params: str, only: str = "", start: str = "", fresh: bool = False, notebooks: str = "") -> int:
+def run_series(
+    params: str, only: str = "", start: str = "", fresh: bool = False, notebooks: str = "", changed: Sequence[str] = ()
+) -> int:
     """Run a series and return the exit code: 0, 1 for an error, 130 when interrupted."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that a batch system's stop is a Ctrl-C too
     try:
-        series = plan(Path(params), only, start, Path(notebooks or ROOT / "notebooks"))
+        series = plan(Path(params), only, start, Path(notebooks or ROOT / "notebooks"), changed)
+        say(opening(series))
         with held(series.run):
-            run_stages(series, fresh)
-        return 0
+            stop = run_stages(series, fresh)
+            if stop:  # said at once: the report takes some seconds
+                print(f"\n{INTERRUPTION if stop.error == INTERRUPTED else stop}", file=sys.stderr, flush=True)
+            page = conclude(series, stop)
+        if stop:
+            print(f"The report says so too: {shown(page)}", file=sys.stderr)
+        return 0 if stop is None else 130 if stop.error == INTERRUPTED else 1
     except (ParameterError, RunError) as error:
         print(f"\n{error}", file=sys.stderr)
         return 1
@@ -153,23 +158,48 @@ def run_series(params: str, only: str = "", start: str = "", fresh: bool = False
         print(f"\n{error.filename}: {error.strerror}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\nInterrupted. What the finished stages made, and what the last one had saved, is kept; "
-              "the same command goes on from there.", file=sys.stderr)  # fmt: skip
+        print(f"\n{INTERRUPTION}", file=sys.stderr)
         return 130
 
 
-def plan(params: Path, only: str, start: str, folder: Path) -> Series:
+def plan(params: Path, only: str, start: str, folder: Path, changed: Sequence[str] = ()) -> Series:
     """Check everything that can be checked before a notebook runs."""
     notebooks = find_notebooks(folder.absolute())
     known = declared(notebooks)
-    values = load_params(params, known)
+    values = load_params(params, known, changed)
     everything = effective(values, known)
     check_rounds(everything, known)
     chosen = choose(notebooks, only, start, everything.get(ROUNDS, 1))
-    for path in (step.notebook for step in chosen):
-        if "run" not in known or path.stem not in known["run"].notebooks:
-            raise RunError(f"{path}: its parameter cell does not declare `run`, the name of the run's folder")
-    return Series(everything["run"], tuple(chosen), known, values, params)
+    stages = {step.notebook.stem for step in chosen}
+    for stage in sorted(stages):
+        if "run" not in known or stage not in known["run"].notebooks:
+            raise RunError(f"{stage}: its parameter cell does not declare `run`, the name of the run's folder")
+    part = f"ONLY={only}" if only else f"FROM={start}" if start else ""
+    used = {name: value for name, value in everything.items() if stages & {*known[name].notebooks}}
+    if problems := list(quick_problems(used)):
+        raise RunError("\n".join(f"{params}: {problem}" for problem in problems))
+    return Series(everything["run"], tuple(chosen), known, values, params, part)
+
+
+def opening(series: Series) -> str:
+    """Say in a line what is going to run, from which file, into which folder, and how long that takes."""
+    numbers, n = " ".join(step.number for step in series.steps), len(series.steps)
+    what = f"{n} stage{'s' * (n > 1)} ({numbers})"
+    return f"{series.params_file} -> {shown(run_folder(series.run))}: {what}, {expected_time(series)}"
+
+
+def expected_time(series: Series) -> str:
+    """Say how long a series took here the last time, else what its parameter file says of the whole."""
+    with contextlib.suppress(ValueError):  # a damaged summary is set aside later
+        summaries = [peek_summary(round_name(series.run, step.round)) for step in series.steps]
+        records = [s.stages.get(step.notebook.stem) for s, step in zip(summaries, series.steps, strict=True)]
+        if all(r and r.status in ("ran", "skipped") for r in records) and summaries[0].host == surroundings()["host"]:
+            return f"{duration(sum(record.seconds for record in records))} the last time"
+    lines = series.params_file.read_text(encoding="utf-8").splitlines()
+    head = " ".join(line.lstrip("# ") for line in takewhile(lambda line: line.startswith("#"), lines))
+    if takes := re.search(rf"{re.escape(series.part)}\b takes ([^.;]*)" if series.part else r"\bTakes ([^.;]*)", head):
+        return takes[1]
+    return f"how long is not known; `doctor {series.params_file}` estimates the games"
 
 
 def check_rounds(values: dict[str, Any], known: dict[str, Parameter]) -> None:
@@ -178,10 +208,7 @@ def check_rounds(values: dict[str, Any], known: dict[str, Parameter]) -> None:
     if k > 1:
         raise RunError(f"run: {values['run']!r} is round {k} of the run {name!r}, which plays its rounds itself: write "
                        f"`run: {name}` and `{ROUNDS}: {k}` or more")  # fmt: skip
-    if (n := values.get(ROUNDS, 1)) < 1:
-        raise RunError(f"{ROUNDS}: {n}; at least 1 round is needed")
-    if (opponents := values.get("opponents", "self")) not in OPPONENTS:
-        raise RunError(f"opponents: {opponents!r} is unknown; one of {', '.join(OPPONENTS)} is needed")
+    n = values.get(ROUNDS, 1)
     for name, notebook in (("seed", ROUND[0]), ("adapter", ROUND[0]), ("adapter", ROUND[-1])):
         if n > 1 and (name not in known or notebook not in known[name].notebooks):
             raise RunError(f"{ROUNDS}: {n}; for more than one round notebook {notebook} must be there, and declare "
@@ -199,15 +226,15 @@ def find_notebooks(folder: Path) -> list[Path]:
     return found
 
 
-def in_order(notebooks: list[Path], n_rounds: int) -> list[Step]:
+def in_order(notebooks: list[Path], n_rounds: int) -> list[StageRun]:
     """List what there is to run: all notebooks, those of later rounds right after those of the first."""
     again = [path for path in notebooks if path.stem in ROUND]
-    later = [Step(path, k) for k in range(2, n_rounds + 1) for path in again]
+    later = [StageRun(path, k) for k in range(2, n_rounds + 1) for path in again]
     end = 1 + max((notebooks.index(path) for path in again), default=-1)
-    return [*map(Step, notebooks[:end]), *later, *map(Step, notebooks[end:])]
+    return [*map(StageRun, notebooks[:end]), *later, *map(StageRun, notebooks[end:])]
 
 
-def choose(notebooks: list[Path], only: str, start: str, n_rounds: int = 1) -> list[Step]:
+def choose(notebooks: list[Path], only: str, start: str, n_rounds: int = 1) -> list[StageRun]:
     """Return the steps that ONLY=02,03 and FROM=03 leave.
 
     A number alone means round 1: ONLY=05 trains in that round only, FROM=05 goes on with all later rounds. A later
@@ -254,36 +281,69 @@ def held(run: str) -> Iterator[None]:
         yield
 
 
-def run_stages(series: Series, fresh: bool) -> None:
-    """Run or skip each stage in turn, until one fails."""
+def run_stages(series: Series, fresh: bool) -> Stop | None:
+    """Run or skip each stage in turn, until one stops: then say where and why."""
     summaries: dict[int, Summary] = {}
     for i, step in enumerate(series.steps, 1):
         part = series.in_round(step.round)
-        if step.round not in summaries:
-            summaries[step.round] = open_summary(part)
-        run_or_skip(part, step, f"[{i}/{len(series.steps)}] {step.name}", summaries[step.round], fresh)
-    say(report(series, summaries))
-    page = write_report(series.run, series.values.get(ROUNDS, 1))
-    say(f"\n{' '.join(in_brief(read_summary(series.run)[0]))}\nRead all of it in {shown(page)}")
+        try:
+            if step.round not in summaries:
+                summaries[step.round] = open_summary(part)
+            label = f"[{i}/{len(series.steps)}] {step.name}"
+            if stop := run_or_skip(part, step, label, summaries[step.round], fresh):
+                return stop.model_copy(update={"stage": step.name})
+        except (RunError, OSError) as error:
+            return Stop(error=str(error), stage=step.name)
+        except KeyboardInterrupt:
+            return Stop(error=INTERRUPTED, stage=step.name)
+    say(results(series, summaries))
+    return None
 
 
-def run_or_skip(series: Series, step: Step, label: str, summary: Summary, fresh: bool) -> None:
-    """Run a stage if anything has changed for it; a failure ends the series."""
+def conclude(series: Series, stop: Stop | None) -> Path:
+    """Write the report, also of a run that stopped; one that would say the same again is left as it is."""
+    from maro_lib.show.report import in_brief, write_report
+
+    n_rounds = series.values.get(ROUNDS, 1)
+    page = run_folder(series.run) / "report.html"
+    summary = read_summary(series.run)[0].model_copy(update={"stopped": stop})
+    made_of = report_digest([summary, *(read_summary(round_name(series.run, k))[0] for k in range(2, n_rounds + 1))])
+    if summary.report_of != made_of or not page.exists():
+        page.unlink(missing_ok=True)
+        write_summary(summary)
+        write_report(series.run, n_rounds)
+        summary = read_summary(series.run)[0].model_copy(update={"report_of": made_of})
+    write_summary(summary)
+    if stop is None:
+        say(f"\n{' '.join(in_brief(summary))}\nRead all of it in {shown(page)}")
+    return page
+
+
+def report_digest(summaries: Sequence[Summary]) -> str:
+    """Hash what a report is made from: what the stages made and said, the parameters, and the code that writes it."""
+    told = [
+        (s.parameters, s.stopped, [(name, r.headline, r.outputs, r.seconds, r.error) for name, r in s.stages.items()])
+        for s in summaries
+    ]
+    return fingerprints.text_digest([*map(repr, told), fingerprints.library_digest([REPORT])])
+
+
+def run_or_skip(series: Series, step: StageRun, label: str, summary: Summary, fresh: bool) -> Stop | None:
+    """Run a stage if anything has changed for it; say where and why it stopped, if it did."""
     notebook = step.notebook
     fingerprint = series.fingerprint(notebook)
     old = summary.stages.get(notebook.stem)
     if not fresh and old and not (why := reasons(series.run, old, fingerprint)):
         say(f"{label}: skipped, nothing has changed since it ran")
         summary.stages[notebook.stem] = old.model_copy(update={"status": "skipped"})
-        save(summary)
-        return
+        write_summary(summary)
+        return None
     say(f"{label}: running" + (f" ({'; '.join(why)})" if old and not fresh else ""))
+    (run_folder(round_of(series.run)[0]) / "report.html").unlink(missing_ok=True)  # it tells of the time before
     prepare(series.run, notebook.stem, keep=bool(old and not fresh and old.fingerprint.is_same_work(fingerprint)))
-    if failure := run_stage(series, notebook, summary, fingerprint):
-        where = shown(run_folder(series.run) / notebook.name)
-        raise RunError(f"{step.name} failed in {where}: {failure}\n"
-                       "Open that notebook to see everything it printed.")  # fmt: skip
-    say(f"{label}: done in {summary.stages[notebook.stem].seconds:.1f} s")
+    if not (stop := run_stage(series, notebook, summary, fingerprint)):
+        say(f"{label}: done in {summary.stages[notebook.stem].seconds:.1f} s")
+    return stop
 
 
 def open_summary(series: Series) -> Summary:
@@ -296,11 +356,11 @@ def open_summary(series: Series) -> Summary:
     return summary.model_copy(update=changed)
 
 
-def reasons(run: str, old: Record, new: Fingerprint) -> list[str]:
+def reasons(run: str, old: StageRecord, new: Fingerprint) -> list[str]:
     """Say why a stage has to run again; nothing when it has not."""
     if old.status in ("running", "failed"):
         return ["it did not end the last time"]
-    if parts := fingerprints.changes(old.fingerprint, new):
+    if parts := fingerprints.changed_parts(old.fingerprint, new):
         return [f"changed: {', '.join(parts)}"]
     gone = [name for name, was in old.outputs.items() if output_digest(run, name) != was]
     gone += [old.notebook] if not (run_folder(run) / old.notebook).exists() else []
@@ -321,30 +381,32 @@ def prepare(run: str, stage: str, keep: bool) -> None:
             say(f"      the old {shown(path)} is kept as {shown(target)}")
 
 
-def run_stage(series: Series, notebook: Path, summary: Summary, fingerprint: Fingerprint) -> Failure | None:
+def run_stage(series: Series, notebook: Path, summary: Summary, fingerprint: Fingerprint) -> Stop | None:
     """Run one notebook and record how it went, also when it is interrupted."""
-    record = Record(status="running", fingerprint=fingerprint, notebook=notebook.name)
+    record = StageRecord(status="running", fingerprint=fingerprint, notebook=notebook.name)
     summary.stages[notebook.stem] = record
-    save(summary)
-    started, failure = time.monotonic(), Failure("interrupted")
+    write_summary(summary)
+    started, stop = time.monotonic(), Stop(error=INTERRUPTED)
     try:
-        failure = execute(notebook, run_folder(series.run) / notebook.name, series.given(notebook), series.run)
+        stop = execute(notebook, run_folder(series.run) / notebook.name, series.given(notebook), series.run)
     finally:
         record.seconds = round(time.monotonic() - started, 1)
-        record.status, record.error = ("failed", str(failure)) if failure else ("ran", "")
-        if not failure:
+        record.status, record.error = ("failed", stop.error) if stop else ("ran", "")
+        if not stop:
             record.headline = read_headline(series.run, notebook.stem)
             names = (*STAGES[notebook.stem].writes, f"{notebook.stem}.json")
             record.outputs = {name: output_digest(series.run, name) for name in names}
-        save(summary)
-    return failure
+        write_summary(summary)
+    return stop
 
 
-def execute(notebook: Path, target: Path, parameters: dict[str, Any], run: str) -> Failure | None:
+def execute(notebook: Path, target: Path, parameters: dict[str, Any], run: str) -> Stop | None:
     """Let papermill run a notebook where JupyterLab and nbval run it: in its own folder."""
     import papermill  # slow to import, and a series that skips every stage need not wait for it
     from nbclient.exceptions import DeadKernelError
 
+    for name in ("asyncio", "traitlets"):  # what they would say of a dead kernel is said below, once
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     os.environ.setdefault("JUPYTER_PREFER_ENV_PATH", "1")  # this environment's kernel, not the user's other one
     quiet = ["--IPKernelApp.log_level=CRITICAL"]  # a kernel that is stopped would complain about being stopped
     options = {"kernel_name": "python3", "cwd": notebook.parent, "extra_arguments": quiet, "coalesce_streams": True}
@@ -354,25 +416,22 @@ def execute(notebook: Path, target: Path, parameters: dict[str, Any], run: str) 
     try:
         papermill.execute_notebook(notebook, target, parameters, progress_bar=watched, **options)
     except papermill.PapermillExecutionError as error:
-        return Failure(f"{error.ename}: {error.evalue}", error.exec_count or 0, error.source)
+        return Stop(error=f"{error.ename}: {error.evalue}", notebook=shown(target), cell=error.exec_count or 0)
     except Exception as error:  # a dead kernel, a time-out, a full disk: each has its own type somewhere below
         hint = " (out of memory, most often)" if isinstance(error, DeadKernelError) else ""
-        return _blame_last_started(target, f"{type(error).__name__}: {error}{hint}")
+        return Stop(error=f"{type(error).__name__}: {error}{hint}", notebook=shown(target), cell=_last_started(target))
     if not finish_file(run, notebook.stem).exists():
-        return Failure(f"it ended without calling `finish(run, {notebook.stem!r}, headline)` for run {run!r}")
+        missing = f"it ended without calling `finish(run, {notebook.stem!r}, headline)` for run {run!r}"
+        return Stop(error=missing, notebook=shown(target))
     return None
 
 
-def _blame_last_started(target: Path, error: str) -> Failure:
+def _last_started(target: Path) -> int:
     """Find the cell that was running when the kernel went away; papermill calls all of them `completed`."""
-    import nbformat
-
-    try:
-        cells = [c for c in nbformat.read(target, as_version=4).cells if c.cell_type == "code"]
-    except (OSError, ValueError):
-        return Failure(error)
-    started = [i for i, c in enumerate(cells) if c.metadata.get("papermill", {}).get("start_time")]
-    return Failure(error, started[-1] + 1, cells[started[-1]].source) if started else Failure(error)
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        cells = [c for c in json.loads(target.read_bytes())["cells"] if c["cell_type"] == "code"]
+        return max((i for i, c in enumerate(cells, 1) if c["metadata"]["papermill"].get("start_time")), default=0)
+    return 0
 
 
 def output_digest(run: str, name: str) -> str:
@@ -385,7 +444,7 @@ def say(text: str) -> None:
     print(text, flush=True)  # at once, also into a log file
 
 
-def report(series: Series, summaries: dict[int, Summary]) -> str:
+def results(series: Series, summaries: dict[int, Summary]) -> str:
     """Return the headline numbers of all rounds as a table, and where everything lies."""
     rows = [("stage", "seconds", "headline", "")]
     made = []

@@ -10,7 +10,6 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +33,14 @@ COLOURS = {
     "won": "#56b4e9", "lost": "#cc79a7", "red herring": "#e69f00",
 }  # fmt: skip
 LINES = (BLUE, ORANGE, GREY)
-SIDES = {"won": BLUE, "lost": ORANGE}
+SIDES = {side: COLOURS[side] for side in ("won", "lost")}
+PALE, LIGHT_BLUE, OTHERS = "#dfe4e8", "#7fb8d8", ("#8c6bb1", "#c7b3e5")
+ARM_COLOURS = {"base": COLOURS["base"], "MARO": COLOURS["MARO"], "shuffled labels": COLOURS["control"]}
+SHARE_COLOURS = {  # of a bar that shows what a whole is made of
+    "asks": PALE, "finds evidence": OTHERS[0], "finds a red herring": COLOURS["red herring"],
+    "loses the turn": COLOURS["base"], "a culprit is condemned": COLOURS["civilian"],
+    "an innocent is condemned": COLOURS["culprit"], "nobody is condemned": PALE,
+}  # fmt: skip
 STYLE = {
     "figure.dpi": 100, "figure.constrained_layout.use": True, "figure.facecolor": "white", "axes.facecolor": "white",
     "font.size": 10, "axes.spines.top": False, "axes.spines.right": False, "axes.axisbelow": True, "axes.grid": True,
@@ -51,10 +57,10 @@ def finding(ax: Axes, title: str, *, xlabel: str = "", ylabel: str = "") -> Axes
     return ax
 
 
-def plot_win_rates(rates: Mapping[str, Any], title: str, xlabel: str = "games won, %") -> Figure:
+def plot_win_rates(rates: Mapping[str, Any], title: str, xlabel: str = "games won, %", colour: str = BLUE) -> Figure:
     """Plot a share per row (anything with `mean`, `low`, `high`, `n`), in the order given, with interval and n."""
     fig, ax = _rows(list(rates))
-    _dots(ax, list(rates.values()), scale=100)
+    _dots(ax, list(rates.values()), 100, colour)
     for y, rate in enumerate(rates.values()):
         ax.annotate(f"n = {rate.n:,}", (1.01, y), xycoords=("axes fraction", "data"), va="center", color=GREY)
     ax.set_xlim(-2, 102)
@@ -63,46 +69,89 @@ def plot_win_rates(rates: Mapping[str, Any], title: str, xlabel: str = "games wo
 
 
 def plot_agreement(agreement: Mapping[str, Any], title: str) -> Figure:
-    """Plot rules by their rank correlation with a reference, best on top, with intervals and a line at 0."""
+    """Plot rules by their rank correlation with a reference, best on top, with intervals; MARO's `uniform` in blue."""
     ranked = dict(sorted(agreement.items(), key=lambda item: -item[1].mean))
-    return _about_zero(ranked, title, scale=1, xlabel="rank correlation with the measured values")
+    xlabel = "rank correlation with the measured values"
+    fig = _about_zero(ranked, title, scale=1, xlabel=xlabel, colour=COLOURS["base"])
+    if "uniform" in ranked:
+        _dots(fig.axes[0], [ranked["uniform"]], 1, COLOURS["MARO"], first=list(ranked).index("uniform"))
+    return fig
 
 
-def plot_differences(differences: Mapping[str, Any], title: str, xlabel: str) -> Figure:
+def plot_differences(differences: Mapping[str, Any], title: str, xlabel: str, colour: str = BLUE) -> Figure:
     """Plot a difference of shares per row, in percentage points, in the order given, with intervals and a line at 0."""
-    return _about_zero(differences, title, scale=100, xlabel=xlabel)
+    return _about_zero(differences, title, scale=100, xlabel=xlabel, colour=colour)
 
 
 def plot_study(summary: pd.DataFrame, title: str, measure: str = "games won") -> Figure:
-    """Plot a study's changes: a panel per trained faction, a row per arm; all seeds, and each by a small dot."""
+    """Plot a study's changes: a panel per trained faction, a row per arm; all seeds, and each by a small dot.
+
+    MARO is blue, its control grey; an arm that changes something of MARO is hollow.
+    """
     table = summary[summary["measure"] == measure]
     arms = list(table["arm"].unique())
-    fig, panels = _panels(table["who"].unique(), arms, title, xlabel="percentage points")
-    for who, ax in panels.items():
-        own = table[table["who"] == who]
-        y, of_all = own["arm"].map(arms.index), (own["seed"] == "all") & own["low"].notna()
-        one = own["seed"] != "all"
-        ax.plot(own["change"][one], y[one] + 0.22, ".", color=GREY, markersize=5, label="one seed")
-        ax.hlines(y[of_all], own["low"][of_all], own["high"][of_all], color=BLUE, linewidth=2.5, alpha=0.45)
-        ax.plot(own["change"][of_all], y[of_all], "o", color=BLUE, markersize=6, label="all seeds, 95 % interval")
-    ax.legend(fontsize=8, frameon=False, loc="lower left", bbox_to_anchor=(1, 0))
+    xlabel = f"{measure}: change in points (small dots: seeds)"
+    fig, panels = _panels(table["who"].unique(), arms, title, xlabel)
+    for (who, arm), own in table.groupby(["who", "arm"], sort=False):
+        ax, y, colour = panels[who], arms.index(arm), ARM_COLOURS.get(arm, BLUE)
+        seeds, together = own[own["seed"] != "all"], own[own["seed"] == "all"]
+        ax.plot(seeds["change"], np.full(len(seeds), y + 0.25), ".", color=colour, markersize=5, alpha=0.6)
+        ax.hlines(y, together["low"], together["high"], color=colour, linewidth=2.5, alpha=0.45)
+        ax.plot(together["change"], [y], "o", color=colour, markersize=7, mfc=colour if arm in ARM_COLOURS else "white")
     return fig
+
+
+def plot_gains(gains: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any]]], title: str) -> Figure:
+    """Plot games won more than by base: a panel per trained faction, a bar with its interval per contender.
+
+    `gains` holds, by the contender's label, a `Mean` per faction and how its bars look (colour, hatch).
+    """
+    fig, panels = _panels(("civilian", "culprit"), list(gains), title, "points more than base (95 % interval)")
+    for who, ax in panels.items():
+        for y, (means, look) in enumerate(gains.values()):
+            mean, low, high = (100 * getattr(means[who], part) for part in ("mean", "low", "high"))
+            ax.barh(y, mean, height=0.55, edgecolor="white", **look)
+            ax.hlines(y, low, high, color=COLOURS["base"], linewidth=1.5)
+    return fig
+
+
+MEANINGS = {
+    "games won": "games won", "Victory": "Victory: culprit high in the vote",
+    "CIC, all together": "CIC: clues found by all", "S": "S: suspected by others", "B": "B: trusted by others",
+    "TII": "TII: S / (S + B)", "CIC": "CIC: clues found by one", "ICI": "ICI: reasons, talks, observes",
+    "SCI": "SCI: keeps to its script",
+}  # fmt: skip
+# which way is better for a faction, where there is one: more (+1) or less (-1)
+BETTER = {
+    "civilian": dict.fromkeys(MEANINGS, 1) | {"S": -1, "TII": -1},
+    "culprit": {"games won": 1, "Victory": -1, "CIC, all together": -1, "S": -1, "B": 1, "TII": -1, "ICI": 1, "SCI": 1},
+}
 
 
 def plot_changes(compared: pd.DataFrame, title: str) -> Figure:
     """Plot changes of metrics against base: a panel per trained faction, a row per metric, a colour per arm."""
     metrics, arms = list(compared["metric"].unique()), list(compared["arm"].unique())
-    rows = [with_judge(metric, compared["judge"].iloc[0]) for metric in metrics]
+    judge = compared["judge"].iloc[0]
+    rows = [with_judge(metric, judge).replace(metric, MEANINGS.get(metric, metric), 1) for metric in metrics]
     fig, panels = _panels(sorted(compared["who"].unique()), rows, title, xlabel="change in points (95 % interval)")
     for who, ax in panels.items():
         for k, arm in enumerate(arms):
             own = compared[(compared["who"] == who) & (compared["arm"] == arm)]
             y = own["metric"].map(metrics.index) + 0.26 * (k - (len(arms) - 1) / 2)
-            colour = (BLUE, GREY, ORANGE)[k % 3]
+            colour = COLOURS["MARO" if k == 0 else "control"]
             ax.hlines(y, 100 * own["low"], 100 * own["high"], color=colour, linewidth=2.5, alpha=0.45)
             ax.plot(100 * own["change"], y, "o", color=colour, markersize=5, label=arm)
-    ax.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+        _say_which_way(ax, [BETTER.get(who, {}).get(metric, 0) for metric in metrics])
+    handles, labels = ax.get_legend_handles_labels()
+    fig.legend(handles, labels, fontsize=8, frameon=False, loc="outside upper right", ncols=len(arms))
     return fig
+
+
+def _say_which_way(ax: Axes, ways: Sequence[int]) -> None:
+    """Write beside each row which way is better."""
+    for y, way in enumerate(ways):
+        ax.annotate({1: "better →", -1: "← better", 0: ""}[way], (1.01, y), xycoords=("axes fraction", "data"),
+                    va="center", fontsize=7.5, color=COLOURS["control"])  # fmt: skip
 
 
 def _panels(factions: Iterable[str], rows: Sequence[str], title: str, xlabel: str) -> tuple[Figure, dict[str, Axes]]:
@@ -124,14 +173,13 @@ def _panels(factions: Iterable[str], rows: Sequence[str], title: str, xlabel: st
 def plot_shares(rows: Mapping[str, Mapping[str, Any]], title: str, xlabel: str) -> Figure:
     """Plot what a whole is made of: a bar per row, a segment per part, in percent; all rows have the same parts."""
     _, ax = _rows(list(rows))
-    shades = (BLUE, "#7fb8d8", ORANGE, "#c8ced4")
     for y, parts in enumerate(rows.values()):
         left = 0.0
-        for k, (part, share) in enumerate(parts.items()):
-            width = 100 * share.mean
-            ax.barh(y, width, left=left, color=shades[k], height=0.7, label=part if y == 0 else None)
+        for part, share in parts.items():
+            width, colour = 100 * share.mean, SHARE_COLOURS[part]
+            ax.barh(y, width, left=left, color=colour, height=0.7, label=part if y == 0 else None)
             if width > 6:
-                ink = "white" if shades[k] in (BLUE, ORANGE) else "black"
+                ink = "black" if colour in (PALE, COLOURS["red herring"]) else "white"
                 ax.text(left + width / 2, y, f"{width:.0f}", ha="center", va="center", fontsize=8, color=ink)
             left += width
     ax.set_xlim(0, 100)
@@ -140,27 +188,23 @@ def plot_shares(rows: Mapping[str, Mapping[str, Any]], title: str, xlabel: str) 
 
 
 def plot_suspicion(stated: Mapping[str, Mapping[str, Sequence[Any]]], title: str) -> Figure:
-    """Plot mean stated suspicion, 0 to 2, by round: a panel per row, a line for culprits and one for innocents."""
-    with plt.rc_context(STYLE):
-        size = (1.2 + 2.4 * len(stated), 2.9)
-        fig, axes = plt.subplots(1, len(stated), figsize=size, sharey=True, squeeze=False)
-    for ax, (label, lines) in zip(axes.flat, stated.items(), strict=True):
-        for (who, means), colour, shift in zip(lines.items(), (ORANGE, BLUE), (-0.04, 0.04), strict=True):
-            at = np.arange(1, len(means) + 1) + shift
-            ax.vlines(at, [m.low for m in means], [m.high for m in means], color=colour, linewidth=2.5, alpha=0.45)
-            ax.plot(at, [m.mean for m in means], "o-", color=colour, markersize=5, label=f"of {who}")
-        ax.set_xticks(range(1, 1 + max(map(len, lines.values()), default=1)))
-        ax.set_ylim(-0.05, 2.05)
-        ax.set_title(label, fontsize=9)
-    axes[0, 0].set_ylabel("stated suspicion, 0 to 2")
-    axes[0, -1].legend(fontsize=8, frameon=False)
-    fig.supxlabel("after round (bars: 95 % intervals)", fontsize=9)
-    fig.suptitle(title, x=0.01, ha="left", **TITLE)
-    return fig
+    """Plot mean stated suspicion: a row per label and round, a dot for culprits and one for innocents."""
+    n_rounds = max((len(means) for lines in stated.values() for means in lines.values()), default=1)
+    rows = [f"{label}, round {k + 1}" for label in stated for k in range(n_rounds)]
+    _, ax = _rows(rows)
+    for who, colour, shift in (("culprits", COLOURS["culprit"], -0.12), ("innocents", COLOURS["civilian"], 0.12)):
+        means = {f"{label}, round {k + 1}": m for label, lines in stated.items() for k, m in enumerate(lines[who])}
+        y = [rows.index(row) + shift for row in means]
+        ax.hlines(
+            y, [m.low for m in means.values()], [m.high for m in means.values()], color=colour, alpha=0.45, lw=2.5
+        )
+        ax.plot([m.mean for m in means.values()], y, "o", color=colour, markersize=6, label=f"of {who}")
+    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize=9)
+    return finding(ax, title, xlabel="stated suspicion, 0 to 2 (95 % interval)").figure
 
 
 def plot_arms(rates: Mapping[str, Mapping[str, Any]], title: str, xlabel: str) -> Figure:
-    """Plot a share per row and arm, arms in colours below one another; the first arm is grey."""
+    """Plot a share per row and arm, arms in their colours below one another."""
     fig, ax = _rows(list(rates), height=0.62)
     _arms(ax, rates, _colours(rates))
     ax.set_xlim(-2, 102)
@@ -226,41 +270,33 @@ def plot_rounds(rates: Mapping[str, Sequence[Any]], title: str, ylabel: str) -> 
     return finding(ax, title, xlabel="round (bars: 95 % intervals)", ylabel=ylabel).figure
 
 
-# what a training curve shows: title, columns by label, per faction
+# what a training curve shows: title with the good direction, columns by label, whether per faction
 PANELS = (
-    ("Loss", {"": "objective"}, False),
-    ("Mean r, and z0", {"desirable": "r_pos", "undesirable": "r_neg", "z0": "z0"}, False),
-    ("Margin: desirable minus undesirable", {"": "margin"}, True),
-    ("KL to the base, per action", {"": "kl"}, True),
-    ("Saturated sigmoids, share", {"": "saturated"}, True),
-    ("Gradient norm", {"": "grad_norm"}, False),
+    ("Mean r: apart is good, both down is drift", {"desirable": "r_pos", "undesirable": "r_neg", "z0": "z0"}, False),
+    ("Margin between the two: up is good", {"": "margin"}, True),
+    ("KL to base: how far it moved", {"": "kl"}, True),
 )
-GAMES = (
-    "Quick games, share",
-    {"legal moves": "legal", "civilians win": "civilians win", "culprits win": "culprits win"},
-)
+QUICK_PANEL = ("Legal moves in quick games: must stay up", {"": "legal"}, False)
+CURVE_COLOURS = {"desirable": COLOURS["won"], "undesirable": COLOURS["lost"], "z0": COLOURS["base"]}
 
 
 def plot_curves(curve: pd.DataFrame, title: str) -> Figure:
     """Plot a training curve: a panel per quantity, by faction where the factions may differ; quick games if played."""
-    panels = [*PANELS, *([(*GAMES, False)] if "legal" in curve else [])]
+    panels = [*PANELS, *([QUICK_PANEL] if "legal" in curve else [])]
     with plt.rc_context(STYLE):
-        fig, axes = plt.subplots(-(-len(panels) // 3), 3, figsize=(9.4, 2.3 * -(-len(panels) // 3)), squeeze=False)
+        fig, axes = plt.subplots(1, len(panels), figsize=(3.2 * len(panels), 2.6))
     factions = sorted(c.partition("/")[2] for c in curve if c.startswith("margin/"))
-    for ax, (name, columns, by_faction) in zip(axes.flat, panels, strict=False):
+    for ax, (name, columns, by_faction) in zip(axes, panels, strict=True):
         shown = {f: f"{column}/{f}" for f in factions for column in columns.values()} if by_faction else columns
-        for k, (label, column) in enumerate(shown.items()):
-            known = (
-                curve[["step", column]].dropna() if column in curve else curve[["step"]].iloc[:0].assign(**{column: 0})
-            )
-            ax.plot(known["step"], known[column], color=LINES[k % 3], linewidth=1.4, label=label, marker=_mark(known))
+        for label, column in shown.items():
+            known = curve.reindex(columns=["step", column]).dropna()
+            colour = (COLOURS | CURVE_COLOURS).get(label, BLUE)
+            ax.plot(known["step"], known[column], color=colour, linewidth=1.6, label=label, marker=_mark(known))
         ax.set_title(name, fontsize=9)
         ax.tick_params(labelsize=8)
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         if any(shown):
             ax.legend(fontsize=7, frameon=False)
-    for ax in axes.flat[len(panels) :]:
-        ax.set_axis_off()
     fig.supxlabel("optimiser step", fontsize=9)
     fig.suptitle(title, x=0.01, ha="left", **TITLE)
     return fig
@@ -296,18 +332,17 @@ def watching(shown: bool, n_steps: int, seconds: float = 5.0) -> Iterator[Callab
         place.show("")
 
 
-def _about_zero(means: Mapping[str, Any], title: str, scale: float, xlabel: str) -> Figure:
+def _about_zero(means: Mapping[str, Any], title: str, scale: float, xlabel: str, colour: str = BLUE) -> Figure:
     fig, ax = _rows(list(means))
     ax.axvline(0, color=GREY, linewidth=1)
-    _dots(ax, list(means.values()), scale)
+    _dots(ax, list(means.values()), scale, colour)
     finding(ax, title, xlabel=f"{xlabel} (95 % interval)")
     return fig
 
 
 def _colours(rates: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-    """Give every arm its colour: the first, with which others are compared, is grey."""
-    arms = dict.fromkeys(arm for of_row in rates.values() for arm in of_row)
-    return dict(zip(arms, cycle((GREY, BLUE, ORANGE)), strict=False))
+    """Give every arm its colour."""
+    return {arm: ARM_COLOURS.get(arm, LIGHT_BLUE) for of_row in rates.values() for arm in of_row}
 
 
 def _arms(ax: Axes, rates: Mapping[str, Mapping[str, Any]], colours: Mapping[str, str]) -> None:
@@ -332,12 +367,12 @@ def _rows(labels: list[str], height: float = 0.36) -> tuple[Figure, Axes]:
     return fig, ax
 
 
-def _dots(ax: Axes, rates: list[Any], scale: float) -> None:
-    """Draw means with their intervals; where there is no interval, or no data, none is drawn."""
+def _dots(ax: Axes, rates: list[Any], scale: float, colour: str = BLUE, first: int = 0) -> None:
+    """Draw means with their intervals, a row each; where there is no interval, or no data, none is drawn."""
     mean, low, high = (scale * np.array([getattr(r, f) for r in rates], float) for f in ("mean", "low", "high"))
-    rows = np.arange(len(rates))
-    ax.hlines(rows, low, high, color=BLUE, linewidth=2.5, alpha=0.45)
-    ax.plot(mean, rows, "o", color=BLUE, markersize=6)
+    rows = first + np.arange(len(rates))
+    ax.hlines(rows, low, high, color=colour, linewidth=2.5, alpha=0.45)
+    ax.plot(mean, rows, "o", color=colour, markersize=6)
 
 
 def _bars(ax: Axes, masses: pd.DataFrame, factions: list[str]) -> None:

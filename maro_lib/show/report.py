@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from maro_lib.markup import Html, fold, join, tag
 from maro_lib.runs import round_name, run_folder, write_atomic
-from maro_lib.summary import Summary, read_summary, save
+from maro_lib.summary import Summary, read_summary, write_summary
 from maro_lib.wording import duration
 from maro_lib.world.scripts import FACTIONS
 
@@ -38,16 +38,26 @@ LIE_COLUMNS = {
     "added by the goal": "more", "change from base": "change", "p (Holm)": "holm",
 }  # fmt: skip
 QUESTION = "Does playing murder mysteries with itself make this model a better player?"
+SIDES = FACTIONS[::-1]  # civilians first, as in notebook 06
 NEVER = "all mysteries went as with the base: too few games for an interval"
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
-STYLE = """
-body{margin:0 auto;max-width:980px;padding:28px;font:15px/1.55 system-ui,sans-serif;color:#1f2328;background:#fff}
+CSS = """
+:root{color-scheme:light dark;--page:#fff;--text:#1f2328;--line:#d0d7de;--bad:#b3261e}
+@media (prefers-color-scheme:dark){:root{--page:#0d1117;--text:#e6edf3;--line:#3d444d;--bad:#ff7b72}}
+body{margin:0 auto;max-width:980px;padding:28px;font:15px/1.55 system-ui,sans-serif;color:var(--text);
+background:var(--page);overflow-wrap:break-word}
 h1{font-size:24px;line-height:1.25;margin:0 0 4px}h2{font-size:18px;margin:34px 0 6px}
-p{max-width:760px}.answer{font-size:17px}.muted{color:#57606a;font-size:13px}
-table{border-collapse:collapse;margin:10px 0;font-size:12.5px}th,td{padding:4px 8px;border-bottom:1px solid #d0d7de}
+p,ul{max-width:760px}.muted{opacity:.75;font-size:13px}.wide{overflow-x:auto}a{color:inherit}
+.stopped{color:var(--bad);border-left:4px solid var(--bad);padding-left:12px;font-size:16px}
+table{border-collapse:collapse;margin:10px 0;font-size:12.5px}th,td{padding:4px 8px;border-bottom:1px solid var(--line)}
 th{text-align:left;font-weight:600}td.number{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
-tr.shown td{font-weight:600}img{max-width:100%}details{margin:8px 0}summary{cursor:pointer}
-@media print{body{padding:0;font-size:11px}details{break-inside:avoid}}
+tr.shown td{font-weight:600}table.verdict{font-size:17px}table.verdict td{padding:6px 18px 6px 0}
+img{max-width:100%;background:#fff;border-radius:6px}details{margin:8px 0}summary{cursor:pointer}
+nav{font-size:13px;margin:14px 0}nav a{margin-right:14px;white-space:nowrap;display:inline-block}
+@media (max-width:600px){body{padding:14px}.wide img{max-width:none;width:640px}
+h1{font-size:20px}table.verdict{font-size:15px}}
+@media print{body{padding:0;font-size:11px}nav{display:none}
+details::details-content{content-visibility:visible;display:block;height:auto}}
 """
 
 
@@ -84,10 +94,10 @@ def write_report(run: str, n_rounds: int = 1) -> Path:
     summary, _ = read_summary(run)
     made = Run(run, n_rounds, summary)
     parts = [part for make in PARTS for part in _made(make, made)]
-    numbers = {part.title: part.numbers for part in parts if part.numbers is not None}
+    numbers = {part.title or "answer": part.numbers for part in parts if part.numbers is not None}
     path = run_folder(run) / "report.html"
     write_atomic(path, page(f"MARO: {run}", parts))
-    save(summary.model_copy(update={"report": json.loads(json.dumps(numbers, default=float))}))
+    write_summary(summary.model_copy(update={"report": json.loads(json.dumps(numbers, default=float))}))
     return path
 
 
@@ -111,25 +121,73 @@ def page(title: str, parts: Sequence[Part]) -> str:
     head = tag(
         "head", Html('<meta charset="utf-8">'),
         Html(f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'),
-        Html('<meta name="viewport" content="width=device-width">'), tag("title", title), tag("style", Html(STYLE)),
+        Html('<meta name="viewport" content="width=device-width, initial-scale=1">'),
+        tag("title", title), tag("style", Html(CSS)),
     )  # fmt: skip
-    body = tag("body", *(join(tag("h2", part.title) if k else "", part.html) for k, part in enumerate(parts)))
+    links = [tag("a", part.title, href=f"#part-{k}") for k, part in enumerate(parts) if part.title]
+    shown = [tag("section", _headed(part), id=f"part-{k}") for k, part in enumerate(parts)]
+    first = next((k for k, part in enumerate(parts) if part.title), len(parts))
+    body = tag("body", *shown[:first], tag("nav", *links) if links else "", *shown[first:])
     return f"<!DOCTYPE html>\n{tag('html', head, body, lang='en')}\n"
+
+
+def _headed(part: Part) -> Html:
+    return join(tag("h2", part.title) if part.title else "", part.html)
+
+
+def stopped(run: Run) -> Iterator[Part]:
+    """Where and why a run stopped: before all else, so that nobody takes what follows for its result."""
+    if not (stop := run.summary.stopped):
+        return
+    where = f"Stopped in {stop.stage}" if stop.stage else "Stopped"
+    notebook = f" ({stop.notebook})" if stop.notebook else ""
+    told = f"{where}{notebook}: {stop.error} What follows is of the stages before it, or of an earlier run."
+    yield Part("", tag("p", told, class_="stopped"))
 
 
 # --- question and answer -----------------------------------------------------------------------------
 
 
 def answer(run: Run) -> Iterator[Part]:
-    compared = run.table("comparison.parquet")
-    said = [tag("p", tag("span", _recipe(run), class_="muted")), tag("h1", QUESTION)]
-    if compared is None:
-        said.append(tag("p", "Not known: its games were not measured (notebook 06 was not run).", class_="answer"))
-        yield Part("answer", join(*said))
+    compared, measured = run.table("comparison.parquet"), run.table("social.parquet")
+    head = join(tag("p", _recipe(run), class_="muted"), tag("h1", QUESTION))
+    if compared is None or measured is None:
+        yield Part("", join(head, tag("p", "Not known: its games were not measured (notebook 06 was not run).")))
         return
-    sentences = answers(compared)
-    said += [tag("p", " ".join(sentences), class_="answer")]
-    yield Part("answer", join(*said), {"question": QUESTION, "answer": sentences})
+    beyond = beyond_control(measured)
+    verdicts, sentences = _verdicts(compared, beyond), answers(compared, beyond)
+    heads, rows = ["", *(f"as {who}s" for who in SIDES)], [([k, *v], False) for k, v in verdicts.items()]
+    html = join(head, _table(heads, rows, "verdict"), tag("p", " ".join(sentences)))
+    told = [
+        f"{k} {', '.join(f'as {who}s: {x}' for who, x in zip(SIDES, v, strict=True))}." for k, v in verdicts.items()
+    ]
+    yield Part("", html, {"question": QUESTION, "answer": [*told, *sentences]})
+
+
+def beyond_control(measured: pd.DataFrame) -> dict[str, pd.Series]:
+    """Compare MARO with its control, in the games won by each faction, paired by game."""
+    from maro_lib.measure.comparison import compare_metrics
+    from maro_lib.measure.matches import CONTROL, MARO
+
+    won = dict(tuple(measured[measured["metric"] == "games won"].groupby(["arm", "who"])))
+    both = [who for who in SIDES if (MARO, who) in won and (CONTROL, who) in won]
+    return {who: compare_metrics(won[CONTROL, who], won[MARO, who], who).loc["games won"] for who in both}
+
+
+def _verdicts(compared: pd.DataFrame, beyond: Mapping[str, pd.Series]) -> dict[str, list[str]]:
+    """Say in words, for each faction, whether MARO is better than its base and than its control."""
+    from maro_lib.measure.matches import MARO
+
+    won = compared[(compared["metric"] == "games won") & (compared["arm"] == MARO)].set_index("who")
+    base = [_verdict(won.loc[who]) if who in won.index else "not measured" for who in SIDES]
+    control = [_verdict(beyond[who]) if who in beyond else "not measured" for who in SIDES]
+    return {"Better than its base?": base, "Better than its control?": control}
+
+
+def _verdict(row: pd.Series) -> str:
+    from maro_lib.measure.comparison import NONE
+
+    return "not shown" if row["verdict"] == NONE else "yes" if row["change"] > 0 else "no: worse"
 
 
 def _recipe(run: Run) -> str:
@@ -140,17 +198,19 @@ def _recipe(run: Run) -> str:
     return " · ".join([f"run {run.name}", *told])
 
 
-def answers(compared: pd.DataFrame) -> list[str]:
-    """Answer in two sentences: what was gained in the game, and what the control gained."""
+def answers(compared: pd.DataFrame, beyond: Mapping[str, pd.Series]) -> list[str]:
+    """Give the numbers: what was gained in the game, what the control gained, and how far MARO is beyond it."""
     from maro_lib.measure.matches import CONTROL, MARO
 
     won = compared[compared["metric"] == "games won"].set_index(["arm", "who"])
-    own = [_told(won.loc[MARO, who], f"as {who}s") for who in FACTIONS[::-1] if (MARO, who) in won.index]
+    own = [_told(won.loc[MARO, who], f"as {who}s") for who in SIDES if (MARO, who) in won.index]
     games, mysteries = (int(won[name].iloc[0]) for name in ("games", "mysteries"))
-    sentences = [f"{'; '.join(own)} (the same {games} games of {mysteries} mysteries, one run; 95 % intervals)."]
-    blind = [_change(won.loc[CONTROL, who], f"{who}s") for who in FACTIONS[::-1] if (CONTROL, who) in won.index]
+    gained = f"{'; '.join(own)} (the same {games} games of {mysteries} mysteries, one run; 95 % intervals)."
+    blind = [_change(won.loc[CONTROL, who], f"{who}s") for who in SIDES if (CONTROL, who) in won.index]
     control = f"The control, trained on shuffled labels: {', '.join(blind)}." if blind else "No control was trained."
-    return [sentences[0][0].upper() + sentences[0][1:], control]
+    further = [_change(row, f"{who}s") for who, row in beyond.items()]
+    paired = [f"MARO beyond its control, paired by game: {', '.join(further)}."] if further else []
+    return [gained[0].upper() + gained[1:], control, *paired]
 
 
 def _told(row: pd.Series, where: str) -> str:
@@ -181,16 +241,18 @@ def _interval(row: pd.Series) -> str:
     return f"[{100 * row['low']:+.1f}, {100 * row['high']:+.1f}]"
 
 
-def luck(_run: Run) -> Iterator[Part]:
+def luck(run: Run) -> Iterator[Part]:
     """What the intervals of one run can't know: how far runs of other seeds lie apart, in the study that is kept."""
+    if not (run_folder(run.name) / "comparison.parquet").exists():
+        return
     from maro_lib.measure.matches import CONTROL, MARO
-    from maro_lib.study.evidence import kept, spread
+    from maro_lib.study.evidence import read_findings, spread
 
-    found = spread(kept().results)
+    found = spread(read_findings().results)
     n = min(of_seed["n"] for of_seed in (found[arm, who] for arm in (MARO, CONTROL) for who in FACTIONS))
     ranges = [
         f"{who}s {_range(found[MARO, who])} with MARO and {_range(found[CONTROL, who])} on shuffled labels"
-        for who in FACTIONS[::-1]
+        for who in SIDES
     ]
     told = (
         "Perhaps not: the intervals hold for this model, and another seed trains another model. In the study that is "
@@ -221,10 +283,7 @@ def differences(run: Run) -> Iterator[Part]:
     judge = compared["judge"].iloc[0]
     note = (
         f"Change against base in the same seats of the same games. Judge of ICI and SCI: {judge}. Bold: a difference "
-        "after Holm's correction for all rows of its table; otherwise no difference shown. Victory: 1 / rank of the "
-        "culprit in the vote. CIC: share of the clues that were found, by all together or by one character. S, B: "
-        "suspicion and trust stated about one; TII = S / (S + B). ICI, SCI: how well a character reasons, talks and "
-        "observes, and how well it keeps to its script."
+        "after Holm's correction for all rows of its table."
     )
     n_metrics, n_mysteries = compared["metric"].nunique(), int(compared["mysteries"].min())
     if (least := 2 * n_metrics / 2**n_mysteries) > LEVEL:
@@ -232,7 +291,7 @@ def differences(run: Run) -> Iterator[Part]:
             f" {n_mysteries} mysteries can show no difference: by flipping their signs p (Holm) can't fall below "
             f"{min(1, least):.2f} for the first of {n_metrics} metrics."
         )
-    tables = [tag("p", note, class_="muted"), _figure(plot_changes(compared, "Changes in the same games"), "changes")]
+    tables = [tag("p", note, class_="muted"), _figure(plot_changes(compared, _counted(compared)), "changes")]
     for (arm, who), rows in compared.groupby(["arm", "who"], sort=False):
         body = [
             ([with_judge(r.metric, judge), _number(r.base), _number(r.trained), f"{r.change:+.3f}",
@@ -243,6 +302,15 @@ def differences(run: Run) -> Iterator[Part]:
         heads = ["metric", "base", "trained", "change", "95 % interval", "p (Holm)", "verdict", "games / mysteries"]
         tables.append(fold(f"{arm}: trained {who}s", _table(heads, body), is_open=arm == MARO))
     yield Part("Base against trained", join(*tables), compared.to_dict("records"))
+
+
+def _counted(compared: pd.DataFrame) -> str:
+    """How many metrics differ from base, by arm: the finding of their figure."""
+    from maro_lib.measure.comparison import NONE
+
+    differs = (compared["verdict"] != NONE).groupby(compared["arm"], sort=False).agg(["sum", "size"])
+    told = ", ".join(f"{row.Index} {row[1]} of {row[2]}" for row in differs.itertuples())
+    return f"Metrics that differ from base in the same games: {told}"
 
 
 def behaviour_part(run: Run) -> Iterator[Part]:
@@ -263,7 +331,7 @@ def behaviour_part(run: Run) -> Iterator[Part]:
     turns = {}
     for key, (_, actions) in played.items():
         shares = behaviour.turns(actions, scripts)
-        for who in FACTIONS if key[0] == BASE else (key[1],):
+        for who in SIDES if key[0] == BASE else (key[1],):
             turns[f"{labels[key]} {who}s" if key[0] == BASE else labels[key]] = {
                 n: shares[who, n] for n in behaviour.TURNS
             }
@@ -482,21 +550,22 @@ def cost(run: Run) -> Iterator[Part]:
 
 
 PARTS: tuple[Callable[[Run], Iterator[Part]], ...] = (
-    answer, luck, differences, behaviour_part, elsewhere, training, choice, games, beside_published, lost, cost,
+    stopped, answer, luck, differences, behaviour_part, elsewhere, training, choice, games, beside_published, lost,
+    cost,
 )  # fmt: skip
 
 
 # --- pieces ------------------------------------------------------------------------------------------
 
 
-def _table(heads: Sequence[str], rows: Sequence[tuple[Sequence[object], bool]]) -> Html:
+def _table(heads: Sequence[str], rows: Sequence[tuple[Sequence[object], bool]], class_: str = "") -> Html:
     """A table; rows that are to be seen are marked."""
     body = [
         tag("tr", *(tag("td", x, class_="number" if k and _is_number(x) else "") for k, x in enumerate(cells)),
             class_="shown" if marked else "")
         for cells, marked in rows
     ]  # fmt: skip
-    return tag("table", tag("tr", *(tag("th", h) for h in heads)), *body)
+    return tag("div", tag("table", tag("tr", *(tag("th", h) for h in heads)), *body, class_=class_), class_="wide")
 
 
 def _is_number(x: object) -> bool:
@@ -514,6 +583,5 @@ def _figure(figure: Figure, what: str) -> Html:
     data = io.BytesIO()
     figure.savefig(data, format="png", dpi=120)
     plt.close(figure)
-    return tag(
-        "p", Html(f'<img alt="{what}" src="data:image/png;base64,{base64.b64encode(data.getvalue()).decode()}">')
-    )
+    picture = base64.b64encode(data.getvalue()).decode()
+    return tag("div", Html(f'<img alt="{what}" src="data:image/png;base64,{picture}">'), class_="wide")

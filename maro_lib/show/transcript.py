@@ -23,30 +23,29 @@ from maro_lib.world.phrases import phrasebook
 from maro_lib.world.replies import Move, Spelling, name_spelling, parse
 from maro_lib.world.scripts import Character, Clue, Fact, Script
 
-# Dark enough to be read on white, apart from each other also without red or green, and none like praise or blame.
-COLOURS = ("#332288", "#117733", "#882255", "#1f7a70", "#8a6d1b", "#aa4499", "#2b6f95", "#b3485a", "#5f5f1f", "#4d4d4d")
-PRAISE, BLAME = (104, 171, 224), (244, 162, 89)  # blue and orange: what black is read on at full strength
-SUSPICION, TRUST = (222, 143, 176), (134, 205, 190)
+# A view has no background and no text colour of its own: it follows the theme around it. A notebook that is not trusted
+# keeps only inline styles with plain colours: tints let the theme through, and names are read on white as on black.
+SEATS = ("#8e5ae7", "#228945", "#c94592", "#188682", "#96731a", "#b648ca", "#227dbf", "#d14759", "#767d2a", "#787878")
+PRAISE, BLAME = (0, 114, 178), (213, 94, 0)
+SUSPICION, TRUST = (204, 71, 132), (0, 158, 115)
+STRONGEST = 0.55  # of a tint: the theme's text is read on it
 LOCK = "🔒"
 
-_MUTED = "color:#57606a"
-_SMALL = "color:#57606a;font-size:12px"
+_MUTED = "opacity:0.75"
+_SMALL = "opacity:0.75;font-size:12px"
 _CHIP = "display:inline-block;padding:0 7px;margin-right:6px;border-radius:9px;font-size:12px;line-height:18px"
-_EDGE = "color:#1f2328;border:1px solid #d0d7de"
-_GREY = f"{_CHIP};background:#eaeef2;color:#32383f"
-_CULPRIT = f"{_CHIP};background:#3d2b3f;color:#ffffff"
-_WARNING = f"{_CHIP};background:#fff3c4;color:#5c4400;border:1px dashed #b08800"
-_BOX = "background:#f6f8fa;color:#1f2328;border-radius:6px;padding:5px 10px;margin:4px 0"
-_SECRET = "background:#f3eef8;color:#1f2328;border-radius:6px;padding:3px 10px;margin:4px 0;font-size:13px"
-_PART = "margin:12px 0 4px 0;border-top:1px solid #d0d7de;padding-top:8px"
+_EDGE = "border:1px solid rgba(128,128,128,0.4)"
+_GREY = f"{_CHIP};background:rgba(128,128,128,0.2)"
+_CULPRIT = f"{_CHIP};background:#5b3a5e;color:#ffffff"
+_WARNING = f"{_CHIP};background:rgba(230,159,0,0.25);border:1px dashed #b08800"
+_BOX = "background:rgba(128,128,128,0.1);border-radius:6px;padding:5px 10px;margin:4px 0"
+_SECRET = "background:rgba(138,99,184,0.13);border-radius:6px;padding:3px 10px;margin:4px 0;font-size:13px"
+_PART = "margin:12px 0 4px 0;border-top:1px solid rgba(128,128,128,0.4);padding-top:8px"
 _HEAD = "font-size:15px;font-weight:600"
-_TABLE = "border-collapse:collapse;margin:6px 0;font-size:13px;color:#1f2328"
-_CELL = (
-    "padding:2px 9px;text-align:left;vertical-align:middle;background:#ffffff;color:#1f2328;border:1px solid #e4e8ec"
-)
-_NUMBER = "padding:1px 6px;text-align:center;vertical-align:middle;border:1px solid #e4e8ec;color:#1f2328"
+_TABLE = "border-collapse:collapse;margin:6px 0;font-size:13px"
+_CELL = f"padding:2px 9px;text-align:left;vertical-align:middle;{_EDGE}"
+_NUMBER = f"padding:1px 6px;text-align:center;vertical-align:middle;{_EDGE}"
 _NARROW = "font-size:10px;line-height:12px;padding:2px 0;overflow-wrap:break-word"
-_ABOVE = f"{_NUMBER};background:#ffffff"
 _FIXED = f"{_TABLE};table-layout:fixed;width:100%"
 _VERBS = {"intro": "says", "ask": "asks", "answer": "answers", "search": "searches", "rate": "rates",
           "vote": "votes for", "summary": "sums up for itself", "illegal": "replies against the rules"}  # fmt: skip
@@ -274,8 +273,8 @@ def _secret(summary: object, *children: object) -> Html:
 
 def _ratings(rows: Sequence[Any], scene: _Scene) -> Html:
     n = len(scene.names)
-    kinds = [tag("th", kind, colspan=n, style=_ABOVE) for kind in ("suspicion 0–2", "trust 0–2")]
-    names = [tag("th", scene.name(x), style=f"{_ABOVE};{_NARROW}") for x in scene.names * 2]
+    kinds = [tag("th", kind, colspan=n, style=_NUMBER) for kind in ("suspicion 0–2", "trust 0–2")]
+    names = [tag("th", scene.name(x), style=f"{_NUMBER};{_NARROW}") for x in scene.names * 2]
     first = tag("th", "who rates", style=f"{_CELL};width:22%")  # the others share the rest: the table never overflows
     lines = [tag("tr", *_rating(a, scene)) for a in rows]
     title = join(LOCK, " private: what each player says it thinks of the others")
@@ -291,8 +290,8 @@ def _rating(action: Any, scene: _Scene) -> Iterator[Html]:
 
 def _heat(value: int, colour: tuple[int, int, int]) -> Html:
     if value < 0:
-        return tag("td", "", style=f"{_NUMBER};background:#eaeef2")
-    return tag("td", int(value), style=f"{_NUMBER};background:{_mix(colour, value / 2)}")
+        return tag("td", "", style=f"{_NUMBER};background:rgba(128,128,128,0.2)")
+    return tag("td", int(value), style=f"{_NUMBER};{_wash(colour, value / 2)}")
 
 
 # --- credit ------------------------------------------------------------------------------------------
@@ -330,15 +329,15 @@ def _signed(value: float | None) -> str:
 
 
 def _tint(value: float | None, top: float) -> str:
-    """Return the background of a credit: blue for praise, orange for blame, white for none."""
+    """Return the background of a credit: blue for praise, orange for blame, nothing for none."""
     if value is None or math.isnan(value):
-        return "background:#ffffff"
-    return f"background:{_mix(PRAISE if value > 0 else BLAME, abs(value) / top if top else 0.0)}"
+        return ""
+    return _wash(PRAISE if value > 0 else BLAME, abs(value) / top if top else 0.0)
 
 
-def _mix(colour: tuple[int, int, int], strength: float) -> str:
-    """Return a colour between white (0) and itself (1)."""
-    return "#" + "".join(f"{round(255 + (c - 255) * strength):02x}" for c in colour)
+def _wash(colour: tuple[int, int, int], strength: float) -> str:
+    """Return a background that lets the theme through: not at all (0) to as strong as text is read on (1)."""
+    return f"background:rgba({','.join(map(str, colour))},{STRONGEST * strength:.2f})"
 
 
 def _largest(values: Iterable[float]) -> float:
@@ -370,7 +369,7 @@ def _compared_title(game: str) -> Html:
 def _compared_head(rules: Iterable[str]) -> Html:
     widths = {"round": "width:36px", "player": "width:14%", "action": ""}
     heads = [tag("th", h, style=f"{_CELL};{width}") for h, width in widths.items()]
-    return tag("tr", *heads, *(tag("th", _breakable(r), style=f"{_ABOVE};{_NARROW};width:66px") for r in rules))
+    return tag("tr", *heads, *(tag("th", _breakable(r), style=f"{_NUMBER};{_NARROW};width:66px") for r in rules))
 
 
 def _breakable(name: str) -> Html:
@@ -406,9 +405,9 @@ def _brief(action: Any, scene: _Scene) -> Html:
 # --- a view ------------------------------------------------------------------------------------------
 
 _TURNS = {
-    "system": ("what it is told first", "#f3eef8", "#8a63b8"),
-    "user": ("sees and is asked", "#f6f8fa", "#8c959f"),
-    "assistant": ("replies", "#e9f5ef", "#117733"),
+    "system": ("what it is told first", (138, 99, 184)),
+    "user": ("sees and is asked", (128, 128, 128)),
+    "assistant": ("replies", (34, 137, 69)),
 }
 
 
@@ -423,9 +422,10 @@ def _view(messages: Sequence[Any], title: str, *, is_open: bool) -> Html:
 
 
 def _turn(role: str, content: str) -> Html:
-    label, background, edge = _TURNS[role]
+    label, colour = _TURNS[role]
     head = tag("span", role, tag("span", f" · {label}", style=_SMALL), style="font-size:12px;font-weight:600")
-    style = f"background:{background};color:#1f2328;border-left:3px solid {edge};padding:4px 10px;margin:6px 0"
+    edge = f"border-left:3px solid rgb({','.join(map(str, colour))})"
+    style = f"{_wash(colour, 0.2)};{edge};padding:4px 10px;margin:6px 0"
     return fold(head, prose(content, limit=2000), is_open=True, style=style)
 
 
@@ -523,7 +523,7 @@ def _name(who: str, names: Sequence[str]) -> Html:
 
 def _colour(who: str, names: Sequence[str]) -> str:
     """Return a player's colour: by seat, so that it is the same in every view of a game."""
-    return COLOURS[names.index(who) % len(COLOURS)] if who in names else "#1f2328"
+    return SEATS[names.index(who) % len(SEATS)] if who in names else SEATS[-1]
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> Html:

@@ -8,6 +8,7 @@ notebook 08.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import product
@@ -17,22 +18,24 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from maro_lib.learn.balancing import balance
+from maro_lib.embedded.lessons import HOME
+from maro_lib.learn.balancing import balance, shuffle_outcomes
 from maro_lib.learn.corpus import Corpus, make_corpus
-from maro_lib.learn.decomposition import decompose, shuffle_outcomes
+from maro_lib.learn.decomposition import decompose
 from maro_lib.learn.settings import Settings
 from maro_lib.learn.training import Trained, train
 from maro_lib.measure.matches import BASE, CONTROL, MEASURES, NOBODY, Compared, against_base, match
-from maro_lib.model.loading import load
+from maro_lib.model.loading import ORIGIN, load
 from maro_lib.model.local import LocalPolicy
 from maro_lib.play.gamebook import Gamebook
-from maro_lib.play.rollout import Played, play
+from maro_lib.play.rollout import Game, Played, play
 from maro_lib.progress import Bar
-from maro_lib.runs import ROOT, make_folder, write_atomic
+from maro_lib.runs import ROOT, located, make_folder, write_atomic
 from maro_lib.statistics import holm, t_mean, t_test
 from maro_lib.study.habits import HABITS
+from maro_lib.world.mystery import Rules
 
-FACTIONS = ("civilian", "culprit")
+CAMPS = ("civilian", "culprit")  # in the order of tables
 
 
 @dataclass(frozen=True)
@@ -88,8 +91,24 @@ class Study:
     n_match_scripts: int = 100
     concurrency: int = 128
 
+    @property
+    def options(self) -> dict[str, int]:
+        return {"concurrency": self.concurrency}
+
     def book(self, seed: int) -> Gamebook:
         return replace(self.gamebook, seed=self.gamebook.seed + seed)
+
+    def play(self, seed: int, base: LocalPolicy, folder: Path) -> Played:
+        """The games that a seed's arms learn from; played before, they are read."""
+        return play(self.book(seed).games(self.n_games), base, folder=folder / "rollout", **self.options)
+
+    def held_out(self, seed: int) -> list[Game]:
+        return self.book(seed).held_out(self.n_matches, self.n_match_scripts)
+
+
+def home_games(n: int) -> Gamebook:
+    """The embedded model's own kind of game, on a quarter as many mysteries."""
+    return Gamebook(n_scripts=max(1, n // 4), knobs=HOME, rules=Rules(rounds=2))
 
 
 def corpus_of(arm: Arm, actions: pd.DataFrame, dialogues: pd.DataFrame, seed: int) -> tuple[Corpus, dict[str, float]]:
@@ -102,37 +121,50 @@ def corpus_of(arm: Arm, actions: pd.DataFrame, dialogues: pd.DataFrame, seed: in
     return make_corpus(dialogues, balanced.actions), lambdas
 
 
+def play_seed(study: Study, seed: int, folder: Path) -> pd.DataFrame:
+    """Play what all arms of a seed share: their games, and base in all seats of the held-out ones, a row for each."""
+    base = LocalPolicy(load(study.model, precision=study.precision))
+    study.play(seed, base, folder)
+    alone = match(study.held_out(seed), base, folder=folder / "matches", line_ups=(NOBODY,), **study.options)
+    return alone.assign(arm=BASE, seed=seed)
+
+
+def run_arm(study: Study, name: str, seed: int, folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Train one arm on its seed's games, match it as either faction; return its matches and its training curve.
+
+    A habit trains nothing: its curve is empty.
+    """
+    place, adapter, curve = name.replace(" ", "_"), "", pd.DataFrame()
+    if name in ARMS:
+        played = study.play(seed, LocalPolicy(load(study.model, precision=study.precision)), folder)
+        trained = _train(study, ARMS[name], played, seed, folder / "learning" / place)
+        adapter, curve = str(trained.folder), trained.curve.assign(arm=name, seed=seed)
+    policy = LocalPolicy(load(study.model, precision=study.precision, adapter=adapter))
+    contender = policy if name in ARMS else HABITS[name](policy)
+    at = folder / "matches" / place
+    matched = match(study.held_out(seed), contender, folder=at, line_ups=CAMPS, **study.options)
+    return matched.assign(arm=name, seed=seed), curve
+
+
 def collect(
     study: Study, arms: Sequence[str], seeds: Sequence[int], folder: Path, *, progress: bool = False
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Go through seeds and arms; return all matches and all training curves. Killed, it goes on where it was."""
+    """Go through seeds and arms; return all matches and all training curves. A killed study resumes where it was."""
     if unknown := set(arms) - {*ARMS, *HABITS}:
         raise ValueError(f"arms: {', '.join(sorted(unknown))}; known are {', '.join([*ARMS, *HABITS])}")
-    results, curves = [], []
-    options = {"concurrency": study.concurrency}
+    results, curves = [], [pd.DataFrame()]
     with Bar(len(seeds) * (1 + len(arms)), "arm", shown=progress) as bar:
-        for seed in seeds:
-            at, book = folder / f"seed-{seed}", study.book(seed)
-            bar.set_postfix_str(f"seed {seed}, its games")
-            base = LocalPolicy(load(study.model, precision=study.precision))
-            played = play(book.games(study.n_games), base, folder=at / "rollout", **options)
-            held_out = book.held_out(study.n_matches, study.n_match_scripts)
-            alone = match(held_out, base, folder=at / "matches", line_ups=(NOBODY,), **options)
-            results.append(alone.assign(arm=BASE, seed=seed))
+        for seed, name in product(seeds, (BASE, *arms)):
+            bar.set_postfix_str(f"seed {seed}, {name}")
+            at = folder / f"seed-{seed}"
+            if name == BASE:
+                results.append(play_seed(study, seed, at))
+            else:
+                matched, curve = run_arm(study, name, seed, at)
+                results.append(matched)
+                curves.append(curve)
             bar.update()
-            for name in arms:
-                bar.set_postfix_str(f"seed {seed}, {name}")
-                place = name.replace(" ", "_")
-                if name in HABITS:
-                    contender = HABITS[name](base)
-                else:
-                    trained = _train(study, ARMS[name], played, seed, at / "learning" / place)
-                    contender = LocalPolicy(load(study.model, precision=study.precision, adapter=str(trained.folder)))
-                    curves.append(trained.curve.assign(arm=name, seed=seed))
-                matched = match(held_out, contender, folder=at / "matches" / place, line_ups=FACTIONS, **options)
-                results.append(matched.assign(arm=name, seed=seed))
-                bar.update()
-    return pd.concat(results, ignore_index=True), pd.concat(curves, ignore_index=True) if curves else pd.DataFrame()
+    return pd.concat(results, ignore_index=True), pd.concat(curves, ignore_index=True)
 
 
 def _train(study: Study, arm: Arm, played: Played, seed: int, folder: Path) -> Trained:
@@ -142,17 +174,19 @@ def _train(study: Study, arm: Arm, played: Played, seed: int, folder: Path) -> T
     return train(loaded, corpus, replace(settings, **arm.changed), folder)
 
 
+# --- what a study found --------------------------------------------------------------------------------
+
 ALL = "all"  # the row of all seeds together
 
 
-def among(results: pd.DataFrame, arms: Sequence[str]) -> pd.DataFrame:
+def select_arms(results: pd.DataFrame, arms: Sequence[str]) -> pd.DataFrame:
     """The games of some arms, in this order, and those of the base, on the seeds that all of these arms have."""
     seeds = set.intersection(*(set(results["seed"][results["arm"] == arm]) for arm in arms))
     own = results[results["seed"].isin(seeds)]
     return pd.concat([own[own["arm"] == arm] for arm in (BASE, *arms)], ignore_index=True)
 
 
-def summary(results: pd.DataFrame) -> pd.DataFrame:
+def summarise(results: pd.DataFrame) -> pd.DataFrame:
     """Return a row per arm, seed, trained faction and measure, in percent, and one for all seeds together.
 
     `trained` and `base` are what each reached in the same games, `change` their difference in points. The interval from
@@ -161,7 +195,7 @@ def summary(results: pd.DataFrame) -> pd.DataFrame:
     """
     base, rows = results[results["arm"] == BASE], []
     for arm, own in results[results["arm"] != BASE].groupby("arm", sort=False):
-        for who, measure in product(FACTIONS, MEASURES):
+        for who, measure in product(CAMPS, MEASURES):
             of_seed = [
                 _percent(against_base(pd.concat([base[base["seed"] == seed], part]), who, measure))
                 | {"seed": str(seed)}
@@ -188,11 +222,11 @@ def _together(of_seed: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return {name: round(x, 1) for name, x in numbers.items()} | {"seed": ALL, "n": change.n}  # n: seeds
 
 
-def beyond(table: pd.DataFrame, arm: str = "MARO") -> pd.DataFrame:
+def leads(table: pd.DataFrame, arm: str = "MARO") -> pd.DataFrame:
     """How much more an arm gained than each of the others that share several seeds with it, in points.
 
-    A row per trained faction and other arm; n counts seeds. The study asks whether it gains more than the control; all
-    other comparisons are beside that, so their p is also told as Holm adjusts it for their number.
+    A row per trained faction and other arm; n counts seeds. The study asks whether it gains more than the control. All
+    other comparisons stand beside that question, so their p is also given as Holm adjusts it for their number.
     """
     rows = table[(table["measure"] == "games won") & (table["seed"] != ALL)]
     found = []
@@ -209,14 +243,14 @@ def beyond(table: pd.DataFrame, arm: str = "MARO") -> pd.DataFrame:
 
 def spread(results: pd.DataFrame) -> dict[tuple[str, str], dict[str, float]]:
     """Return, per arm and trained faction, the least and the most that one seed gained in games won, in points."""
-    table = summary(results)
+    table = summarise(results)
     rows = table[(table["measure"] == "games won") & (table["seed"] != ALL)]
     found = rows.groupby(["arm", "who"])["change"].agg(["min", "max", "size"])
     return {key: {"least": r["min"], "most": r["max"], "n": int(r["size"])} for key, r in found.iterrows()}
 
 
-def told(table: pd.DataFrame, measure: str = "games won") -> pd.DataFrame:
-    """Put a summary into words: a row per arm and trained faction, a column per seed and one for all of them."""
+def gains_table(table: pd.DataFrame, measure: str = "games won") -> pd.DataFrame:
+    """Lay a summary out to be read: a row per arm and trained faction, a column per seed and one for all of them."""
     rows = table[table["measure"] == measure]
     intervals = ["" if r.low != r.low else f" [{r.low:.0f}, {r.high:.0f}]" for r in rows.itertuples()]
     words = [f"{change:+.0f}{interval}" for change, interval in zip(rows["change"], intervals, strict=True)]
@@ -226,11 +260,11 @@ def told(table: pd.DataFrame, measure: str = "games won") -> pd.DataFrame:
 
 # --- what was measured once and is kept ----------------------------------------------------------------
 
-KEPT = ROOT / "notebooks" / "evidence"  # games.parquet, curves.parquet, about.txt
+STORE = ROOT / "notebooks" / "evidence"  # games.parquet, curves.parquet, about.txt
 CURVES = ["arm", "seed", "step", "objective", "r_pos", "r_neg", "margin", "z0", "kl", "saturated", "grad_norm"]
 
 
-class Kept(NamedTuple):
+class Findings(NamedTuple):
     """A study that was kept: a row per game, a row per step, and when, where and from which commit."""
 
     results: pd.DataFrame
@@ -238,7 +272,7 @@ class Kept(NamedTuple):
     about: str
 
 
-def keep(results: pd.DataFrame, curves: pd.DataFrame, about: str, folder: Path = KEPT) -> None:
+def save_findings(results: pd.DataFrame, curves: pd.DataFrame, about: str, folder: Path = STORE) -> None:
     """Write down what a study found, where the notebooks and the README show it."""
     make_folder(folder)
     tables = {"games": results.drop(columns="game"), "curves": curves.reindex(columns=CURVES)}
@@ -247,7 +281,48 @@ def keep(results: pd.DataFrame, curves: pd.DataFrame, about: str, folder: Path =
     write_atomic(folder / "about.txt", about.strip() + "\n")
 
 
-def kept(folder: Path = KEPT) -> Kept:
-    """Read what was kept."""
+def read_findings(folder: Path = STORE) -> Findings:
     tables = (pd.read_parquet(folder / f"{name}.parquet") for name in ("games", "curves"))
-    return Kept(*tables, (folder / "about.txt").read_text(encoding="utf-8").strip())
+    return Findings(*tables, (folder / "about.txt").read_text(encoding="utf-8").strip())
+
+
+# --- an adapter that comes along -------------------------------------------------------------------------
+
+CARD = """# MARO's adapter of the study's seed {seed}
+
+A LoRA adapter (rank {rank}) of the embedded model, trained by MARO on {n_games:,} self-play games:
+{n_dialogues:,} dialogues, {batch} per step, learning rate {learning_rate}, beta {beta}, anchor {anchor}, uniform
+credit, balancing `min`. It is one of the five of notebook 08's study; notebook 05 plays it beside what a reader's own
+run has learned.
+
+{n_matches} held-out games of {n_scripts} mysteries against the frozen base:
+
+| as | base won, % | it won, % | gain in points, 95 % interval |
+|---|---|---|---|
+{rows}
+
+The intervals resample mysteries: they hold for this adapter. Over five seeds: `notebooks/evidence/`.
+
+**Made again** by `make run PARAMS=params/adapter.yaml ONLY=08`, in about half an hour of one core. All of its data is
+generated from the seed. It plays the compact register of the game, and does nothing else.
+"""
+
+
+def ship_adapter(study: Study, seed: int, folder: Path, results: pd.DataFrame, target: str) -> None:
+    """Copy MARO's adapter of one seed out of a study's folder, with a card that says what it is and what it gained."""
+    learned, place = folder / f"seed-{seed}" / "learning" / "MARO" / "adapter", located(target)
+    make_folder(place)
+    for name in ("adapter_model.safetensors", ORIGIN):
+        write_atomic(place / name, (learned / name).read_bytes())
+    config = json.loads((learned / "adapter_config.json").read_text(encoding="utf-8"))
+    config |= {"base_model_name_or_path": study.model, "target_modules": sorted(config["target_modules"])}
+    write_atomic(place / "adapter_config.json", json.dumps(config, indent=1, sort_keys=True) + "\n")
+    table = summarise(select_arms(results, ["MARO"]))
+    table = table[(table["seed"] == str(seed)) & (table["measure"] == "games won")]
+    rows = [
+        f"| {r.who}s | {r.base:.0f} | {r.trained:.0f} | {r.change:+.0f} [{r.low:.0f}, {r.high:.0f}] |"
+        for r in table.itertuples()
+    ]
+    facts = asdict(study.settings) | {"seed": seed, "rank": study.settings.lora_rank, "rows": "\n".join(rows)}
+    facts |= {"n_games": study.n_games, "n_dialogues": study.n_dialogues, "n_matches": study.n_matches}
+    write_atomic(place / "README.md", CARD.format(**facts, n_scripts=study.n_match_scripts))

@@ -2,7 +2,7 @@
 
 Training moves what a model does often to what it does sometimes. What it can win at most that way is told by forcing it
 there: no training, no noise of labels. Where training leaves a habit is worked out for two actions. Taught in
-notebook 08.
+notebook 10.
 """
 
 from __future__ import annotations

@@ -27,16 +27,17 @@ from lm_eval.tasks._yaml_loader import load_yaml
 
 from maro_lib.fingerprints import digest
 from maro_lib.model.loading import Loaded
-from maro_lib.study.evaldata import OWN, DataError, Source, source
+from maro_lib.runs import ROOT
+from maro_lib.study.evaldata import OWN, DataError, ItemFiles, item_files
 from maro_lib.wording import nearest
 
 HARNESS = Path(lm_eval.__file__).with_name("tasks")
-HERE = Path(__file__).parent
-EVALS = HERE / "evals"  # this kit's own tasks
+EVALS = Path(__file__).with_name("evals")  # this kit's own tasks
+DECIDING = ("embedded/tasks", "study/scenes", "study/evaldata")  # modules that make and score them
 FOLDERS = {"gsm8k": "gsm8k", "minerva_math500": "minerva_math", "hendrycks_math500": "hendrycks_math",
            "ifeval": "ifeval", "mmlu": "mmlu/default", "truthfulqa_mc1": "truthfulqa", "truthfulqa_gen": "truthfulqa",
            "sycophancy": "model_written_evals/sycophancy"}  # fmt: skip  # to look through all takes half a minute
-MEASURES = ("right", "math_verify", "prompt_level_strict_acc", "exact_match", "acc", "bleu_acc")  # the first there is
+SCORES = ("right", "math_verify", "prompt_level_strict_acc", "exact_match", "acc", "bleu_acc")  # the first there is
 FILTER = "flexible-extract"  # where a task looks for its answer in several ways
 WORSE = ("sycophancy",)  # tasks whose measure counts what is bad: agreeing with whoever asks
 
@@ -134,14 +135,15 @@ class Harness:
         members = (m if isinstance(m, str) else m.get("task") for m in entry.cfg["task"])
         return [leaf for member in members for leaf in self.leaves(str(member))]
 
-    def sources(self, task: str) -> dict[str, Source | None]:
+    def sources(self, task: str) -> dict[str, ItemFiles | None]:
         """Find where each single task's items lie: None for the hub. A missing file is an error that names it."""
         return {leaf: self._source(leaf) for leaf in self.leaves(task)}
 
     def definition(self, task: str) -> str:
         """What decides a task's questions and its score, besides its items."""
-        own = [*sorted(EVALS.iterdir()), *(HERE / f"{name}.py" for name in ("tasks", "scenes", "evaldata"))]
-        return digest(own, HERE) if (EVALS / f"{task}.yaml").exists() else f"lm_eval {version('lm_eval')}"
+        package = ROOT / "maro_lib"
+        own = [*sorted(EVALS.iterdir()), *(package / f"{name}.py" for name in DECIDING)]
+        return digest(own, package) if (EVALS / f"{task}.yaml").exists() else f"lm_eval {version('lm_eval')}"
 
     def load(self, task: str) -> dict[str, Task]:
         """Load the single tasks of a name with their items, once; whatever is missing is an error that says what."""
@@ -172,14 +174,14 @@ class Harness:
     def _config(self, leaf: str, *, functions: bool) -> dict[str, Any]:
         return load_yaml(self.manager.task_index[leaf].yaml_path, resolve_func=functions)
 
-    def _source(self, leaf: str) -> Source | None:
+    def _source(self, leaf: str) -> ItemFiles | None:
         config = self._config(leaf, functions=False)
         folder = self.own if config.get("dataset_path") == OWN else self.data
         if folder is None or "dataset_path" not in config:  # a task that is a program fetches its own items
             return None
-        return source(folder, config["dataset_path"], config.get("dataset_name"), _splits(config), leaf)
+        return item_files(folder, config["dataset_path"], config.get("dataset_name"), _splits(config), leaf)
 
-    def _load(self, leaf: str, at: Source | None) -> Task:
+    def _load(self, leaf: str, at: ItemFiles | None) -> Task:
         self._check_nltk(leaf)
         try:
             config = self._config(leaf, functions=True)
@@ -251,7 +253,7 @@ def rows(samples: Sequence[Mapping[str, Any]], lm: InMemory, room: int, task: st
 
 
 def _right(sample: Mapping[str, Any], task: str) -> int:
-    name = next((m for m in MEASURES if m in sample), "")
+    name = next((m for m in SCORES if m in sample), "")
     if not name or (value := float(sample[name])) not in (0, 1):
         raise TaskError(f"{task}: has no measure that says of each item whether it was right; leave it out")
     return int(1 - value if task.startswith(WORSE) else value)

@@ -17,21 +17,16 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 import math
-import subprocess
-import sys
-import tempfile
-import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-import psutil
 import torch
 from transformers import Trainer, TrainerCallback
 
@@ -41,12 +36,11 @@ from maro_lib.learn.settings import Settings
 from maro_lib.learn.trainer import MaroTrainer
 from maro_lib.model.estimates import shape
 from maro_lib.model.loading import Loaded, load, quiet
-from maro_lib.wording import GB
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
-MARO, TRL_BEST, TRL_DEFAULT = "this trainer", "TRL, best setting", "TRL, default"
+OURS, TRL_BEST, TRL_DEFAULT = "this trainer", "TRL, best setting", "TRL, default"
 SHAPES = {  # of Qwen2 models with random weights: what is timed does not depend on what they have learned
     "toy": {  # to be counted by hand
         "hidden_size": 4, "num_hidden_layers": 1, "intermediate_size": 6, "num_attention_heads": 2,
@@ -66,12 +60,10 @@ SHAPES = {  # of Qwen2 models with random weights: what is timed does not depend
     },
 }  # fmt: skip
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
-END, PAD = "<|im_end|>", "<|endoftext|>"
-STEP = 256  # tokens: how finely the longest dialogue is looked for
 
 
 class BenchError(RuntimeError):
-    """A measurement in a process of its own failed; the message holds what it said."""
+    """Two trainers can't be compared; the message says why."""
 
 
 # --- what is trained -----------------------------------------------------------------------------------
@@ -123,36 +115,19 @@ def make_tokenizer() -> PreTrainedTokenizerBase:
     from tokenizers.pre_tokenizers import ByteLevel
     from transformers import Qwen2Tokenizer
 
-    vocabulary = [PAD, END, *sorted(ByteLevel.alphabet())]
-    return Qwen2Tokenizer(vocab={t: k for k, t in enumerate(vocabulary)}, merges=[], eos_token=END, pad_token=PAD)
+    stop, padding = "<|im_end|>", "<|endoftext|>"
+    vocabulary = {token: k for k, token in enumerate([padding, stop, *sorted(ByteLevel.alphabet())])}
+    return Qwen2Tokenizer(vocab=vocabulary, merges=[], eos_token=stop, pad_token=padding)
 
 
 def make_model(folder: Path, config: PretrainedConfig, *, dtype: torch.dtype, device: str, seed: int = 0) -> None:
-    """Write a model with random weights as if it were a trained one, a layer at a time."""
-    from safetensors.torch import save_file
+    """Write a model with random weights as if it were a trained one."""
     from transformers import AutoModelForCausalLM
 
-    with torch.device("meta"):
-        shapes = {n: t.shape for n, t in AutoModelForCausalLM.from_config(config).state_dict().items()}
-    rng, files = torch.Generator(device).manual_seed(seed), {}
-    for name in shapes:
-        layer = name.split(".")[2] if ".layers." in name else "other"
-        files.setdefault(f"model-{layer}.safetensors", []).append(name)
-    for file, names in files.items():
-        tensors = {n: _random(n, shapes[n], rng).to(dtype).cpu() for n in names}
-        save_file(tensors, folder / file, metadata={"format": "pt"})
-    index = {"metadata": {}, "weight_map": {n: file for file, names in files.items() for n in names}}
-    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
-    replaced = type(config)(**{**config.to_dict(), "dtype": str(dtype).partition(".")[2]})
-    replaced.architectures = ["Qwen2ForCausalLM"]
-    replaced.save_pretrained(folder)
+    torch.manual_seed(seed)
+    with torch.device(device), quiet():
+        AutoModelForCausalLM.from_config(config, dtype=dtype).save_pretrained(folder)
     make_tokenizer().save_pretrained(folder)
-
-
-def _random(name: str, size: torch.Size, rng: torch.Generator) -> torch.Tensor:
-    if "norm" in name:
-        return torch.ones(size)
-    return torch.zeros(size) if name.endswith("bias") else 0.02 * torch.randn(size, generator=rng, device=rng.device)
 
 
 def make_config(name: str) -> PretrainedConfig:
@@ -212,7 +187,6 @@ class Contender:
     """A trainer that can be told to take the same step again."""
 
     trainer: Trainer
-    refer: Callable[[], object] | None  # reads the reference log-probs; None where every step does that
     watch: Stopwatch
 
     def step(self) -> float:
@@ -230,20 +204,12 @@ class Contender:
         losses = [entry["loss"] for entry in self.trainer.state.log_history if "loss" in entry]
         return losses[-1], seen.found
 
-    def references(self) -> float:
-        """Read the reference log-probs, and return the seconds."""
-        began = self.watch.now()
-        if self.refer:
-            with _silence():
-                self.refer()
-        return self.watch.now() - began
-
 
 def build(bench: Bench, way: str, folder: Path, loaded: Loaded | None = None) -> Contender:
     """Set up one of the ways to train."""
     with _silence():
         loaded = loaded or load(bench.folder, precision=bench.precision, device=bench.device)
-        made = _maro(bench, loaded, folder) if way == MARO else _trl(bench, loaded, folder, way == TRL_DEFAULT)
+        made = _maro(bench, loaded, folder) if way == OURS else _trl(bench, loaded, folder, way == TRL_DEFAULT)
         made.trainer.add_callback(made.watch)
     return made
 
@@ -252,12 +218,9 @@ def _maro(bench: Bench, loaded: Loaded, folder: Path) -> Contender:
     corpus = make_dialogues(bench.size, bench.n_dialogues, loaded.tokenizer, bench.seed)
     trainer = MaroTrainer(adapt(loaded, bench.settings), corpus, bench.settings, folder)
     trainer.args.set_save("no")
-    return Contender(trainer, lambda: _read_references(trainer), Stopwatch(bench.device))
-
-
-def _read_references(trainer: MaroTrainer) -> None:
     with trainer.accelerator.autocast():  # the Trainer wraps its model only where it trains
         trainer.compute_references(trainer.model, trainer.material)
+    return Contender(trainer, Stopwatch(bench.device))
 
 
 def _trl(bench: Bench, loaded: Loaded, folder: Path, default: bool) -> Contender:
@@ -285,7 +248,7 @@ def _trl(bench: Bench, loaded: Loaded, folder: Path, default: bool) -> Contender
     trainer = KTOTrainer(
         loaded.model, args=config, train_dataset=rows, processing_class=loaded.tokenizer, peft_config=lora
     )
-    return Contender(trainer, None if default else lambda: _refer(trainer), Stopwatch(bench.device))
+    return Contender(trainer, Stopwatch(bench.device))
 
 
 def as_rows(corpus: Corpus, tokenizer: PreTrainedTokenizerBase) -> list[dict[str, Any]]:
@@ -295,12 +258,6 @@ def as_rows(corpus: Corpus, tokenizer: PreTrainedTokenizerBase) -> list[dict[str
         before, action = (tokenizer.decode(corpus.ids[a.row][x:y]) for x, y in ((0, a.start), (a.start, a.end)))
         rows.append({"prompt": before, "completion": action, "label": bool(a.desirable)})
     return rows
-
-
-def _refer(trainer: Trainer) -> None:
-    """What TRL does once, while it is set up, when reference log-probs are wanted in advance."""
-    for batch in trainer.get_train_dataloader():
-        trainer.compute_ref_log_probs(trainer.model, batch)
 
 
 @contextlib.contextmanager
@@ -333,18 +290,16 @@ def gap(a: Mapping[str, torch.Tensor], b: Mapping[str, torch.Tensor]) -> float:
 def race(contenders: Mapping[str, Contender], rounds: int, speed: Callable[[], float]) -> pd.DataFrame:
     """Let all take turns, so that whatever else the machine does meets all of them.
 
-    Columns: round, way, seconds (of a step), reference (seconds), speed (of a product of matrices, in that round).
+    Columns: round, way, seconds (of a step), speed (of a product of matrices, in that round).
     """
-    found = []
+    rows = []
     for k in range(rounds):
         flops = speed()
-        for way, contender in contenders.items():
-            reference = contender.references()
-            found.append((k, way, contender.step(), reference, flops))
-    return pd.DataFrame(found, columns=["round", "way", "seconds", "reference", "speed"])
+        rows += [(k, way, contender.step(), flops) for way, contender in contenders.items()]
+    return pd.DataFrame(rows, columns=["round", "way", "seconds", "speed"])
 
 
-def times_faster(table: pd.DataFrame, *, other: str, way: str = MARO) -> float:
+def times_faster(table: pd.DataFrame, *, other: str, way: str = OURS) -> float:
     """The median over the rounds of how many times faster one way was than another in the same round."""
     wide = table.pivot(index="round", columns="way", values="seconds")
     return float((wide[other] / wide[way]).median())
@@ -397,111 +352,47 @@ def arithmetic(config: PretrainedConfig, rank: int, sequences: Iterable[tuple[in
     )
 
 
-def work_of(bench: Bench, config: PretrainedConfig, way: str = MARO) -> Work:
+def work_of(bench: Bench, config: PretrainedConfig, way: str = OURS) -> Work:
     """What one step of a way to train must take; TRL's default does more, which is not counted."""
     size = bench.size
     whole = [(size.n_tokens, size.n_actions * size.action)]
-    rows = whole if way == MARO else [(n, size.action) for n in size.rows]
+    rows = whole if way == OURS else [(n, size.action) for n in size.rows]
     return arithmetic(config, bench.lora_rank, rows * bench.n_dialogues)
 
 
-# --- memory, in processes of their own -------------------------------------------------------------------
+# --- memory --------------------------------------------------------------------------------------------
 
 
-class Peak:
-    """How far memory grew while this lasted, in bytes; on a CPU it is looked at every few milliseconds."""
+class Ledger:
+    """The bytes that graphs keep for their backward passes, weights apart: now, and the most at one time."""
 
-    def __init__(self, device: str):
-        self.device, self.process, self.over = device, psutil.Process(), threading.Event()
+    def __init__(self, model: torch.nn.Module):
+        self.weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
+        self.users, self.now, self.most = Counter(), 0, 0
 
-    def now(self) -> int:
-        return self.process.memory_info().rss if self.device == "cpu" else torch.cuda.memory_allocated()
-
-    def __enter__(self) -> Peak:
-        self.before = self.most = self.now()
-        if self.device == "cpu":
-            self.thread = threading.Thread(target=self._look, daemon=True)
-            self.thread.start()
-        else:
-            torch.cuda.reset_peak_memory_stats()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.device == "cpu":
-            self.over.set()
-            self.thread.join()
-        else:
-            self.most = torch.cuda.max_memory_allocated()
-
-    def _look(self) -> None:
-        while not self.over.wait(0.002):
-            self.most = max(self.most, self.now())
-
-    @property
-    def growth(self) -> int:
-        return self.most - self.before
+    def count(self, storage: torch.UntypedStorage, change: int) -> None:
+        """Count one more, or one less, who keeps a storage; what is kept twice takes its bytes once."""
+        if (at := storage.data_ptr()) in self.weights:
+            return
+        before, self.users[at] = self.users[at], self.users[at] + change
+        self.now += storage.nbytes() * (bool(self.users[at]) - bool(before))
+        self.most = max(self.most, self.now)
 
 
-def peak_memory(bench: Bench, way: str) -> dict[str, int]:
-    """Bytes that setting up and one step take beside the loaded model (growth), and with it (total)."""
-    return _elsewhere("peak", bench, way)
+class Held:
+    """A tensor that a graph keeps; it leaves the ledger when the graph lets go of it."""
+
+    def __init__(self, tensor: torch.Tensor, ledger: Ledger):
+        self.tensor, self.ledger = tensor, ledger
+        ledger.count(tensor.untyped_storage(), 1)
+
+    def __del__(self):
+        self.ledger.count(self.tensor.untyped_storage(), -1)
 
 
-def longest_dialogue(bench: Bench, gigabytes: float) -> int:
-    """Tokens of the longest dialogue whose step fits into so much memory of a GPU, the model included."""
-    return _elsewhere("longest", bench, gigabytes)
-
-
-def longest_that_fits(fits: Callable[[int], bool], step: int = STEP, most: int = 131_072) -> int:
-    """Find the largest multiple of `step`, `most` at the utmost, that fits; 0 if none does."""
-    good, bad = 0, step
-    while bad <= most and fits(bad):
-        good, bad = bad, 2 * bad
-    bad = min(bad, most + step)
-    while bad - good > step:
-        middle = (good + bad) // 2 // step * step
-        good, bad = (middle, bad) if fits(middle) else (good, middle)
-    return good
-
-
-def _elsewhere(what: str, bench: Bench, argument: object) -> Any:
-    """Measure in a fresh process, whose memory nobody has used before."""
-    command = [sys.executable, "-m", __name__, what, json.dumps(asdict(bench)), json.dumps(argument)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        raise BenchError(f"measuring ({what}, {argument}) failed: {done.stderr[-2000:]}")
-    return json.loads(done.stdout.splitlines()[-1])
-
-
-def _peak(bench: Bench, way: str) -> dict[str, int]:
-    if way != MARO:
-        from trl import KTOTrainer  # noqa: F401 - what importing takes is not what training takes
-
-    loaded = load(bench.folder, precision=bench.precision, device=bench.device)
-    with tempfile.TemporaryDirectory() as folder, Peak(bench.device) as peak:
-        build(bench, way, Path(folder), loaded).step()
-    return {"growth": peak.growth, "total": peak.most}
-
-
-def _longest(bench: Bench, gigabytes: float) -> int:
-    torch.cuda.set_per_process_memory_fraction(gigabytes * GB / torch.cuda.get_device_properties(0).total_memory)
-    loaded = load(bench.folder, precision=bench.precision, device=bench.device)
-    adapted = adapt(loaded, bench.settings)
-
-    def fits(n: int) -> bool:
-        torch.cuda.empty_cache()
-        turn = bench.size.action + bench.size.observed
-        size = bench.size._replace(n_actions=max(1, n // 2 // turn))  # half of it script
-        size = size._replace(script=n - size.n_actions * turn)
-        with tempfile.TemporaryDirectory() as folder, contextlib.suppress(torch.OutOfMemoryError):
-            build(replace(bench, size=size), MARO, Path(folder), adapted).step()
-            return True
-        return False
-
-    return longest_that_fits(fits)
-
-
-if __name__ == "__main__":
-    _what, _bench, _argument = sys.argv[1], json.loads(sys.argv[2]), json.loads(sys.argv[3])
-    _given = Bench(**{**_bench, "size": Size(*_bench["size"])})
-    print(json.dumps({"peak": _peak, "longest": _longest}[_what](_given, _argument)))
+def backward_memory(contender: Contender) -> int:
+    """Take a step; return the most bytes that it keeps at one time for its backward passes."""
+    ledger = Ledger(contender.trainer.model)
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: Held(t, ledger), lambda held: held.tensor):
+        contender.step()
+    return ledger.most

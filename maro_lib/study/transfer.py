@@ -1,7 +1,7 @@
 """What training on games changed elsewhere: the same items before and after, and beside it the control.
 
 Every item is answered by `base` (the adapter off), by MARO's adapter, and by the control's, which learned with the same
-loss from shuffled win/lose labels: a gain that the control shows too is not MARO's. Items are paired; only those that
+loss from shuffled labels: a gain that the control shows too is not MARO's. Items are paired; only those that
 changed sides say anything (McNemar). The tasks of a family, or the levels of a task, are tested together (Holm).
 
     before \\ after   right   wrong
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from maro_lib.study.harness import Answering, Harness, Limits
 
 SKILLS, SAFETY = "skills", "safety"
-COLUMNS = {"family": str, "task": str, "level": str, "item": str, "scene": object, "arm": str, "right": int,
+ANSWER_COLUMNS = {"family": str, "task": str, "level": str, "item": str, "scene": object, "arm": str, "right": int,
            "misled": "Int64", "reply": str, "cut_off": bool, "shortened": bool}  # fmt: skip
 SIGNIFICANT = 0.05
 
@@ -200,8 +200,8 @@ def evaluate(
                 asked += 1
             tables.append(pd.read_parquet(path).assign(family=family, arm=arm))
             bar.update()
-    table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(COLUMNS))
-    return Evaluated(table[list(COLUMNS)].astype(COLUMNS), left_out, asked)
+    table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(ANSWER_COLUMNS))
+    return Evaluated(table[list(ANSWER_COLUMNS)].astype(ANSWER_COLUMNS), left_out, asked)
 
 
 def _missing(harness: Harness, task: str) -> str:

@@ -12,13 +12,14 @@ from maro_lib.world.scripts import Script, ScriptError, bundled, load_script
 
 def find_scripts(path: str) -> tuple[list[Script], list[str]]:
     """Return the scripts that a path or a case's name means, and notes on what was odd about them."""
-    at, cases = located(path), bundled()
-    if at.is_file():
-        return [load_script(at)], []
-    if at.is_dir() and is_mirage(at):
-        loaded = load_mirage(at)
-        return list(loaded.scripts.values()), [f"{title}: {note}" for title, ns in loaded.notes.items() for note in ns]
-    if at.is_dir() and (files := sorted([*at.glob("*.yaml"), *at.glob("*.yml")])):
+    place, cases = located(path), bundled()
+    if place.is_file():
+        return [load_script(place)], []
+    if place.is_dir() and is_mirage(place):
+        checkout = load_mirage(place)
+        notes = [f"{title}: {note}" for title, its in checkout.notes.items() for note in its]
+        return list(checkout.scripts.values()), notes
+    if place.is_dir() and (files := sorted([*place.glob("*.yaml"), *place.glob("*.yml")])):
         return [load_script(f) for f in files], []
     if path in cases:
         return [cases[path]], []

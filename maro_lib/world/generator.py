@@ -178,12 +178,12 @@ class Draws:
 
     def spread(self, purpose: str, ids: Sequence[str], n: int) -> dict[str, int]:
         """Give each id one of `n` bins, none of which stays empty."""
-        at = {i: self.pick(f"{purpose}/{i}", range(n)) for i in ids}
-        for empty in sorted(set(range(n)) - set(at.values())):
-            size = Counter(at.values())
-            crowded = [i for i in ids if size[at[i]] > 1]
-            at[self.pick(f"{purpose}/{empty}", crowded)] = empty
-        return at
+        bins = {i: self.pick(f"{purpose}/{i}", range(n)) for i in ids}
+        for empty in sorted(set(range(n)) - set(bins.values())):
+            size = Counter(bins.values())
+            crowded = [i for i in ids if size[bins[i]] > 1]
+            bins[self.pick(f"{purpose}/{empty}", crowded)] = empty
+        return bins
 
 
 class Mark(NamedTuple):
@@ -287,13 +287,13 @@ class Plot:
 
     @cached_property
     def place_of(self) -> dict[str, int]:
-        at = self.draws.spread("place", [c.id for c in self.leads], self.knobs.places)
-        return {i: self.spots[k] for i, k in at.items()}
+        bins = self.draws.spread("place", [c.id for c in self.leads], self.knobs.places)
+        return {i: self.spots[k] for i, k in bins.items()}
 
     @cached_property
     def stage_of(self) -> dict[str, int]:
-        at = self.draws.spread("stage", [c.id for c in self.leads], self.knobs.stages)
-        return {i: k + 1 for i, k in at.items()}
+        bins = self.draws.spread("stage", [c.id for c in self.leads], self.knobs.stages)
+        return {i: k + 1 for i, k in bins.items()}
 
     @cached_property
     def owner_of(self) -> dict[str, int]:
@@ -337,8 +337,8 @@ class _Teller:
         self.plot, self.draws, self.knobs = plot, plot.draws, plot.knobs
         self.words = story_words(self.knobs.register)
         self._ranks: dict[str, list[int]] = {}
-        at = self.draws.one_of("setting", range(len(self.words.settings)))
-        self.places, setting = self.words.places[at], self.words.settings[at]
+        k = self.draws.one_of("setting", range(len(self.words.settings)))
+        self.places, setting = self.words.places[k], self.words.settings[k]
         self.names = self._names()
         self.public = {**setting, **self._values(plot.profile.items())}
         self._publish()
@@ -401,11 +401,11 @@ class _Teller:
 
     def _values(self, marks: Iterable[tuple[str, int]]) -> dict[str, str]:
         """What a sentence may say of somebody: each trait's value, and why an innocent has it."""
-        said = {}
+        words = {}
         for trait, value in marks:
-            said[trait] = self._value(trait, value)
-            said[f"{trait}_why"] = self.words.why[trait][value] if trait in self.words.why else ""
-        return said
+            words[trait] = self._value(trait, value)
+            words[f"{trait}_why"] = self.words.why[trait][value] if trait in self.words.why else ""
+        return words
 
     def _fact(self, who: str, trait: str, value: int) -> Fact:
         return Fact(who=who, trait=self.words.traits[trait], value=self._value(trait, value))
@@ -485,11 +485,11 @@ class _Teller:
     def _sections(self, i: int, stage: int) -> Sections:
         layout = (self.words.first if stage == 1 else self.words.later)[self._faction(i)]
         context = self._context(i, stage)
-        told = {
+        texts_of = {
             section: " ".join(line for key in keys for line in self._lines(key, i, stage, context))
             for section, keys in layout.items()
         }
-        return Sections(**told)
+        return Sections(**texts_of)
 
     def _context(self, i: int, stage: int) -> dict[str, str]:
         """What this character's sentences may mention; each stage turns to other people."""

@@ -44,11 +44,11 @@ def moments(actions: pd.DataFrame, script: Script) -> Iterator[Moment]:
 def public_lines(actions: pd.DataFrame, script: Script) -> list[str]:
     """Tell a game as all its players heard it, a line for each introduction, turn and answer."""
     book, clues = phrasebook(script.language, script.register_), {c.id: c for c in script.clues}
-    told = {"intro": book.says, "ask": book.asks, "answer": book.answers}
+    templates = {"intro": book.says, "ask": book.asks, "answer": book.answers}
     lines = []
     for action, heard, *_ in moments(actions, script):
-        if action.legal and action.kind in told:
-            lines.append(told[action.kind].format(name=action.agent, target=action.target, text=heard))
+        if action.legal and action.kind in templates:
+            lines.append(templates[action.kind].format(name=action.agent, target=action.target, text=heard))
         elif action.legal and action.kind == "search":
             clue = clues.get(action.clue)
             line = book.kept if clue is None or clue.private_to else book.found

@@ -331,8 +331,8 @@ class MurderMystery:
         text = " ".join(t for t in (stage.name, stage.narration) if t)
         for i, seat in enumerate(self._now.seats):
             seat.lines.append(self.book.stage.format(k=k, n=n, text=text).rstrip())
-            if k > 1 and (told := _sections(self.script.characters[i], k, self.book)):
-                seat.lines += [line for line in (self.book.now, told) if line]
+            if k > 1 and (own := _sections(self.script.characters[i], k, self.book)):
+                seat.lines += [line for line in (self.book.now, own) if line]
 
     def _begin_round(self, r: int) -> None:
         self._now.round = r
@@ -528,8 +528,8 @@ def system_message(script: Script, player: int, rules: Rules) -> str:
 
 def _sections(character: Character, stage: int, book: Phrasebook) -> str:
     """One stage's private sections, with their headings where the phrasebook has any."""
-    told = character.sections[stage - 1]
-    parts = [(book.sections[key], getattr(told, key)) for key in book.sections]
+    sections = character.sections[stage - 1]
+    parts = [(book.sections[key], getattr(sections, key)) for key in book.sections]
     return "\n".join(f"{title}: {text}" if title else text for title, text in parts if text)
 
 

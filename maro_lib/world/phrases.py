@@ -35,17 +35,23 @@ def sentence(braces: str = "", quoted: str = "") -> Any:
     return Field(json_schema_extra={"braces": braces.split(), "quoted": quoted})
 
 
-class _Words(BaseModel):
+class CheckedWords(BaseModel):
+    """What a file of words holds; whoever reads it says what is wrong with it."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    def problems(self) -> Iterator[str]:
+        """Yield what the types alone can't see."""
+        yield from ()
+
     @model_validator(mode="after")
-    def _check(self) -> _Words:
+    def _check(self) -> CheckedWords:
         if problems := list(self.problems()):
             raise ValueError("\n".join(problems))
         return self
 
 
-class Phrasebook(_Words):
+class Phrasebook(CheckedWords):
     """What the game says to a player, in one language and register."""
 
     comma: str = sentence()
@@ -113,7 +119,7 @@ class Phrasebook(_Words):
                     yield f"{name}: {{{quoted}}} is an agent's own words; put quotation marks around it"
 
 
-class StoryWords(_Words):
+class StoryWords(CheckedWords):
     """What generated mysteries are told in: what things are called, how each is said, what makes up a section."""
 
     names: Ways
@@ -160,7 +166,7 @@ def braces(*templates: str) -> list[str]:
     return list(dict.fromkeys(n for text in templates for _, n, *_ in Formatter().parse(text) if n is not None))
 
 
-W = TypeVar("W", bound=_Words)
+W = TypeVar("W", bound=CheckedWords)
 
 
 def read_words(path: Path, kind: type[W]) -> W:

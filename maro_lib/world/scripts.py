@@ -298,7 +298,8 @@ def _explain(error: dict) -> list[str]:
 
 
 _INSIDE = {"characters": Character, "clues": Clue, "stages": Stage, "rules": SpecialRule, "endings": Ending,
-           "truth": Truth, "given": Fact, "facts": Fact, "knows": Fact, "sections": Sections, "goals": Goal}  # fmt: skip
+           "truth": Truth, "given": Fact, "facts": Fact, "knows": Fact, "sections": Sections,
+           "goals": Goal}  # fmt: skip
 
 
 def _fields_at(loc: tuple) -> list[str]:

@@ -1,0 +1,125 @@
+"""Does a model fit: its memory for playing and for training, its window, and whether views are read twice.
+
+The arithmetic is in `maro_lib.model.estimates`. Used by `maro_lib.run.doctor`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from maro_lib.model import estimates
+from maro_lib.model.estimates import Memory, Plan, Training
+from maro_lib.model.players import Player
+from maro_lib.run.machine import OK, PROBLEM, WARNING, Finding
+from maro_lib.run.sample import Sample
+from maro_lib.wording import amount
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
+
+FULL = 0.95  # of the memory: from here on it may fail for what is not counted
+
+
+def plan_of(player: Player, values: Mapping[str, Any], config: PretrainedConfig, sample: Sample) -> Plan:
+    import torch
+
+    from maro_lib.model.local import LocalPolicy
+
+    on_gpu, size = torch.cuda.is_available(), estimates.shape(config)
+    precision = player.precision if player.precision != "auto" else "bfloat16" if on_gpu else "float32"
+    compute = {"float64": 8, "float32": 4, "bfloat16": 2, "nf4": 2 if on_gpu else 4}[precision]
+    n_views = min(values["concurrency"], values["n_games"]) * sample.n_players
+    return Plan(
+        estimates.count_weights(config), size, precision, compute, min(player.window or size.window, size.window),
+        sample.first, sample.typical, sample.at_most, n_views, min(LocalPolicy.max_batch, n_views),
+        player.batch_tokens,
+    )  # fmt: skip
+
+
+def check_memory(memory: Memory, free: int) -> Finding:
+    """Compare an estimate, part by part, with what is free."""
+    parts = ", ".join(f"{name} {amount(n)}" for name, n in memory._asdict().items())
+    found = f"about {amount(memory.total)} of {amount(free)} free: {parts}"
+    if memory.total <= FULL * free:
+        return Finding(OK, "memory", found)
+    advice = "; ".join(_relief(memory))
+    if memory.total <= free:
+        return Finding(WARNING, "memory", found, f"at most {amount(FULL * free)}, to be safe", advice)
+    return Finding(PROBLEM, "memory", found, f"at most {amount(free)}", advice)
+
+
+def _relief(memory: Memory) -> Iterator[str]:
+    """What to lower, the largest part first."""
+    ways = {
+        "weights": "`precision: nf4` or a smaller model",
+        "kept": "a smaller `cache_gb`",
+        "batch": "fewer games at a time (`concurrency`), or a smaller `window`",
+        "reading": "a `cache_gb` that keeps all views, for fewer games at a time",
+    }
+    sizes = memory._asdict()
+    yield from (ways[name] for name in sorted(ways, key=lambda name: -sizes[name]) if sizes[name] > memory.total / 5)
+
+
+def check_training(plan: Plan, values: Mapping[str, Any], free: int) -> Finding:
+    """Compare a step of training over the longest dialogue with what is free; playing is over by then."""
+    precision = "nf4" if values["load_in_4bit"] else plan.precision
+    how = {
+        "precision": precision, "compute": 2 if values["half"] else plan.compute, "rank": values["lora_rank"],
+        "checkpointing": values["checkpointing"],
+    }  # fmt: skip
+    n = min(plan.at_most, plan.window)
+    memory = estimates.training_memory(plan.weights, plan.shape, n, **how)
+    fits = estimates.longest_dialogue(plan.weights, plan.shape, FULL * free, **how)
+    parts = ", ".join(f"{name} {amount(size)}" for name, size in memory._asdict().items())
+    found = f"a dialogue of {n:,} tokens takes about {amount(memory.total)} of {amount(free)} free: {parts}"
+    if fits >= n:
+        return Finding(OK, "training", found)
+    return Finding(WARNING if fits else PROBLEM, "training", found, f"dialogues of {fits:,} tokens fit",
+                   "; ".join(_lighter(memory, values)))  # fmt: skip
+
+
+def _lighter(memory: Training, values: Mapping[str, Any]) -> Iterator[str]:
+    """What makes a step of training smaller."""
+    if not values["load_in_4bit"] and memory.weights > memory.total / 5:
+        yield "`load_in_4bit: true`"
+    if not values["checkpointing"]:
+        yield "`checkpointing: true`"
+    if not values["half"]:
+        yield "`half: true`"
+    yield "a smaller `window`, or shorter replies (`max_new_tokens`)"
+
+
+def check_reuse(plan: Plan, cache_gb: float, n_players: int) -> Finding:
+    """Say whether views are read once, or again and again."""
+    holds = plan.holds(cache_gb)
+    found = f"`cache_gb: {cache_gb:g}` keeps {min(holds, plan.n_views):,} of {plan.n_views:,} views of {plan.usual:,} "
+    if holds >= plan.n_views:
+        return Finding(OK, "reuse", f"{found}tokens: each is read once")
+    if holds >= plan.n_views / 2:
+        return Finding(OK, "reuse", f"{found}tokens: towards the end of a game some are read again")
+    fits = holds // n_players
+    way = f"`concurrency: {fits}` or a larger `cache_gb`" if fits else "a larger `cache_gb`, or 0 to save its memory"
+    return Finding(WARNING, "reuse", f"{found}tokens: what is dropped is read again at every turn", "", way)
+
+
+def room_of(window: int, player: Player) -> int:
+    """Tokens that a view may have, as the player's own policy counts it."""
+    from maro_lib.model.local import SUMMARY_PROMPT
+
+    return window - 2 * player.max_new_tokens - (128 if player.server_url else SUMMARY_PROMPT)
+
+
+def check_context(sample: Sample, window: int, room: int) -> Finding:
+    """Compare views with the window: the beginning must fit, the rest can be summed up."""
+    found = f"window {window:,}, of which {room:,} for a view; it begins with {sample.first:,} tokens"
+    if sample.first > room:
+        return Finding(PROBLEM, "context", found, f"at most {room:,}",
+                       "a larger `window`, a smaller `max_new_tokens`, shorter scripts, or another model")  # fmt: skip
+    found += f" and grows to {sample.longest:,}"
+    if sample.longest > room:
+        return Finding(WARNING, "context", f"{found}: views will be continued from summaries", f"at most {room:,}",
+                       "a larger `window` or fewer `rounds`, to play with whole views")  # fmt: skip
+    if sample.at_most > room:
+        found += f" ({sample.at_most:,} if all replies were as long as allowed: then continued from summaries)"
+    return Finding(OK, "context", found)

@@ -1,0 +1,143 @@
+"""A model that will play: where it is, what it is, what of it is missing; nothing is loaded or downloaded.
+
+Used by `maro_lib.run.doctor`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from maro_lib.model import estimates
+from maro_lib.model.players import Player
+from maro_lib.run.machine import OK, PROBLEM, WARNING, Finding, first_line
+from maro_lib.runs import located
+from maro_lib.wording import amount
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
+
+    from maro_lib.model.chat import Chat
+
+TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json")  # a tokenizer has one of these
+
+
+@dataclass(frozen=True)
+class FoundModel:
+    """Where a model is, without loading it."""
+
+    name: str
+    folder: Path | None  # None: not on this machine
+    where: str = ""
+
+    def missing(self) -> list[str]:
+        """The safetensors that are not there."""
+        index = self.folder / "model.safetensors.index.json"
+        names = set(_json(index)["weight_map"].values()) if index.exists() else {"model.safetensors"}
+        return sorted(name for name in names if not (self.folder / name).exists())
+
+    @property
+    def size(self) -> int:
+        """Bytes of all safetensors that are there."""
+        return sum(path.stat().st_size for path in self.folder.glob("*.safetensors"))
+
+    def config(self) -> PretrainedConfig:
+        from transformers import AutoConfig
+
+        return AutoConfig.from_pretrained(str(self.folder), trust_remote_code=False, local_files_only=True)
+
+
+def find_model(name: str) -> FoundModel:
+    """Find a model in the kit, in a folder, or in the hub's cache; nothing is downloaded."""
+    from huggingface_hub import try_to_load_from_cache
+
+    from maro_lib.model.loading import EMBEDDED
+
+    if name == "embedded":
+        return FoundModel(name, EMBEDDED, "in the kit")
+    if located(name).is_dir():
+        return FoundModel(name, located(name), "a folder")
+    with contextlib.suppress(ValueError):  # not a name that the hub could know
+        config = try_to_load_from_cache(name, "config.json")
+        if isinstance(config, str):
+            return FoundModel(name, Path(config).parent, "in the hub's cache")
+    return FoundModel(name, None)
+
+
+def check_model(source: FoundModel, offline: bool) -> Finding:
+    """Say what a model is, and what of it is missing."""
+    if source.folder is None:
+        return _not_here(source.name, offline)
+    try:
+        config = source.config()
+        weights = estimates.count_weights(config)
+        missing = source.missing()
+    except (OSError, ValueError, KeyError) as error:
+        return Finding(PROBLEM, "model", f"{source.name} ({source.where}): {first_line(error)}", "",
+                       "take a model that transformers knows, without code of its own")  # fmt: skip
+    kind = (config.architectures or [config.model_type])[0]
+    found = f"{kind}, {_count(sum(weights))} parameters, {source.where}"
+    if not missing:
+        return Finding(OK, "model", f"{found}, safetensors of {amount(source.size)}")
+    unread = " (pickles are there, but are not read)" if any(source.folder.glob("*.bin")) else ""
+    found = f"{found}; {missing[0]} is missing{f' and {len(missing) - 1} more' if missing[1:] else ''}{unread}"
+    if source.where == "a folder" or offline:
+        return Finding(PROBLEM, "model", found, "safetensors", f"put them into {_folder(source)}")
+    return Finding(WARNING, "model", f"{found}: downloaded at the first use, {amount(2 * sum(weights))} if in bfloat16")
+
+
+def _not_here(name: str, offline: bool) -> Finding:
+    if offline:
+        return Finding(PROBLEM, "model", f"{name}: not in the hub's cache, and the hub is off (HF_HUB_OFFLINE)", "",
+                       "set `model` to a folder that holds config.json, tokenizer files and safetensors")  # fmt: skip
+    return Finding(WARNING, "model", f"{name}: not in the hub's cache; downloaded at the first use, if that exists and "
+                   "you may (gated: `hf auth login`)", "", "to know more first, a few MB: "
+                   f"hf download {name} config.json tokenizer.json tokenizer_config.json")  # fmt: skip
+
+
+def check_template(player: Player, source: FoundModel, offline: bool) -> tuple[Finding, Chat | None]:
+    """Take a model's chat template apart."""
+    from transformers import AutoTokenizer
+
+    from maro_lib.model.chat import Chat, TemplateError
+
+    if not any((source.folder / name).exists() for name in TOKENIZERS):
+        status = PROBLEM if offline or source.where == "a folder" else WARNING
+        return Finding(status, "template", "not known: the tokenizer's files are not here", "tokenizer.json",
+                       f"put them into {_folder(source)}"), None  # fmt: skip
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(str(source.folder), trust_remote_code=False, local_files_only=True)
+        tokenizer.name_or_path = source.name
+        chat = Chat(tokenizer, rewriting=True)
+    except TemplateError as error:
+        return Finding(PROBLEM, "template", str(error)), None
+    except Exception as error:  # a tokenizer's files may be broken in any way
+        return Finding(PROBLEM, "template", f"the tokenizer can't be read: {first_line(error)}"), None
+    if chat.is_append_only:
+        return Finding(OK, "template", "append-only: a view is one growing sequence, read once"), chat
+    if player.rewriting_template:
+        return Finding(WARNING, "template", f"{chat.note}: slower, and one training row per action"), chat
+    return Finding(PROBLEM, "template", chat.note.partition(";")[0], "append-only",
+                   "take another model, or set `rewriting_template: true`"), chat  # fmt: skip
+
+
+def _folder(source: FoundModel) -> str:
+    return source.name if source.where == "a folder" else "a folder, and name that as `model`"
+
+
+def check_adapter(name: str) -> Finding:
+    """Say what an adapter was trained on; that its files are there was looked at before."""
+    if not (folder := located(name)).is_dir():
+        return Finding(WARNING, "adapter", f"{name}: no such folder; looked for on the hub when it is loaded")
+    return Finding(OK, "adapter", f"{name}, for {_json(folder / 'adapter_config.json').get('base_model_name_or_path')}")
+
+
+def _json(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _count(n: int) -> str:
+    return f"{n / 1e9:.1f} billion" if n >= 1e9 else f"{n / 1e6:.1f} million"

@@ -1,0 +1,141 @@
+"""What can be said in a second about whether a run will work: values that don't go together, files that aren't there.
+
+A series looks at the parameters of the stages that it will run, `doctor` at all of them; each problem is a sentence
+that names the parameter and the way out.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from maro_lib.model.players import SCRIPTED
+from maro_lib.runs import ROOT, located
+from maro_lib.wording import nearest
+from maro_lib.world.scripts import FACTIONS, bundled
+
+Values = Mapping[str, Any]
+OWN_MODELS = (*SCRIPTED, "mixture", "embedded")
+PACKAGES_OF = {"ifeval": ("langdetect", "immutabledict"), "minerva_math": ("sympy", "math_verify", "antlr4")}
+ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
+
+
+def quick_problems(values: Values) -> Iterator[str]:
+    """Yield what is wrong with parameters; those that are not given are not looked at."""
+    for needed, check in CHECKS.items():
+        if all(name in values for name in needed.split()):
+            yield from check(values)
+
+
+def _knobs(values: Values) -> Iterator[str]:
+    from maro_lib.world.generator import Knobs
+
+    if not values["script"]:
+        try:
+            Knobs(**{f.name: values[f.name] for f in fields(Knobs)})
+        except ValueError as error:
+            yield from str(error).splitlines()
+
+
+def _script(values: Values) -> Iterator[str]:
+    if (name := values["script"]) and not located(name).exists() and name not in (cases := bundled()):
+        yield f"script: {name}: no script there{nearest(name, cases)}; bundled are {', '.join(cases)}"
+
+
+def _players(values: Values) -> Iterator[str]:
+    if values["server_command"] and not values["server_url"]:
+        yield "server_command without server_url starts nothing; give the address where the server will answer"
+    if values["server_url"]:
+        yield from _server("server_url", values)
+    else:
+        yield from _model("model", values["model"], OWN_MODELS)
+        yield from _adapter(values["adapter"])
+
+
+def _server(name: str, values: Values) -> Iterator[str]:
+    from maro_lib.model.endpoint import base_url
+
+    try:
+        base_url(values[name])
+    except ValueError as error:
+        yield str(error)
+    key = values[f"{name.removesuffix('url')}key_env"]
+    if key and not os.environ.get(key):
+        yield f"{name.removesuffix('url')}key_env: the environment variable {key} is not set; export {key}=..."
+
+
+def _model(parameter: str, name: str, own: tuple[str, ...]) -> Iterator[str]:
+    if name in own:
+        return
+    if located(name).is_dir():
+        if not (located(name) / "config.json").exists():
+            yield f"{parameter}: {name}: no config.json in that folder; give a folder that holds a model"
+    elif not _is_hub_name(name):
+        yield (f"{parameter}: {name}: there is no such folder{nearest(name, own)}; give a folder (as seen from here or "
+               "the checkout) or a hub name like owner/model")  # fmt: skip
+
+
+def _is_hub_name(name: str) -> bool:
+    return name.count("/") == 1 and not name.startswith((".", "/", "~", "outputs/")) and not name.endswith("/")
+
+
+def _adapter(name: str) -> Iterator[str]:
+    if name and located(name).is_dir():
+        if lacks := [n for n in ADAPTER_FILES if not (located(name) / n).exists()]:
+            yield f"adapter: {name}: {' and '.join(lacks)} missing; give the folder that training has written"
+    elif name and not _is_hub_name(name):
+        yield f"adapter: {name}: there is no such folder; give the folder that training has written"
+
+
+def _camps(values: Values) -> Iterator[str]:
+    for faction in values["camp_weights"]:
+        if faction not in FACTIONS:
+            hint = f"{nearest(faction, FACTIONS)}; there are {', '.join(FACTIONS)}"
+            yield f"camp_weights: unknown faction {faction!r}{hint}"
+
+
+def _judge(values: Values) -> Iterator[str]:
+    if values["judge_server_url"]:
+        yield from _server("judge_server_url", values)
+    else:
+        yield from _model("judge", values["judge"], ("rules", "embedded"))
+
+
+def _evals(values: Values) -> Iterator[str]:
+    own = {path.stem for path in (ROOT / "maro_lib" / "study" / "evals").glob("maro_*.yaml")}
+    for task in [*values["evals"], *values["safety_evals"]]:
+        if task.startswith("maro_") and task not in own:
+            yield f"evals: {task}: there is no such task{nearest(task, own)}"
+        packages = next((p for prefix, p in PACKAGES_OF.items() if task.startswith(prefix)), ())
+        if lacks := [package for package in packages if find_spec(package) is None]:
+            yield f"evals: {task} needs {', '.join(lacks)}: .venv/bin/pip install -e '.[evals]', or leave it out"
+
+
+def _existing(parameter: str, is_there: Callable[[Path], bool], what: str) -> Callable[[Values], Iterator[str]]:
+    def check(values: Values) -> Iterator[str]:
+        if (name := values[parameter]) and not is_there(located(name)):
+            yield f"{parameter}: {name}: there is no such {what}"
+
+    return check
+
+
+def _sizes(values: Values) -> Iterator[str]:
+    if len(values["bench_script"]) != len(values["bench_actions"]):
+        yield "bench_script and bench_actions: give as many numbers for one as for the other"
+
+
+CHECKS: dict[str, Callable[[Values], Iterator[str]]] = {  # the parameters that a check needs
+    "script stages characters clues": _knobs,
+    "script": _script,
+    "model adapter server_url server_command server_key_env": _players,
+    "camp_weights": _camps,
+    "judge judge_server_url judge_server_key_env": _judge,
+    "evals safety_evals": _evals,
+    "eval_data": _existing("eval_data", Path.is_dir, "folder"),
+    "accelerate_config": _existing("accelerate_config", Path.is_file, "file"),
+    "bench_script bench_actions": _sizes,
+}
