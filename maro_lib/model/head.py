@@ -72,11 +72,7 @@ def scoring(head: nn.Linear, targets: torch.Tensor) -> Iterator[None]:
 
 @contextlib.contextmanager
 def only_at(mlp: nn.Module, places: torch.Tensor) -> Iterator[None]:
-<<<<<<< HEAD
     """Let the last layer's MLP compute some places alone while this lasts: nobody looks at the others, which are 0."""
-=======
-    """Let the last layer's MLP, while this lasts, compute some places alone: the others, which nobody reads, are 0."""
->>>>>>> w/learn
     whole = mlp.forward
 
     def some(hidden: torch.Tensor) -> torch.Tensor:
