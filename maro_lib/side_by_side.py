@@ -30,7 +30,7 @@ class SideBySideError(RuntimeError):
     """A process ended early, or its job failed; the message holds what it said."""
 
 
-def side_by_side(
+def run_tasks(
     tasks: Sequence[Task], n_processes: int, on_news: Callable[[int, Any], None] = lambda *_: None
 ) -> list[Any]:
     """Do all tasks, `n_processes` at a time; return their results in order. `on_news` hears who tells what."""

@@ -167,6 +167,7 @@ def by_hand(lengths, spans):
         "game": [f"g{row:03d}" for row in range(len(lengths))], "order": range(len(lengths)), "seat": 0, "view": 0,
         "messages": [[] for _ in lengths], "exact": True,
         "token_ids": [1000 * row + np.arange(n) for row, n in enumerate(lengths)],
+        "logps": [-np.arange(sum(b - a for a, b in some), dtype=np.float64) for some in spans],
         "spans": [[{"t": t, "start": a, "end": b} for t, (a, b) in enumerate(some, start=1)] for some in spans],
     })  # fmt: skip
     taken = [(f"g{row:03d}", t) for row, some in enumerate(spans) for t in range(1, len(some) + 1)]
@@ -176,6 +177,13 @@ def by_hand(lengths, spans):
 
 
 THREE = [12, 20, 9], [[(3, 5), (7, 10)], [(2, 6), (10, 11), (15, 18)], [(4, 8)]]
+
+
+def test_each_action_has_the_log_probs_that_it_was_sampled_with():
+    dialogues, training = by_hand(*THREE)
+    made = make_corpus(dialogues, training[training["t"] != 1])
+    assert [list(logps) for logps in made.actions["logps"]] == [[-2, -3, -4], [-4], [-5, -6, -7]]
+    assert made.sampled.tolist() == [-2, -3, -4, -4, -5, -6, -7]
 
 
 def test_sharing_is_what_separate_rows_would_read_more():

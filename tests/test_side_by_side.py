@@ -17,7 +17,7 @@ from maro_lib.learn.balancing import shuffle_labels
 from maro_lib.learn.launching import Job, train_ahead
 from maro_lib.measure.matches import match, play_ahead
 from maro_lib.model import LocalPolicy, load
-from maro_lib.side_by_side import SideBySideError, side_by_side
+from maro_lib.side_by_side import SideBySideError, run_tasks
 
 
 def is_there(pid: int) -> bool:
@@ -37,7 +37,7 @@ def gone(pid: int, within: float = 20.0) -> bool:
 
 def test_results_come_in_order_from_processes_of_one_thread_each():
     heard = []
-    results = side_by_side([Square(n) for n in range(5)], 2, lambda *news: heard.append(news))
+    results = run_tasks([Square(n) for n in range(5)], 2, lambda *news: heard.append(news))
     squares, pids, threads = zip(*results, strict=True)
     assert squares == (0, 1, 4, 9, 16)
     assert sorted(heard) == [(n, n) for n in range(5)]
@@ -49,20 +49,20 @@ def test_results_come_in_order_from_processes_of_one_thread_each():
 def test_what_fails_is_told_and_the_others_end():
     pids = []
     with pytest.raises(SideBySideError, match="ValueError: -3 has no side"):
-        side_by_side([Sleeper(), Square(-3)], 2, lambda k, pid: pids.append(pid) if k == 0 else None)
+        run_tasks([Sleeper(), Square(-3)], 2, lambda k, pid: pids.append(pid) if k == 0 else None)
     assert all(map(gone, pids))
 
 
 def test_a_process_that_is_killed_is_told():
     with pytest.raises(SideBySideError, match="a process ended early"):
-        side_by_side([Killed()], 1)
+        run_tasks([Killed()], 1)
 
 
 def test_nothing_outlives_a_caller_that_is_killed(tmp_path):
     script = (
-        "from tasks_side_by_side import Sleeper\nfrom maro_lib.side_by_side import side_by_side\n"
+        "from tasks_side_by_side import Sleeper\nfrom maro_lib.side_by_side import run_tasks\n"
         "if __name__ == '__main__':\n"
-        "    side_by_side([Sleeper(), Sleeper()], 2, lambda _, pid: print(pid, flush=True))\n"
+        "    run_tasks([Sleeper(), Sleeper()], 2, lambda _, pid: print(pid, flush=True))\n"
     )
     (tmp_path / "caller.py").write_text(script)
     paths = os.pathsep.join([os.path.dirname(__file__), os.environ.get("PYTHONPATH", "")])

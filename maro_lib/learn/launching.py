@@ -34,7 +34,7 @@ from maro_lib.model.local import Sampling
 from maro_lib.model.server_process import TAIL, end_group
 from maro_lib.play.rollout import Game
 from maro_lib.runs import located, make_folder, write_atomic
-from maro_lib.side_by_side import Tell, side_by_side
+from maro_lib.side_by_side import Tell, run_tasks
 from maro_lib.world.mystery import MurderMystery, Rules
 from maro_lib.world.scripts import dump_scripts, load_scripts
 
@@ -124,7 +124,7 @@ def train_ahead(jobs: Sequence[Job], loaded: Loaded, live: Live | None = None) -
         if live:
             live(min(curves.values(), key=len))
 
-    side_by_side(jobs, loaded.n_side_by_side, show)
+    run_tasks(jobs, loaded.n_side_by_side, show)
 
 
 # --- what is started -----------------------------------------------------------------------------------

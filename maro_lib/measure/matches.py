@@ -20,7 +20,7 @@ from maro_lib.model.local import LocalPolicy
 from maro_lib.model.players import NOBODY, line_up
 from maro_lib.play.rollout import Game, Played, play
 from maro_lib.progress import Bar
-from maro_lib.side_by_side import Tell, side_by_side
+from maro_lib.side_by_side import Tell, run_tasks
 from maro_lib.statistics import Mean, bootstrap_mean
 
 BASE, MARO = "base", "MARO"  # whose adapter plays: nobody's, that of a run's training, or
@@ -71,7 +71,7 @@ def play_ahead(games: Sequence[Game], loaded: Loaded, adapters: Mapping[Path, st
         for folder, adapter in adapters.items() for who in LINE_UPS if who != NOBODY
     ]  # fmt: skip
     with Bar(len(line_ups), "line-up", shown=progress) as bar:
-        side_by_side(line_ups, n, lambda *_: bar.update())
+        run_tasks(line_ups, n, lambda *_: bar.update())
 
 
 def saved(folder: Path) -> dict[tuple[str, str], Path]:

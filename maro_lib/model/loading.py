@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 EMBEDDED = ROOT / "maro_lib" / "embedded" / "weights"
 STUDY_ADAPTER = "maro_lib/embedded/adapters/maro_seed0"  # what it learned from 2,000 games: notebook 08
 PRECISIONS = ("auto", "float64", "float32", "bfloat16", "nf4")
-SMALL = 2**29  # weights that processes side by side may hold together: 2 GB in float32
+SIDE_BY_SIDE = 2**29  # weights that processes side by side may hold together: 2 GB in float32
 ORIGIN = "base.json"  # in an adapter's folder: the weights that it was trained on
 
 
@@ -72,7 +72,7 @@ class Loaded:
     @property
     def n_side_by_side(self) -> int:
         """How many processes may work with it at a time: on a processor one a core, if it is small; else one."""
-        at_most = SMALL // self.model.num_parameters() if self.device.type == "cpu" and not self.sharded else 1
+        at_most = SIDE_BY_SIDE // self.model.num_parameters() if self.device.type == "cpu" and not self.sharded else 1
         return max(1, min(at_most, os.cpu_count() or 1))
 
     def active(self) -> PreTrainedModel:
