@@ -95,7 +95,6 @@ def namesakes(sources: dict[str, str]) -> dict[str, list[str]]:
     return {name: where for name, where in sorted(places.items()) if len(set(where)) > 1}
 
 
-@pytest.mark.xfail(strict=False, reason="rooms that are being built side by side: until they are merged")
 def test_a_public_name_stands_in_one_module():
     assert namesakes({dotted(p): p.read_text(encoding="utf-8") for p in modules()}) == {}
 

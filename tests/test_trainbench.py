@@ -175,7 +175,7 @@ def test_arithmetic_of_matrices_is_what_torch_counts(folder, tmp_path):
 def test_a_dialogue_has_less_arithmetic_than_its_rows():
     bench = Bench("", SIZE)
     dialogue, rows = (work_of(bench, Qwen2Config(**SMALL), way) for way in (OURS, TRL_BEST))
-    assert rows.linear / dialogue.linear == 90 / 39  # tokens: 21 + 30 + 39
+    assert (rows.linear, rows.adapters) > (dialogue.linear, dialogue.adapters)
     assert rows.attention / dialogue.attention == (231 + 465 + 780) / 780  # pairs of them
     assert rows.head == dialogue.head
     assert rows.total > dialogue.total == sum(dialogue)
@@ -225,7 +225,6 @@ def test_what_is_kept_is_what_one_more_layer_keeps(tmp_path, monkeypatch, precis
         trainer = build(bench, OURS, folder / "made").trainer
         trainer.model = trainer.accelerator.prepare(trainer.model)
         found.append(n_bytes([t for t in saved_step(trainer, monkeypatch, copied=False)[0] if 500 in t.shape]))
-    assert found[1] - found[0] == 500 * kept_per_token(shape(config), 2, compute) / 3
-    assert found[0] == pytest.approx(500 * kept_per_token(shape(config), 2, compute) * 2 / 3, rel=0.1), (
-        "the rest is small"
-    )
+    layer = 500 * kept_per_token(shape(config), 2, compute) / 3
+    assert found[1] - found[0] == layer
+    assert layer < found[0] < 2 * layer, "the last layer's MLP is kept only where an action is predicted"

@@ -458,7 +458,7 @@ def undisturbed(whole):
 
 def assert_same(trained, undisturbed) -> None:
     assert is_equal(weights(trained), weights(undisturbed))
-    pd.testing.assert_frame_equal(trained.curve, undisturbed.curve, rtol=SHARE, atol=SHARE)  # told in sums: up to rounding
+    pd.testing.assert_frame_equal(trained.curve, undisturbed.curve, rtol=SHARE, atol=SHARE)  # sums: up to rounding
     assert (trained.status, trained.notes) == (undisturbed.status, undisturbed.notes)
 
 

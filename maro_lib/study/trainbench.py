@@ -335,18 +335,24 @@ class Work(NamedTuple):
 
 
 def arithmetic(config: PretrainedConfig, rank: int, sequences: Iterable[tuple[int, int]]) -> Work:
-    """Count what sequences (tokens, predicted tokens) must take, forward and backward."""
+    """Count what sequences (tokens, predicted tokens) must take, forward and backward.
+
+    The last layer's MLP is needed only where a token is predicted.
+    """
     s, heads = shape(config), config.num_attention_heads
     own, kv = heads * s.head_size, s.kv_heads * s.head_size
-    first = [(s.hidden, own), (s.hidden, kv), (s.hidden, kv)]  # q, k, v
-    layer = [*first, (own, s.hidden), *[(s.hidden, s.intermediate)] * 2, (s.intermediate, s.hidden)]
-    weights, sides = sum(a * b for a, b in layer), sum(a + b for a, b in layer)
+    first = [(s.hidden, own), (s.hidden, kv), (s.hidden, kv)]  # q, k, v: of the first layer nothing lies below them
+    mlp = [*[(s.hidden, s.intermediate)] * 2, (s.intermediate, s.hidden)]
+    attention = [*first, (own, s.hidden)]
     n = k = pairs = 0
     for tokens, predicted in sequences:
         n, k, pairs = n + tokens, k + predicted, pairs + tokens * (tokens + 1) // 2
+    places = [(attention, n * s.layers), (mlp, n * (s.layers - 1) + k)]
     return Work(
-        linear=2 * n * (2 * s.layers * weights - sum(a * b for a, b in first)),
-        adapters=2 * n * rank * (3 * s.layers * sides - sum(a for a, _ in first)),
+        linear=4 * sum(a * b * m for side, m in places for a, b in side) - 2 * n * sum(a * b for a, b in first),
+        adapters=2
+        * rank
+        * (3 * sum((a + b) * m for side, m in places for a, b in side) - n * sum(a for a, _ in first)),
         attention=12 * pairs * own * s.layers,
         head=4 * k * s.hidden * s.vocabulary,
     )
