@@ -149,13 +149,13 @@ def test_a_gradient_of_other_parameters_is_an_error():
 def test_arithmetic_is_what_a_hand_counts():
     """One layer of hidden size 4 with 2 heads of 2, 1 of them for keys and values, inner size 6, 10 words, rank 1.
 
-    Weights: q 16, k 8, v 8, o 16, gate, up, down 24 each: 120, of which q, k, v 32. in + out: 8 + 6 + 6 + 8 + 3 x 10 =
-    58, of which the inputs of q, k, v 12. Three tokens, two of them predicted.
+    Weights: q 16, k 8, v 8, o 16: 48, of which q, k, v 32; gate, up, down 24 each: 72. in + out: 8 + 6 + 6 + 8 = 28, of
+    which the inputs of q, k, v 12; 3 x 10 = 30. Three tokens, two of them predicted: only these go through the MLP.
     """
     config = make_config("toy")
     assert arithmetic(config, 1, [(3, 2)]) == Work(
-        linear=2 * 3 * 120 + 2 * 3 * (120 - 32),  # 1248: forward, and back to the layer's inputs
-        adapters=2 * 3 * 58 + 2 * 3 * 58 + 2 * 3 * (58 - 12),  # 972: forward, their own gradient, and back
+        linear=2 * (3 * 48 + 2 * 72) + 2 * (3 * (48 - 32) + 2 * 72),  # 960: forward, and back to the layer's inputs
+        adapters=2 * 2 * (3 * 28 + 2 * 30) + 2 * (3 * (28 - 12) + 2 * 30),  # 792: forward, their own gradient, and back
         attention=6 * 2 * 6 * 4,  # 288: six products of 6 pairs of tokens, 2 operations for each of 2 x 2 numbers
         head=2 * 2 * 40 + 2 * 2 * 40,  # 320
     )
