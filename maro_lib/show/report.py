@@ -38,27 +38,10 @@ LIE_COLUMNS = {
     "added by the goal": "more", "change from base": "change", "p (Holm)": "holm",
 }  # fmt: skip
 QUESTION = "Does playing murder mysteries with itself make this model a better player?"
-SIDES = FACTIONS[::-1]  # civilians first, as in notebook 06
+ORDER = FACTIONS[::-1]  # civilians first, as in notebook 06
 NEVER = "all mysteries went as with the base: too few games for an interval"
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
-CSS = """
-:root{color-scheme:light dark;--page:#fff;--text:#1f2328;--line:#d0d7de;--bad:#b3261e}
-@media (prefers-color-scheme:dark){:root{--page:#0d1117;--text:#e6edf3;--line:#3d444d;--bad:#ff7b72}}
-body{margin:0 auto;max-width:980px;padding:28px;font:15px/1.55 system-ui,sans-serif;color:var(--text);
-background:var(--page);overflow-wrap:break-word}
-h1{font-size:24px;line-height:1.25;margin:0 0 4px}h2{font-size:18px;margin:34px 0 6px}
-p,ul{max-width:760px}.muted{opacity:.75;font-size:13px}.wide{overflow-x:auto}a{color:inherit}
-.stopped{color:var(--bad);border-left:4px solid var(--bad);padding-left:12px;font-size:16px}
-table{border-collapse:collapse;margin:10px 0;font-size:12.5px}th,td{padding:4px 8px;border-bottom:1px solid var(--line)}
-th{text-align:left;font-weight:600}td.number{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
-tr.shown td{font-weight:600}table.verdict{font-size:17px}table.verdict td{padding:6px 18px 6px 0}
-img{max-width:100%;background:#fff;border-radius:6px}details{margin:8px 0}summary{cursor:pointer}
-nav{font-size:13px;margin:14px 0}nav a{margin-right:14px;white-space:nowrap;display:inline-block}
-@media (max-width:600px){body{padding:14px}.wide img{max-width:none;width:640px}
-h1{font-size:20px}table.verdict{font-size:15px}}
-@media print{body{padding:0;font-size:11px}nav{display:none}
-details::details-content{content-visibility:visible;display:block;height:auto}}
-"""
+CSS = Path(__file__).with_name("report.css")
 
 
 class Part(NamedTuple):
@@ -122,7 +105,7 @@ def page(title: str, parts: Sequence[Part]) -> str:
         "head", Html('<meta charset="utf-8">'),
         Html(f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'),
         Html('<meta name="viewport" content="width=device-width, initial-scale=1">'),
-        tag("title", title), tag("style", Html(CSS)),
+        tag("title", title), tag("style", Html(f"\n{CSS.read_text(encoding='utf-8')}")),
     )  # fmt: skip
     links = [tag("a", part.title, href=f"#part-{k}") for k, part in enumerate(parts) if part.title]
     shown = [tag("section", _headed(part), id=f"part-{k}") for k, part in enumerate(parts)]
@@ -155,11 +138,11 @@ def answer(run: Run) -> Iterator[Part]:
         yield Part("", join(head, tag("p", "Not known: its games were not measured (notebook 06 was not run).")))
         return
     beyond = beyond_control(measured)
-    verdicts, sentences = _verdicts(compared, beyond), answers(compared, beyond)
-    heads, rows = ["", *(f"as {who}s" for who in SIDES)], [([k, *v], False) for k, v in verdicts.items()]
+    verdicts, sentences = _verdicts(compared, beyond), answer_sentences(compared, beyond)
+    heads, rows = ["", *(f"as {who}s" for who in ORDER)], [([k, *v], False) for k, v in verdicts.items()]
     html = join(head, _table(heads, rows, "verdict"), tag("p", " ".join(sentences)))
     told = [
-        f"{k} {', '.join(f'as {who}s: {x}' for who, x in zip(SIDES, v, strict=True))}." for k, v in verdicts.items()
+        f"{k} {', '.join(f'as {who}s: {x}' for who, x in zip(ORDER, v, strict=True))}." for k, v in verdicts.items()
     ]
     yield Part("", html, {"question": QUESTION, "answer": [*told, *sentences]})
 
@@ -170,7 +153,7 @@ def beyond_control(measured: pd.DataFrame) -> dict[str, pd.Series]:
     from maro_lib.measure.matches import CONTROL, MARO
 
     won = dict(tuple(measured[measured["metric"] == "games won"].groupby(["arm", "who"])))
-    both = [who for who in SIDES if (MARO, who) in won and (CONTROL, who) in won]
+    both = [who for who in ORDER if (MARO, who) in won and (CONTROL, who) in won]
     return {who: compare_metrics(won[CONTROL, who], won[MARO, who], who).loc["games won"] for who in both}
 
 
@@ -179,8 +162,8 @@ def _verdicts(compared: pd.DataFrame, beyond: Mapping[str, pd.Series]) -> dict[s
     from maro_lib.measure.matches import MARO
 
     won = compared[(compared["metric"] == "games won") & (compared["arm"] == MARO)].set_index("who")
-    base = [_verdict(won.loc[who]) if who in won.index else "not measured" for who in SIDES]
-    control = [_verdict(beyond[who]) if who in beyond else "not measured" for who in SIDES]
+    base = [_verdict(won.loc[who]) if who in won.index else "not measured" for who in ORDER]
+    control = [_verdict(beyond[who]) if who in beyond else "not measured" for who in ORDER]
     return {"Better than its base?": base, "Better than its control?": control}
 
 
@@ -198,15 +181,15 @@ def _recipe(run: Run) -> str:
     return " · ".join([f"run {run.name}", *told])
 
 
-def answers(compared: pd.DataFrame, beyond: Mapping[str, pd.Series]) -> list[str]:
+def answer_sentences(compared: pd.DataFrame, beyond: Mapping[str, pd.Series]) -> list[str]:
     """Give the numbers: what was gained in the game, what the control gained, and how far MARO is beyond it."""
     from maro_lib.measure.matches import CONTROL, MARO
 
     won = compared[compared["metric"] == "games won"].set_index(["arm", "who"])
-    own = [_told(won.loc[MARO, who], f"as {who}s") for who in SIDES if (MARO, who) in won.index]
+    own = [_told(won.loc[MARO, who], f"as {who}s") for who in ORDER if (MARO, who) in won.index]
     games, mysteries = (int(won[name].iloc[0]) for name in ("games", "mysteries"))
     gained = f"{'; '.join(own)} (the same {games} games of {mysteries} mysteries, one run; 95 % intervals)."
-    blind = [_change(won.loc[CONTROL, who], f"{who}s") for who in SIDES if (CONTROL, who) in won.index]
+    blind = [_change(won.loc[CONTROL, who], f"{who}s") for who in ORDER if (CONTROL, who) in won.index]
     control = f"The control, trained on shuffled labels: {', '.join(blind)}." if blind else "No control was trained."
     further = [_change(row, f"{who}s") for who, row in beyond.items()]
     paired = [f"MARO beyond its control, paired by game: {', '.join(further)}."] if further else []
@@ -252,7 +235,7 @@ def luck(run: Run) -> Iterator[Part]:
     n = min(of_seed["n"] for of_seed in (found[arm, who] for arm in (MARO, CONTROL) for who in FACTIONS))
     ranges = [
         f"{who}s {_range(found[MARO, who])} with MARO and {_range(found[CONTROL, who])} on shuffled labels"
-        for who in SIDES
+        for who in ORDER
     ]
     told = (
         "Perhaps not: the intervals hold for this model, and another seed trains another model. In the study that is "
@@ -331,7 +314,7 @@ def behaviour_part(run: Run) -> Iterator[Part]:
     turns = {}
     for key, (_, actions) in played.items():
         shares = behaviour.turns(actions, scripts)
-        for who in SIDES if key[0] == BASE else (key[1],):
+        for who in ORDER if key[0] == BASE else (key[1],):
             turns[f"{labels[key]} {who}s" if key[0] == BASE else labels[key]] = {
                 n: shares[who, n] for n in behaviour.TURNS
             }
