@@ -15,20 +15,37 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from maro_lib.learn.decomposition import decompose
 from maro_lib.markup import Html, fold, join, tag
+from maro_lib.measure import behaviour, published
+from maro_lib.measure.comparison import LEVEL, NONE, compare_metrics
+from maro_lib.measure.metrics import overall, with_judge
+from maro_lib.play.rollout import Played
+from maro_lib.play.shards import read_scripts, read_table
 from maro_lib.runs import round_name, run_folder, write_atomic
+from maro_lib.show.figures import (
+    plot_before_after,
+    plot_changes,
+    plot_curves,
+    plot_rounds,
+    plot_shares,
+    plot_suspicion,
+)
+from maro_lib.show.transcript import show_game
+from maro_lib.statistics import Mean
+from maro_lib.study.rounds import wins_by_round
 from maro_lib.summary import Summary, read_summary, write_summary
 from maro_lib.wording import duration
 from maro_lib.world.scripts import FACTIONS
 
-if TYPE_CHECKING:  # tables, figures and statistics are imported by the parts that have something to show
-    import pandas as pd
-    from matplotlib.figure import Figure
-
-    from maro_lib.play.rollout import Played
-
+# what loads torch (matches, evidence, transfer, training) is imported by the parts that have something to show
 SKILL_COLUMNS = {
     "task": "task", "arm": "arm", "n": "n", "base": "before", "after": "after", "difference": "difference",
     "only before / after": "changed", "p (Holm)": "holm", "verdict": "verdict",
@@ -65,11 +82,7 @@ class Run(NamedTuple):
 
     def table(self, name: str) -> pd.DataFrame | None:
         path = run_folder(self.name) / name
-        if not path.exists():
-            return None
-        import pandas as pd
-
-        return pd.read_parquet(path)
+        return pd.read_parquet(path) if path.exists() else None
 
 
 def write_report(run: str, n_rounds: int = 1) -> Path:
@@ -149,7 +162,6 @@ def answer(run: Run) -> Iterator[Part]:
 
 def beyond_control(measured: pd.DataFrame) -> dict[str, pd.Series]:
     """Compare MARO with its control, in the games won by each faction, paired by game."""
-    from maro_lib.measure.comparison import compare_metrics
     from maro_lib.measure.matches import CONTROL, MARO
 
     won = dict(tuple(measured[measured["metric"] == "games won"].groupby(["arm", "who"])))
@@ -168,8 +180,6 @@ def _verdicts(compared: pd.DataFrame, beyond: Mapping[str, pd.Series]) -> dict[s
 
 
 def _verdict(row: pd.Series) -> str:
-    from maro_lib.measure.comparison import NONE
-
     return "not shown" if row["verdict"] == NONE else "yes" if row["change"] > 0 else "no: worse"
 
 
@@ -197,8 +207,6 @@ def answer_sentences(compared: pd.DataFrame, beyond: Mapping[str, pd.Series]) ->
 
 
 def _told(row: pd.Series, where: str) -> str:
-    from maro_lib.measure.comparison import NONE
-
     if _unmoved(row):
         return f"{where} {NEVER}"
     if row["verdict"] == NONE:
@@ -258,10 +266,7 @@ def differences(run: Run) -> Iterator[Part]:
     compared = run.table("comparison.parquet")
     if compared is None:
         return
-    from maro_lib.measure.comparison import LEVEL, NONE
     from maro_lib.measure.matches import MARO
-    from maro_lib.measure.metrics import with_judge
-    from maro_lib.show.figures import plot_changes
 
     judge = compared["judge"].iloc[0]
     note = (
@@ -289,7 +294,6 @@ def differences(run: Run) -> Iterator[Part]:
 
 def _counted(compared: pd.DataFrame) -> str:
     """How many metrics differ from base, by arm: the finding of their figure."""
-    from maro_lib.measure.comparison import NONE
 
     differs = (compared["verdict"] != NONE).groupby(compared["arm"], sort=False).agg(["sum", "size"])
     told = ", ".join(f"{row.Index} {row[1]} of {row[2]}" for row in differs.itertuples())
@@ -300,10 +304,7 @@ def behaviour_part(run: Run) -> Iterator[Part]:
     """How they play, not only how often they win."""
     if not (at := run_folder(run.last) / "matches").exists():
         return
-    from maro_lib.measure import behaviour
     from maro_lib.measure.matches import BASE, NOBODY, saved
-    from maro_lib.play.shards import read_scripts, read_table
-    from maro_lib.show.figures import plot_shares, plot_suspicion
 
     if (BASE, NOBODY) not in (places := saved(at)):
         return
@@ -336,7 +337,6 @@ def elsewhere(run: Run) -> Iterator[Part]:
     items = run.table("transfer/items.parquet")
     if items is None:
         return
-    from maro_lib.show.figures import plot_before_after
     from maro_lib.study.transfer import SKILLS, by_row, comparison, falsehoods
 
     skills = comparison(items[items["family"] == SKILLS])
@@ -358,15 +358,11 @@ def elsewhere(run: Run) -> Iterator[Part]:
 
 def _picked(table: pd.DataFrame, columns: Mapping[str, str]) -> Html:
     """Some columns of a table of tests, under names of their own; what passes Holm is marked."""
-    from maro_lib.measure.comparison import LEVEL
-
     rows = table.to_dict("records")
     return _table(list(columns), [([_said(row[c]) for c in columns.values()], row["holm"] < LEVEL) for row in rows])
 
 
 def _said(x: object) -> str:
-    from maro_lib.statistics import Mean
-
     if isinstance(x, Mean):
         return str(x).partition(" (n =")[0]  # n has a column of its own
     return f"{x:.3f}" if isinstance(x, float) else str(x)
@@ -374,8 +370,6 @@ def _said(x: object) -> str:
 
 def _plain(table: pd.DataFrame) -> list[dict[str, Any]]:
     """A table's rows as plain numbers; a mean with its interval becomes three of them and its n."""
-    from maro_lib.statistics import Mean
-
     return [{k: asdict(v) if isinstance(v, Mean) else v for k, v in row.items()} for row in table.to_dict("records")]
 
 
@@ -387,14 +381,11 @@ def training(run: Run) -> Iterator[Part]:
     if not (folder / "done.json").exists():
         return
     from maro_lib.learn.training import finished
-    from maro_lib.show.figures import plot_curves, plot_rounds
 
     trained = finished(folder)
     parts = [tag("p", f"{int(trained.curve['step'].max())} steps; {trained.status}. ", *trained.notes)]
     parts.append(_figure(plot_curves(trained.curve, "What was learned, step by step"), "training curves"))
     if run.n_rounds > 1:
-        from maro_lib.study.rounds import wins_by_round
-
         wins = wins_by_round(run.name, run.n_rounds)
         parts.append(_figure(plot_rounds(wins, "Games won, round by round", "games won, %"), "rounds"))
     known = trained.curve.dropna(axis="columns", how="all")
@@ -420,12 +411,8 @@ def choice(run: Run) -> Iterator[Part]:
 def games(run: Run) -> Iterator[Part]:
     if not (at := run_folder(run.last) / "matches").exists():
         return
-    import pandas as pd
 
-    from maro_lib.learn.decomposition import decompose
     from maro_lib.measure.matches import BASE, MARO, NOBODY, saved
-    from maro_lib.play.shards import read_scripts, read_table
-    from maro_lib.show.transcript import show_game
 
     places = saved(at)
     if (MARO, "civilian") not in places or (BASE, NOBODY) not in places:
@@ -446,13 +433,12 @@ def games(run: Run) -> Iterator[Part]:
 
 def chosen(places: dict[tuple[str, str], Path]) -> Iterator[tuple[str, tuple[str, str], str]]:
     """Choose a win that base loses, a loss, and the strangest game: title, line-up and the game's name."""
-    import numpy as np
 
     from maro_lib.measure.matches import BASE, MARO, NOBODY, outcomes
-    from maro_lib.play.shards import read_table
 
     key = (MARO, "civilian")
-    base, own = (outcomes(_played(places[k])).set_index("order") for k in ((BASE, NOBODY), key))
+    played = (Played(places[k], None, 0, 0, 0.0) for k in ((BASE, NOBODY), key))
+    base, own = (outcomes(games).set_index("order") for games in played)
     gain = (own["civilians_won"] - base["civilians_won"]).sort_values(kind="stable")
     if gain.iloc[-1] > 0:
         yield "A win that the base loses", key, own.loc[gain.index[-1], "game"]
@@ -466,12 +452,6 @@ def chosen(places: dict[tuple[str, str], Path]) -> Iterator[tuple[str, tuple[str
         yield "The strangest: whose words were least expected", key, str(mean.idxmin())
 
 
-def _played(folder: Path) -> Played:
-    from maro_lib.play.rollout import Played
-
-    return Played(folder, None, 0, 0, 0.0)
-
-
 # --- what else a reader needs ------------------------------------------------------------------------
 
 
@@ -479,11 +459,8 @@ def beside_published(run: Run) -> Iterator[Part]:
     measured, compared = run.table("social.parquet"), run.table("comparison.parquet")
     if measured is None or compared is None:
         return
-    import pandas as pd
 
-    from maro_lib.measure import published
     from maro_lib.measure.matches import BASE
-    from maro_lib.measure.metrics import overall
 
     ours = {
         f"here: {'base' if arm == BASE else f'{arm}, {who}s trained'}": overall(part)
@@ -561,8 +538,6 @@ def _number(x: float) -> str:
 
 def _figure(figure: Figure, what: str) -> Html:
     """A figure as a picture inside the page."""
-    import matplotlib.pyplot as plt
-
     data = io.BytesIO()
     figure.savefig(data, format="png", dpi=120)
     plt.close(figure)
