@@ -121,14 +121,13 @@ def page(title: str, parts: Sequence[Part]) -> str:
         tag("title", title), tag("style", Html(f"\n{CSS.read_text(encoding='utf-8')}")),
     )  # fmt: skip
     links = [tag("a", part.title, href=f"#part-{k}") for k, part in enumerate(parts) if part.title]
-    shown = [tag("section", _headed(part), id=f"part-{k}") for k, part in enumerate(parts)]
+    shown = [
+        tag("section", tag("h2", part.title) if part.title else "", part.html, id=f"part-{k}")
+        for k, part in enumerate(parts)
+    ]
     first = next((k for k, part in enumerate(parts) if part.title), len(parts))
     body = tag("body", *shown[:first], tag("nav", *links) if links else "", *shown[first:])
     return f"<!DOCTYPE html>\n{tag('html', head, body, lang='en')}\n"
-
-
-def _headed(part: Part) -> Html:
-    return join(tag("h2", part.title) if part.title else "", part.html)
 
 
 def stopped(run: Run) -> Iterator[Part]:
