@@ -144,8 +144,7 @@ def test_what_is_written_by_the_phrasebook_is_read_back(data):
     spelling = name_spelling(script)
     for move, (phase, text) in written.items():
         assert parse(phase, text, spelling, allowed, script.places) == move
-    text = book.rating_joint.join(book.rating.format(name=n, s=s, b=b) for n, (s, b) in ratings.items())
-    assert parse("rate", text, spelling, allowed, script.places) == Move("rate", ratings=ratings)
+    assert parse("rate", book.rate_all(ratings), spelling, allowed, script.places) == Move("rate", ratings=ratings)
 
 
 ENDLESS = [
@@ -174,25 +173,22 @@ def test_a_part_of_a_name_that_two_people_share_means_nobody():
 ODD_PEOPLE = names_of((("Grace May", ()), ("Security Wei", ("watchman",)), ("Doctor No", ())))
 
 
-@pytest.mark.parametrize(
-    ("text", "who"),
-    [
-        ("It may well be her.", None),
-        ("The security was lax.", None),
-        ("IT MAY WELL BE HER.", None),
-        ("May", "Grace May"),
-        ("may", "Grace May"),
-        ("MAY", "Grace May"),
-        ("it was may", "Grace May"),
-        ("vote may", "Grace May"),
-        ("I may be wrong, but I vote for may.", "Grace May"),
-        ("It may well be Security.", "Security Wei"),
-        ("I think it was the watchman.", "Security Wei"),
-        ("I think it was grace may.", "Grace May"),
-        ("It was Doctor No.", "Doctor No"),
-        ("Doctor No told me to vote for May.", "Grace May"),
-    ],
-)
+@pytest.mark.parametrize(("text", "who"), [
+    ("It may well be her.", None),
+    ("The security was lax.", None),
+    ("IT MAY WELL BE HER.", None),
+    ("May", "Grace May"),
+    ("may", "Grace May"),
+    ("MAY", "Grace May"),
+    ("it was may", "Grace May"),
+    ("vote may", "Grace May"),
+    ("I may be wrong, but I vote for may.", "Grace May"),
+    ("It may well be Security.", "Security Wei"),
+    ("I think it was the watchman.", "Security Wei"),
+    ("I think it was grace may.", "Grace May"),
+    ("It was Doctor No.", "Doctor No"),
+    ("Doctor No told me to vote for May.", "Grace May"),
+])  # fmt: skip
 def test_an_ordinary_word_is_no_name(text, who):
     found = parse("vote", text, ODD_PEOPLE, ("Grace May", "Security Wei", "Doctor No"), ())
     assert found == (Move("vote", target=who) if who else Illegal("name"))
