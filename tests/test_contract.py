@@ -58,7 +58,7 @@ RUBBISH = [
     Says("endless", lambda _: "word " * 500),
     Says("endless lines", lambda _: "\n\"ASK\" : \n" * 200),
     Says("votes always", lambda r: r.brief.book.voted.format(name=r.brief.names[0])),
-    Says("rates always", lambda r: " ".join(r.brief.book.rating.format(name=n, s=1, b=1) for n in r.brief.names)),
+    Says("rates always", lambda r: r.brief.book.rate_all(dict.fromkeys(r.brief.names, (1, 1)))),
     Says("asks always", lambda r: r.brief.book.ask.format(name=r.brief.names[-1], text="Why?")),
     Says("parrot", lambda r: r.view[-1].content),
 ]  # fmt: skip
@@ -127,9 +127,12 @@ def test_it_awaits_somebody_after_reset_and_refuses_anybody_else(entry):
         assert env.private_view(i)[0].role == "system"
         assert env.private_view(i)[-1].role == "user"
         assert env.prompt(i).phase
+    before = views(env, entry)
     for i in set(range(-1, entry.n_players + 1)) - set(pending):
-        with pytest.raises(ValueError, match="not awaited"):
-            env.step("Hello.", i)
+        for misuse, given in ((env.step, ("Hello.", i)), (env.get_observation, (i,)), (env.prompt, (i,))):
+            with pytest.raises(ValueError, match=rf"player {i} is not awaited now; pending: \["):
+                misuse(*given)
+    assert views(env, entry) == before, "nothing was taken"
 
 
 @every_environment
@@ -164,8 +167,9 @@ def test_rewards_and_sides_come_only_at_the_end(entry, policy):
     assert all(info[i]["faction"] for i in info)
     assert [rewards[i] for i in info] == [2 * info[i]["success"] - 1 for i in info]
     assert env.close() == (rewards, info), "closing twice tells the same"
-    with pytest.raises(RuntimeError, match="over"):
-        env.step("more")
+    for misuse in (lambda: env.step("more"), env.get_observation):
+        with pytest.raises(RuntimeError, match="the game is over"):
+            misuse()
 
 
 @pytest.mark.parametrize(("entry", "policy"), PAIRS, ids=lambda x: x.name)

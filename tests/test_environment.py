@@ -295,21 +295,18 @@ def test_nobodys_name_but_the_speakers_own_is_left_out_of_its_speech(words, hear
 PUBLIC_CLUES = [{"id": f"c{k}", "place": "barn", "text": "Dust."} for k in range(5)]
 
 
-@pytest.mark.parametrize(
-    ("clues", "n_stages", "rounds", "n"),
-    [
-        (PUBLIC_CLUES, 1, 1, 2),  # two players, one turn each
-        (PUBLIC_CLUES, 1, 2, 4),
-        (PUBLIC_CLUES, 1, 9, 5),  # there are no more
-        ([c | {"stage": 2} for c in PUBLIC_CLUES], 2, 2, 2),  # nothing to find in round 1
-        ([c | {"private_to": "Ann"} for c in PUBLIC_CLUES], 1, 2, 2),  # Cal finds nothing
-        ([c | {"private_to": "Ann", "place": "", "trigger": "dust"} for c in PUBLIC_CLUES], 1, 1, 5),  # memories
-        # round 1: c0 (public) for Cal, nothing for Ann; round 2: c1 and c2, private to Ann, of which she finds one
-        ([PUBLIC_CLUES[0], *(c | {"stage": 2, "private_to": "Ann"} for c in PUBLIC_CLUES[1:3])], 2, 2, 2),
-        # Ann takes what only she can, and leaves the public clue to Cal
-        ([PUBLIC_CLUES[0], PUBLIC_CLUES[1] | {"private_to": "Ann"}], 1, 1, 2),
-    ],
-)
+@pytest.mark.parametrize(("clues", "n_stages", "rounds", "n"), [
+    (PUBLIC_CLUES, 1, 1, 2),  # two players, one turn each
+    (PUBLIC_CLUES, 1, 2, 4),
+    (PUBLIC_CLUES, 1, 9, 5),  # there are no more
+    ([c | {"stage": 2} for c in PUBLIC_CLUES], 2, 2, 2),  # nothing to find in round 1
+    ([c | {"private_to": "Ann"} for c in PUBLIC_CLUES], 1, 2, 2),  # Cal finds nothing
+    ([c | {"private_to": "Ann", "place": "", "trigger": "dust"} for c in PUBLIC_CLUES], 1, 1, 5),  # memories
+    # round 1: c0 (public) for Cal, nothing for Ann; round 2: c1 and c2, private to Ann, of which she finds one
+    ([PUBLIC_CLUES[0], *(c | {"stage": 2, "private_to": "Ann"} for c in PUBLIC_CLUES[1:3])], 2, 2, 2),
+    # Ann takes what only she can, and leaves the public clue to Cal
+    ([PUBLIC_CLUES[0], PUBLIC_CLUES[1] | {"private_to": "Ann"}], 1, 1, 2),
+])  # fmt: skip
 def test_as_many_clues_are_reachable_as_there_are_searches_for_them(clues, n_stages, rounds, n):
     script = world(("Ann", "Cal"), clues=clues, stages=parts(n_stages))
     assert MurderMystery(script, Rules(rounds=rounds)).n_reachable == n
@@ -458,19 +455,16 @@ def test_a_view_only_grows(name, seed, rng):
 # --- who has won -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("votes", "accused", "winner"),
-    [
-        (("Cal", "Cal", "Ann", "Cal"), "Cal", "civilian"),
-        (("Cal", "Cal", "Ann", "Ben"), "Cal", "civilian"),
-        (("Cal", "Ann", "Ann", "Cal"), "", "culprit"),
-        (("Dot", "Dot", "Dot", "Cal"), "Dot", "culprit"),
-        (("Cal", "", "", ""), "Cal", "civilian"),
-        (("", "", "", ""), "", "culprit"),
-        (("Cal", "Dot", "Ann", "Ben"), "", "culprit"),
-        (("Ben", "Cal", "Ben", ""), "Ben", "culprit"),
-    ],
-)
+@pytest.mark.parametrize(("votes", "accused", "winner"), [
+    (("Cal", "Cal", "Ann", "Cal"), "Cal", "civilian"),
+    (("Cal", "Cal", "Ann", "Ben"), "Cal", "civilian"),
+    (("Cal", "Ann", "Ann", "Cal"), "", "culprit"),
+    (("Dot", "Dot", "Dot", "Cal"), "Dot", "culprit"),
+    (("Cal", "", "", ""), "Cal", "civilian"),
+    (("", "", "", ""), "", "culprit"),
+    (("Cal", "Dot", "Ann", "Ben"), "", "culprit"),
+    (("Ben", "Cal", "Ben", ""), "Ben", "culprit"),
+])  # fmt: skip
 def test_civilians_win_when_the_most_votes_name_a_culprit(votes, accused, winner):
     env = vote(*votes)
     assert env.votes == list(votes)
@@ -490,19 +484,16 @@ def test_either_of_two_culprits_will_do():
     assert vote("Cal", "Dot", "Dot", "Cal", script=script).winner() == "culprit", "a tie is not enough"
 
 
-@pytest.mark.parametrize(
-    ("check", "of", "met"),
-    [
-        ("faction_wins", "", [True, False, False]),
-        ("not_accused", "", [True, False, True]),
-        ("accused", "Cal", [True, False, False]),
-        ("accused", "Ann", [False, True, False]),
-        ("clue_found", "rope", [True, True, True]),
-        ("clue_found", "letter", [False, False, False]),
-        ("clue_hidden", "rope", [False, False, False]),
-        ("clue_hidden", "letter", [True, True, True]),
-    ],
-)
+@pytest.mark.parametrize(("check", "of", "met"), [
+    ("faction_wins", "", [True, False, False]),
+    ("not_accused", "", [True, False, True]),
+    ("accused", "Cal", [True, False, False]),
+    ("accused", "Ann", [False, True, False]),
+    ("clue_found", "rope", [True, True, True]),
+    ("clue_found", "letter", [False, False, False]),
+    ("clue_hidden", "rope", [False, False, False]),
+    ("clue_hidden", "letter", [True, True, True]),
+])  # fmt: skip
 def test_a_goal_of_ones_own_decides_success(check, of, met):
     script = world(goals={"Ann": [{"text": "My aim.", "check": check, "of": of}]})
     votes = [("Cal", "Cal", "Ann", "Cal"), ("Ben", "Ann", "Ann", "Ann"), ("Cal", "Ann", "Ann", "Cal")]
@@ -544,16 +535,13 @@ ENDINGS = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("votes", "text"),
-    [
-        (("Cal", "Cal", "Ann", "Cal"), "Justice."),
-        (("Dot", "Dot", "Dot", "Cal"), "Poor Dot."),
-        (("Ann", "Ann", "Ann", "Ann"), "Away."),
-        (("Cal", "Ann", "Ann", "Cal"), "Nobody knows."),
-        (("", "", "", ""), "Nobody knows."),
-    ],
-)
+@pytest.mark.parametrize(("votes", "text"), [
+    (("Cal", "Cal", "Ann", "Cal"), "Justice."),
+    (("Dot", "Dot", "Dot", "Cal"), "Poor Dot."),
+    (("Ann", "Ann", "Ann", "Ann"), "Away."),
+    (("Cal", "Ann", "Ann", "Cal"), "Nobody knows."),
+    (("", "", "", ""), "Nobody knows."),
+])  # fmt: skip
 def test_the_first_ending_that_holds_is_read_out(votes, text):
     votes = tuple(v if NAMES[i] != v else "Ben" for i, v in enumerate(votes))
     assert vote(*votes, script=world(endings=ENDINGS)).ending() == text
@@ -571,27 +559,6 @@ def test_a_script_whose_culprit_does_not_play_is_refused():
     told = r"A small world: the culprit \(Zed\) is not among the players.*add the culprit"
     with pytest.raises(ScriptError, match=told):
         MurderMystery(script)
-
-
-def test_using_a_game_out_of_turn_says_so():
-    env = MurderMystery(world())
-    with pytest.raises(RuntimeError, match="call reset"):
-        env.pending_players()
-    env.reset(4, 0)
-    with pytest.raises(ValueError, match="player 2 is not awaited now; pending: \\[0\\]"):
-        env.step("Hello.", CAL)
-    with pytest.raises(ValueError, match="player 1 is not awaited"):
-        env.get_observation(BEN)
-    with pytest.raises(ValueError, match="player 1 is not awaited"):
-        env.prompt(BEN)
-    with pytest.raises(RuntimeError, match="not over"):
-        env.close()
-    assert len(env.private_view(CAL)) == 1, "nothing was taken"
-    finish(env, PLAIN)
-    with pytest.raises(RuntimeError, match="the game is over"):
-        env.step("VOTE Ann")
-    with pytest.raises(RuntimeError, match="the game is over"):
-        env.get_observation()
 
 
 @pytest.mark.parametrize("wrong", [{"rounds": 0}, {"corrections": -1}, {"max_chars": 3}, {"ratings": "often"}])

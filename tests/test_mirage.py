@@ -8,7 +8,7 @@ import pytest
 
 from maro_lib.world.mirage import MIRAGE, is_mirage, load_mirage
 from maro_lib.world.mirage_files import Checkout
-from maro_lib.world.scripts import ScriptError, dump_script, load_script
+from maro_lib.world.scripts import ScriptError
 
 FIXTURES = Path(__file__).parent / "fixtures" / "mirage"
 LANTERN, ROWING, MUSEUM, BOW = (
@@ -367,36 +367,21 @@ def broken(copy: Path, file: str, text: str | bytes) -> str:
     return loaded.notes[LANTERN][-1]
 
 
-@pytest.mark.parametrize(
-    ("file", "text", "said"),
-    [
-        (SCRIPT, '{"Ada": ', "script.json: is not JSON: Expecting value: line 1"),
-        (SCRIPT, b"\xff\xfe", "script.json: is not UTF-8 text (byte 0)"),
-        (SCRIPT, "[]", "script.json: expected an object {...}, got list"),
-        (SCRIPT, "{}", "script.json: expected {character: {Story, Script, ...}}, alone or by stage; found nobody"),
-        (SCRIPT, '{"Ada": ["x"]}', "script.json: Ada: expected a character's sections, a stage or a narration, got li"),
-        (SCRIPT, '{"Ada": {"Story": 7}}', "script.json: Ada.Story: expected text, got int 7"),
-        (SCRIPT, '{"S1": {"Ada": {"Story": 7}}}', "script.json: S1.Ada.Story: expected text, got int 7"),
-        (
-            SCRIPT,
-            '{"Ada": {"Story": {"Then": ["a", true]}}}',
-            "script.json: Ada.Story.Then[1]: expected text, got bool",
-        ),
-        (
-            SCRIPT,
-            '{"S1": {"Ada": {"Story": ""}}, "Ben": {"Story": ""}}',
-            "script.json: Ben: expected a stage as beside",
-        ),
-        (
-            CLUES,
-            '{"Hall": 3}',
-            "clues.json: Hall: expected a list of clues, a clue or memories by trigger word, got in",
-        ),
-        (CLUES, '{"Hall": ["a", 3]}', "clues.json: Hall[1]: expected text, got int 3"),
-        (CLUES, '{"Hall": {"rain": "wet"}}', "clues.json: Hall: expected a list of clues; memories need a character's"),
-        (CLUES, '{"Hall": []}', "clues.json: expected {place: [text, ...]}, alone or by stage; found no clue"),
-    ],
-)
+@pytest.mark.parametrize(("file", "text", "said"), [
+    (SCRIPT, '{"Ada": ', "script.json: is not JSON: Expecting value: line 1"),
+    (SCRIPT, b"\xff\xfe", "script.json: is not UTF-8 text (byte 0)"),
+    (SCRIPT, "[]", "script.json: expected an object {...}, got list"),
+    (SCRIPT, "{}", "script.json: expected {character: {Story, Script, ...}}, alone or by stage; found nobody"),
+    (SCRIPT, '{"Ada": ["x"]}', "script.json: Ada: expected a character's sections, a stage or a narration, got li"),
+    (SCRIPT, '{"Ada": {"Story": 7}}', "script.json: Ada.Story: expected text, got int 7"),
+    (SCRIPT, '{"S1": {"Ada": {"Story": 7}}}', "script.json: S1.Ada.Story: expected text, got int 7"),
+    (SCRIPT, '{"Ada": {"Story": {"Then": ["a", true]}}}', "script.json: Ada.Story.Then[1]: expected text, got bool"),
+    (SCRIPT, '{"S1": {"Ada": {"Story": ""}}, "Ben": {"Story": ""}}', "script.json: Ben: expected a stage as beside"),
+    (CLUES, '{"Hall": 3}', "clues.json: Hall: expected a list of clues, a clue or memories by trigger word, got in"),
+    (CLUES, '{"Hall": ["a", 3]}', "clues.json: Hall[1]: expected text, got int 3"),
+    (CLUES, '{"Hall": {"rain": "wet"}}', "clues.json: Hall: expected a list of clues; memories need a character's"),
+    (CLUES, '{"Hall": []}', "clues.json: expected {place: [text, ...]}, alone or by stage; found no clue"),
+])  # fmt: skip
 def test_a_broken_file_is_named_with_the_path_inside_it(copy, file, text, said):
     note = broken(copy, file, text)
     assert note.startswith("not loaded: ")
@@ -439,9 +424,3 @@ def test_a_key_given_twice_is_noted(copy):
 def test_a_byte_order_mark_does_not_matter(copy):
     (copy / SCRIPT).write_bytes(b"\xef\xbb\xbf" + (copy / SCRIPT).read_bytes())
     assert load(copy).failed == ()
-
-
-def test_loaded_scripts_survive_yaml(loaded, tmp_path):
-    for script in loaded.scripts.values():
-        dump_script(script, tmp_path / "case.yaml")
-        assert load_script(tmp_path / "case.yaml") == script

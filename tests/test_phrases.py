@@ -18,19 +18,16 @@ def spoilt(tmp_path, name: str, old: str, new: str):
     return tmp_path / name
 
 
-@pytest.mark.parametrize(
-    ("old", "new", "message"),
-    [
-        ("I suspect {name}.", "I suspect {nmae}.", r"suspect: \{nmae\} is unknown; did you mean 'name'\?"),
-        ("I suspect {name}.", "I suspect {place}.", r"suspect: \{place\} is unknown"),
-        ("suspect: I suspect {name}.", "", "suspect: Field required"),
-        ("suspect: I", "suspects: I", "suspects: Extra inputs are not permitted"),
-        ("suspect: I suspect {name}.", "suspect: 3", "suspect: Input should be a valid string"),
-        ("no_idea: I do not know yet.", "suspect: No.", "key 'suspect' is given twice"),
-        ("  name: name exactly one of {names}.", "  name: not {them}", r"reasons: \{them\} is unknown"),
-        ('{name} says: "{text}"', "{name} says: {text}", r"says: \{text\} is an agent's own words; put quotation"),
-    ],
-)
+@pytest.mark.parametrize(("old", "new", "message"), [
+    ("I suspect {name}.", "I suspect {nmae}.", r"suspect: \{nmae\} is unknown; did you mean 'name'\?"),
+    ("I suspect {name}.", "I suspect {place}.", r"suspect: \{place\} is unknown"),
+    ("suspect: I suspect {name}.", "", "suspect: Field required"),
+    ("suspect: I", "suspects: I", "suspects: Extra inputs are not permitted"),
+    ("suspect: I suspect {name}.", "suspect: 3", "suspect: Input should be a valid string"),
+    ("no_idea: I do not know yet.", "suspect: No.", "key 'suspect' is given twice"),
+    ("  name: name exactly one of {names}.", "  name: not {them}", r"reasons: \{them\} is unknown"),
+    ('{name} says: "{text}"', "{name} says: {text}", r"says: \{text\} is an agent's own words; put quotation"),
+])  # fmt: skip
 def test_a_wrong_sentence_is_named(tmp_path, old, new, message):
     path = spoilt(tmp_path, "phrases_en.yaml", old, new)
     with pytest.raises(WordsError, match=message) as error:
@@ -38,14 +35,11 @@ def test_a_wrong_sentence_is_named(tmp_path, old, new, message):
     assert str(error.value).startswith(f"{path}:")
 
 
-@pytest.mark.parametrize(
-    ("old", "new", "message"),
-    [
-        ("settings:\n  - {}", "settings: []", "places: 1 lists, but there are 0 settings"),
-        ("script: [hour, saw]", "script: [hour, sawn]", "phrases: 'sawn' is missing, a section is made of it"),
-        ("{who} owes gold.", "{whom} owes gold.", r"herring/2: \{whom\} is unknown; did you mean 'who'"),
-    ],
-)
+@pytest.mark.parametrize(("old", "new", "message"), [
+    ("settings:\n  - {}", "settings: []", "places: 1 lists, but there are 0 settings"),
+    ("script: [hour, saw]", "script: [hour, sawn]", "phrases: 'sawn' is missing, a section is made of it"),
+    ("{who} owes gold.", "{whom} owes gold.", r"herring/2: \{whom\} is unknown; did you mean 'who'"),
+])  # fmt: skip
 def test_words_that_do_not_fit_together_are_named(tmp_path, old, new, message):
     with pytest.raises(WordsError, match=message):
         read_words(spoilt(tmp_path, "mysteries_compact.yaml", old, new), StoryWords)

@@ -220,18 +220,15 @@ def test_fixed_replies_are_given_in_their_order():
     assert said[2, "vote"] == "Reply 3 of player 2."
 
 
-@pytest.mark.parametrize(
-    ("policy", "name"),
-    [
-        (RANDOM, "random"),
-        (SKILLED, "scripted(1,1)"),
-        (NAIVE, "scripted(0,0)"),
-        (Scripted(0.5, 0), "scripted(0.5,0)"),
-        (Mixture(), "mixture(0.4,0.95,0.05)"),
-        (Fixed({}), "fixed"),
-        (Fixed({}, "by hand"), "by hand"),
-    ],
-)
+@pytest.mark.parametrize(("policy", "name"), [
+    (RANDOM, "random"),
+    (SKILLED, "scripted(1,1)"),
+    (NAIVE, "scripted(0,0)"),
+    (Scripted(0.5, 0), "scripted(0.5,0)"),
+    (Mixture(), "mixture(0.4,0.95,0.05)"),
+    (Fixed({}), "fixed"),
+    (Fixed({}, "by hand"), "by hand"),
+])  # fmt: skip
 def test_a_players_name_tells_its_settings(policy, name):
     assert isinstance(policy, Policy)
     assert policy.name == name

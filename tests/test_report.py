@@ -21,7 +21,7 @@ from maro_lib.play.rollout import play, schedule
 from maro_lib.play.shards import read_scripts, read_table
 from maro_lib.run.compare import compare_runs
 from maro_lib.runs import RunError, run_folder
-from maro_lib.show.report import answers, beyond_control, chosen, in_brief, write_report
+from maro_lib.show.report import answer_sentences, beyond_control, chosen, in_brief, write_report
 from maro_lib.summary import Summary, read_summary, write_summary
 from maro_lib.world.generator import generate_many
 from maro_lib.world.mystery import Rules
@@ -99,7 +99,7 @@ def test_the_answer_is_sentences_with_intervals_and_n():
         row(CONTROL, "civilian", -0.02, -0.08, 0.04, NONE), row(CONTROL, "culprit", 0.0, -0.04, 0.04, NONE),
     ])  # fmt: skip
     beyond = {"civilian": pd.Series(row(MARO, "civilian", 0.173, 0.103, 0.243, SHOWN))}
-    gained, control, paired = answers(compared, beyond)
+    gained, control, paired = answer_sentences(compared, beyond)
     assert gained == (
         "As civilians it won 15.3 points more of the games than its base [+8.3, +22.3]; as culprits no difference from "
         "its base was shown: +1.0 points [-3.0, +5.0] games won (the same 100 games of 25 mysteries, one run; 95 % "
@@ -111,11 +111,11 @@ def test_the_answer_is_sentences_with_intervals_and_n():
     )
     assert paired == "MARO beyond its control, paired by game: civilians +17.3 points [+10.3, +24.3]."
     worse = pd.DataFrame([row(MARO, "civilian", -0.2, -0.3, -0.1, SHOWN)])
-    gained, control = answers(worse, {})
+    gained, control = answer_sentences(worse, {})
     assert gained.startswith("As civilians it won 20.0 points fewer of the games than its base [-30.0, -10.0]")
     assert control == "No control was trained."
     same = pd.DataFrame([row(arm, "culprit", 0.0, 0.0, 0.0, NONE) for arm in (MARO, CONTROL)])
-    gained, control = answers(same, {})
+    gained, control = answer_sentences(same, {})
     assert gained.startswith("As culprits all mysteries went as with the base: too few games")
     assert "culprits: all mysteries went as with the base" in control
 

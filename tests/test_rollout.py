@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 from maro_lib.play import rollout
-from maro_lib.play.policies import RANDOM, SKILLED, Mixture, Random, Reply, Scripted
+from maro_lib.play.policies import RANDOM, SKILLED, Mixture, Random, Reply
 from maro_lib.play.rollout import Game, count_replies, play, schedule, seat_policies
 from maro_lib.play.shards import StorageError, read_scripts, read_table, shard_folders
 from maro_lib.play.tables import SCHEMAS, TABLES
@@ -139,13 +139,6 @@ def test_an_empty_seat_is_named():
     culprit = SCRIPTS[0].culprits[0]
     with pytest.raises(ValueError, match=f"nobody plays {culprit}.*given: civilian"):
         play(games(1), {"civilian": RANDOM})
-
-
-def test_skill_decides_who_wins():
-    def civilian_wins(policies):
-        return (play(games(60), policies).table("games")["winner"] == "civilian").sum()
-
-    assert civilian_wins(Scripted(civilian=1, culprit=0)) > 45 > 25 > civilian_wins(Scripted(civilian=0, culprit=1))
 
 
 class Miscounting:
@@ -384,16 +377,13 @@ def test_games_of_other_code_are_kept_apart(tmp_path, monkeypatch):
     assert play(games(3), RANDOM, folder=tmp_path / "rollout").n_resumed == 0
 
 
-@pytest.mark.parametrize(
-    ("file", "old", "new", "is_other"),
-    [
-        ("world/words/phrases_en.yaml", "I suspect {name}.", "I accuse {name}.", True),
-        ("world/words/phrases_en.yaml", "# what scripted players say", "# what they say", False),
-        ("world/mystery.py", '"civilian" if self.accused() in', '"civilian" if self.accused() not in', True),
-        ("world/protocol.py", "retry: bool = False", "retry: bool = True", True),
-        ("world/protocol.py", "# intro, turn", "# an introduction, a turn", False),
-    ],
-)
+@pytest.mark.parametrize(("file", "old", "new", "is_other"), [
+    ("world/words/phrases_en.yaml", "I suspect {name}.", "I accuse {name}.", True),
+    ("world/words/phrases_en.yaml", "# what scripted players say", "# what they say", False),
+    ("world/mystery.py", '"civilian" if self.accused() in', '"civilian" if self.accused() not in', True),
+    ("world/protocol.py", "retry: bool = False", "retry: bool = True", True),
+    ("world/protocol.py", "# intro, turn", "# an introduction, a turn", False),
+])  # fmt: skip
 def test_other_words_or_code_make_other_games_and_comments_do_not(tmp_path, file, old, new, is_other):
     package = shutil.copytree(ROOT / "maro_lib", tmp_path / "maro_lib")
     text = (package / file).read_text(encoding="utf-8")

@@ -143,7 +143,7 @@ def correct_reply(request: Request) -> str:
     if prompt.phase == "turn":
         return book.ask.format(name=prompt.names[0], text=book.question)
     if prompt.phase == "rate":
-        return book.rating_joint.join(book.rating.format(name=n, s=1, b=1) for n in prompt.names)
+        return book.rate_all(dict.fromkeys(prompt.names, (1, 1)))
     return book.voted.format(name=prompt.names[0]) if prompt.phase == "vote" else book.no_idea
 
 

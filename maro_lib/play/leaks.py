@@ -48,9 +48,12 @@ def plant(script: Script) -> Planted:
         owners[word] = (owner, where)
         return f"{text} {word}".strip()
 
+    def marked(sections: Sections, stage: int, owner: str) -> Sections:
+        return Sections(**{k: mark(text, owner, f"{k}, stage {stage}") for k, text in sections})
+
     characters = [
         c.model_copy(update={
-            "sections": tuple(_mark_sections(s, k, c.name, mark) for k, s in enumerate(c.sections, start=1)),
+            "sections": tuple(marked(s, k, c.name) for k, s in enumerate(c.sections, start=1)),
             "goals": tuple(g.model_copy(update={"text": mark(g.text, c.name, "goal")}) for g in c.goals),
         })
         for c in script.characters
@@ -92,7 +95,7 @@ class Echo:
         if prompt.phase == "vote":
             return book.voted.format(name=prompt.names[0])
         if prompt.phase == "rate":
-            return book.rating_joint.join(book.rating.format(name=n, s=1, b=1) for n in prompt.names)
+            return book.rate_all(dict.fromkeys(prompt.names, (1, 1)))
         if prompt.phase == "turn" and prompt.places and request.rng().random() < 0.6:
             return book.search.format(place=request.rng("place", request.t).choice(prompt.places))
         aloud = " ".join((*self.triggers, self._public(request.view[-1].content, request.brief.me.name)))
@@ -128,8 +131,3 @@ def _missing(session: Session, planted: Planted) -> Iterator[Leak]:
         for name in texts if owner == PUBLIC else (owner,):
             if reached and mark not in texts[name]:
                 yield Leak(mark, f"{where} (did not arrive)", owner, name)
-
-
-def _mark_sections(sections: Sections, stage: int, owner: str, mark) -> Sections:
-    marked = {k: mark(getattr(sections, k), owner, f"{k}, stage {stage}") for k in Sections.model_fields}
-    return Sections(**marked)

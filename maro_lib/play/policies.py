@@ -19,9 +19,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from maro_lib.world.mystery import Brief, Event
-from maro_lib.world.phrases import Phrasebook
 from maro_lib.world.protocol import Message, Prompt
-from maro_lib.world.scripts import Fact
 from maro_lib.world.solver import suspects
 
 
@@ -167,7 +165,7 @@ def _random_reply(request: Request, rng: random.Random) -> str:
             return book.search.format(place=rng.choice(prompt.places))
         return book.ask.format(name=rng.choice(prompt.names), text=book.question)
     if prompt.phase == "rate":
-        return _write_ratings({n: (rng.randrange(3), rng.randrange(3)) for n in prompt.names}, book)
+        return book.rate_all({n: (rng.randrange(3), rng.randrange(3)) for n in prompt.names})
     if prompt.phase == "vote":
         return book.voted.format(name=rng.choice(prompt.names))
     return book.suspect.format(name=rng.choice(others)) if rng.random() < 0.5 else book.no_idea
@@ -181,7 +179,7 @@ def _naive_reply(request: Request, rng: random.Random) -> str:
     worst = _best(dict.fromkeys(prompt.names, 0.0), accused, rng)
     if prompt.phase == "vote":
         return book.voted.format(name=worst)
-    return _write_ratings({n: (2, 0) if n == worst else (int(accused[n] > 0), 1) for n in prompt.names}, book)
+    return book.rate_all({n: (2, 0) if n == worst else (int(accused[n] > 0), 1) for n in prompt.names})
 
 
 def _civilian_reply(request: Request, rng: random.Random) -> str:
@@ -194,7 +192,7 @@ def _civilian_reply(request: Request, rng: random.Random) -> str:
             return book.search.format(place=_freshest(request, rng))
         return book.ask.format(name=top, text=book.question)
     if prompt.phase == "rate":
-        return _write_ratings({n: _rating(guilt[n]) for n in prompt.names}, book)
+        return book.rate_all({n: _rating(guilt[n]) for n in prompt.names})
     if prompt.phase == "vote":
         return book.voted.format(name=top)
     testimony = " ".join(_testimony(request))
@@ -212,7 +210,7 @@ def _culprit_reply(request: Request) -> str:
     if prompt.phase == "turn":
         return book.ask.format(name=victim, text=f"{accuse} {book.question}")
     if prompt.phase == "rate":
-        return _write_ratings({n: (2, 0) if n == victim else (0, 2) for n in prompt.names}, book)
+        return book.rate_all({n: (2, 0) if n == victim else (0, 2) for n in prompt.names})
     if prompt.phase == "vote":
         return book.voted.format(name=victim)
     return f"{book.name_self.format(name=brief.me.name)} {accuse}" if prompt.phase == "intro" else accuse
@@ -261,18 +259,10 @@ def _testimony(request: Request) -> list[str]:
     """What a civilian can tell: facts of its own, and clues that it alone has seen."""
     book, own = request.brief.book, request.brief.me.knows
     secret = [e.clue.text for e in request.events if e.clue and e.clue.private_to]
-    return [_say_fact(f, book) for f in own] + secret
-
-
-def _say_fact(fact: Fact, book: Phrasebook) -> str:
-    return book.fact.format(who=fact.who, trait=fact.trait, value=fact.value)
+    return [book.fact.format(**dict(f)) for f in own] + secret
 
 
 def _rating(guilt: float) -> tuple[int, int]:
     """Suspicion and trust that say a probability."""
     s = 0 if guilt == 0 else 2 if guilt > 1 / 2 else 1
     return s, 2 - s
-
-
-def _write_ratings(ratings: Mapping[str, tuple[int, int]], book: Phrasebook) -> str:
-    return book.rating_joint.join(book.rating.format(name=n, s=s, b=b) for n, (s, b) in ratings.items())

@@ -15,20 +15,37 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from maro_lib.learn.decomposition import decompose
 from maro_lib.markup import Html, fold, join, tag
+from maro_lib.measure import behaviour, published
+from maro_lib.measure.comparison import LEVEL, NONE, compare_metrics
+from maro_lib.measure.metrics import overall, with_judge
+from maro_lib.play.rollout import Played
+from maro_lib.play.shards import read_scripts, read_table
 from maro_lib.runs import round_name, run_folder, write_atomic
+from maro_lib.show.figures import (
+    plot_before_after,
+    plot_changes,
+    plot_curves,
+    plot_rounds,
+    plot_shares,
+    plot_suspicion,
+)
+from maro_lib.show.transcript import show_game
+from maro_lib.statistics import Mean
+from maro_lib.study.rounds import wins_by_round
 from maro_lib.summary import Summary, read_summary, write_summary
 from maro_lib.wording import duration
 from maro_lib.world.scripts import FACTIONS
 
-if TYPE_CHECKING:  # tables, figures and statistics are imported by the parts that have something to show
-    import pandas as pd
-    from matplotlib.figure import Figure
-
-    from maro_lib.play.rollout import Played
-
+# what loads torch (matches, evidence, transfer, training) is imported by the parts that have something to show
 SKILL_COLUMNS = {
     "task": "task", "arm": "arm", "n": "n", "base": "before", "after": "after", "difference": "difference",
     "only before / after": "changed", "p (Holm)": "holm", "verdict": "verdict",
@@ -38,27 +55,10 @@ LIE_COLUMNS = {
     "added by the goal": "more", "change from base": "change", "p (Holm)": "holm",
 }  # fmt: skip
 QUESTION = "Does playing murder mysteries with itself make this model a better player?"
-SIDES = FACTIONS[::-1]  # civilians first, as in notebook 06
+ORDER = FACTIONS[::-1]  # civilians first, as in notebook 06
 NEVER = "all mysteries went as with the base: too few games for an interval"
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
-CSS = """
-:root{color-scheme:light dark;--page:#fff;--text:#1f2328;--line:#d0d7de;--bad:#b3261e}
-@media (prefers-color-scheme:dark){:root{--page:#0d1117;--text:#e6edf3;--line:#3d444d;--bad:#ff7b72}}
-body{margin:0 auto;max-width:980px;padding:28px;font:15px/1.55 system-ui,sans-serif;color:var(--text);
-background:var(--page);overflow-wrap:break-word}
-h1{font-size:24px;line-height:1.25;margin:0 0 4px}h2{font-size:18px;margin:34px 0 6px}
-p,ul{max-width:760px}.muted{opacity:.75;font-size:13px}.wide{overflow-x:auto}a{color:inherit}
-.stopped{color:var(--bad);border-left:4px solid var(--bad);padding-left:12px;font-size:16px}
-table{border-collapse:collapse;margin:10px 0;font-size:12.5px}th,td{padding:4px 8px;border-bottom:1px solid var(--line)}
-th{text-align:left;font-weight:600}td.number{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
-tr.shown td{font-weight:600}table.verdict{font-size:17px}table.verdict td{padding:6px 18px 6px 0}
-img{max-width:100%;background:#fff;border-radius:6px}details{margin:8px 0}summary{cursor:pointer}
-nav{font-size:13px;margin:14px 0}nav a{margin-right:14px;white-space:nowrap;display:inline-block}
-@media (max-width:600px){body{padding:14px}.wide img{max-width:none;width:640px}
-h1{font-size:20px}table.verdict{font-size:15px}}
-@media print{body{padding:0;font-size:11px}nav{display:none}
-details::details-content{content-visibility:visible;display:block;height:auto}}
-"""
+CSS = Path(__file__).with_name("report.css")
 
 
 class Part(NamedTuple):
@@ -82,11 +82,7 @@ class Run(NamedTuple):
 
     def table(self, name: str) -> pd.DataFrame | None:
         path = run_folder(self.name) / name
-        if not path.exists():
-            return None
-        import pandas as pd
-
-        return pd.read_parquet(path)
+        return pd.read_parquet(path) if path.exists() else None
 
 
 def write_report(run: str, n_rounds: int = 1) -> Path:
@@ -122,17 +118,16 @@ def page(title: str, parts: Sequence[Part]) -> str:
         "head", Html('<meta charset="utf-8">'),
         Html(f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'),
         Html('<meta name="viewport" content="width=device-width, initial-scale=1">'),
-        tag("title", title), tag("style", Html(CSS)),
+        tag("title", title), tag("style", Html(f"\n{CSS.read_text(encoding='utf-8')}")),
     )  # fmt: skip
     links = [tag("a", part.title, href=f"#part-{k}") for k, part in enumerate(parts) if part.title]
-    shown = [tag("section", _headed(part), id=f"part-{k}") for k, part in enumerate(parts)]
+    shown = [
+        tag("section", tag("h2", part.title) if part.title else "", part.html, id=f"part-{k}")
+        for k, part in enumerate(parts)
+    ]
     first = next((k for k, part in enumerate(parts) if part.title), len(parts))
     body = tag("body", *shown[:first], tag("nav", *links) if links else "", *shown[first:])
     return f"<!DOCTYPE html>\n{tag('html', head, body, lang='en')}\n"
-
-
-def _headed(part: Part) -> Html:
-    return join(tag("h2", part.title) if part.title else "", part.html)
 
 
 def stopped(run: Run) -> Iterator[Part]:
@@ -155,22 +150,21 @@ def answer(run: Run) -> Iterator[Part]:
         yield Part("", join(head, tag("p", "Not known: its games were not measured (notebook 06 was not run).")))
         return
     beyond = beyond_control(measured)
-    verdicts, sentences = _verdicts(compared, beyond), answers(compared, beyond)
-    heads, rows = ["", *(f"as {who}s" for who in SIDES)], [([k, *v], False) for k, v in verdicts.items()]
+    verdicts, sentences = _verdicts(compared, beyond), answer_sentences(compared, beyond)
+    heads, rows = ["", *(f"as {who}s" for who in ORDER)], [([k, *v], False) for k, v in verdicts.items()]
     html = join(head, _table(heads, rows, "verdict"), tag("p", " ".join(sentences)))
     told = [
-        f"{k} {', '.join(f'as {who}s: {x}' for who, x in zip(SIDES, v, strict=True))}." for k, v in verdicts.items()
+        f"{k} {', '.join(f'as {who}s: {x}' for who, x in zip(ORDER, v, strict=True))}." for k, v in verdicts.items()
     ]
     yield Part("", html, {"question": QUESTION, "answer": [*told, *sentences]})
 
 
 def beyond_control(measured: pd.DataFrame) -> dict[str, pd.Series]:
     """Compare MARO with its control, in the games won by each faction, paired by game."""
-    from maro_lib.measure.comparison import compare_metrics
     from maro_lib.measure.matches import CONTROL, MARO
 
     won = dict(tuple(measured[measured["metric"] == "games won"].groupby(["arm", "who"])))
-    both = [who for who in SIDES if (MARO, who) in won and (CONTROL, who) in won]
+    both = [who for who in ORDER if (MARO, who) in won and (CONTROL, who) in won]
     return {who: compare_metrics(won[CONTROL, who], won[MARO, who], who).loc["games won"] for who in both}
 
 
@@ -179,14 +173,12 @@ def _verdicts(compared: pd.DataFrame, beyond: Mapping[str, pd.Series]) -> dict[s
     from maro_lib.measure.matches import MARO
 
     won = compared[(compared["metric"] == "games won") & (compared["arm"] == MARO)].set_index("who")
-    base = [_verdict(won.loc[who]) if who in won.index else "not measured" for who in SIDES]
-    control = [_verdict(beyond[who]) if who in beyond else "not measured" for who in SIDES]
+    base = [_verdict(won.loc[who]) if who in won.index else "not measured" for who in ORDER]
+    control = [_verdict(beyond[who]) if who in beyond else "not measured" for who in ORDER]
     return {"Better than its base?": base, "Better than its control?": control}
 
 
 def _verdict(row: pd.Series) -> str:
-    from maro_lib.measure.comparison import NONE
-
     return "not shown" if row["verdict"] == NONE else "yes" if row["change"] > 0 else "no: worse"
 
 
@@ -198,15 +190,15 @@ def _recipe(run: Run) -> str:
     return " · ".join([f"run {run.name}", *told])
 
 
-def answers(compared: pd.DataFrame, beyond: Mapping[str, pd.Series]) -> list[str]:
+def answer_sentences(compared: pd.DataFrame, beyond: Mapping[str, pd.Series]) -> list[str]:
     """Give the numbers: what was gained in the game, what the control gained, and how far MARO is beyond it."""
     from maro_lib.measure.matches import CONTROL, MARO
 
     won = compared[compared["metric"] == "games won"].set_index(["arm", "who"])
-    own = [_told(won.loc[MARO, who], f"as {who}s") for who in SIDES if (MARO, who) in won.index]
+    own = [_told(won.loc[MARO, who], f"as {who}s") for who in ORDER if (MARO, who) in won.index]
     games, mysteries = (int(won[name].iloc[0]) for name in ("games", "mysteries"))
     gained = f"{'; '.join(own)} (the same {games} games of {mysteries} mysteries, one run; 95 % intervals)."
-    blind = [_change(won.loc[CONTROL, who], f"{who}s") for who in SIDES if (CONTROL, who) in won.index]
+    blind = [_change(won.loc[CONTROL, who], f"{who}s") for who in ORDER if (CONTROL, who) in won.index]
     control = f"The control, trained on shuffled labels: {', '.join(blind)}." if blind else "No control was trained."
     further = [_change(row, f"{who}s") for who, row in beyond.items()]
     paired = [f"MARO beyond its control, paired by game: {', '.join(further)}."] if further else []
@@ -214,8 +206,6 @@ def answers(compared: pd.DataFrame, beyond: Mapping[str, pd.Series]) -> list[str
 
 
 def _told(row: pd.Series, where: str) -> str:
-    from maro_lib.measure.comparison import NONE
-
     if _unmoved(row):
         return f"{where} {NEVER}"
     if row["verdict"] == NONE:
@@ -252,7 +242,7 @@ def luck(run: Run) -> Iterator[Part]:
     n = min(of_seed["n"] for of_seed in (found[arm, who] for arm in (MARO, CONTROL) for who in FACTIONS))
     ranges = [
         f"{who}s {_range(found[MARO, who])} with MARO and {_range(found[CONTROL, who])} on shuffled labels"
-        for who in SIDES
+        for who in ORDER
     ]
     told = (
         "Perhaps not: the intervals hold for this model, and another seed trains another model. In the study that is "
@@ -275,10 +265,7 @@ def differences(run: Run) -> Iterator[Part]:
     compared = run.table("comparison.parquet")
     if compared is None:
         return
-    from maro_lib.measure.comparison import LEVEL, NONE
     from maro_lib.measure.matches import MARO
-    from maro_lib.measure.metrics import with_judge
-    from maro_lib.show.figures import plot_changes
 
     judge = compared["judge"].iloc[0]
     note = (
@@ -306,7 +293,6 @@ def differences(run: Run) -> Iterator[Part]:
 
 def _counted(compared: pd.DataFrame) -> str:
     """How many metrics differ from base, by arm: the finding of their figure."""
-    from maro_lib.measure.comparison import NONE
 
     differs = (compared["verdict"] != NONE).groupby(compared["arm"], sort=False).agg(["sum", "size"])
     told = ", ".join(f"{row.Index} {row[1]} of {row[2]}" for row in differs.itertuples())
@@ -317,10 +303,7 @@ def behaviour_part(run: Run) -> Iterator[Part]:
     """How they play, not only how often they win."""
     if not (at := run_folder(run.last) / "matches").exists():
         return
-    from maro_lib.measure import behaviour
     from maro_lib.measure.matches import BASE, NOBODY, saved
-    from maro_lib.play.shards import read_scripts, read_table
-    from maro_lib.show.figures import plot_shares, plot_suspicion
 
     if (BASE, NOBODY) not in (places := saved(at)):
         return
@@ -331,7 +314,7 @@ def behaviour_part(run: Run) -> Iterator[Part]:
     turns = {}
     for key, (_, actions) in played.items():
         shares = behaviour.turns(actions, scripts)
-        for who in SIDES if key[0] == BASE else (key[1],):
+        for who in ORDER if key[0] == BASE else (key[1],):
             turns[f"{labels[key]} {who}s" if key[0] == BASE else labels[key]] = {
                 n: shares[who, n] for n in behaviour.TURNS
             }
@@ -353,7 +336,6 @@ def elsewhere(run: Run) -> Iterator[Part]:
     items = run.table("transfer/items.parquet")
     if items is None:
         return
-    from maro_lib.show.figures import plot_before_after
     from maro_lib.study.transfer import SKILLS, by_row, comparison, falsehoods
 
     skills = comparison(items[items["family"] == SKILLS])
@@ -375,15 +357,11 @@ def elsewhere(run: Run) -> Iterator[Part]:
 
 def _picked(table: pd.DataFrame, columns: Mapping[str, str]) -> Html:
     """Some columns of a table of tests, under names of their own; what passes Holm is marked."""
-    from maro_lib.measure.comparison import LEVEL
-
     rows = table.to_dict("records")
     return _table(list(columns), [([_said(row[c]) for c in columns.values()], row["holm"] < LEVEL) for row in rows])
 
 
 def _said(x: object) -> str:
-    from maro_lib.statistics import Mean
-
     if isinstance(x, Mean):
         return str(x).partition(" (n =")[0]  # n has a column of its own
     return f"{x:.3f}" if isinstance(x, float) else str(x)
@@ -391,8 +369,6 @@ def _said(x: object) -> str:
 
 def _plain(table: pd.DataFrame) -> list[dict[str, Any]]:
     """A table's rows as plain numbers; a mean with its interval becomes three of them and its n."""
-    from maro_lib.statistics import Mean
-
     return [{k: asdict(v) if isinstance(v, Mean) else v for k, v in row.items()} for row in table.to_dict("records")]
 
 
@@ -404,14 +380,11 @@ def training(run: Run) -> Iterator[Part]:
     if not (folder / "done.json").exists():
         return
     from maro_lib.learn.training import finished
-    from maro_lib.show.figures import plot_curves, plot_rounds
 
     trained = finished(folder)
     parts = [tag("p", f"{int(trained.curve['step'].max())} steps; {trained.status}. ", *trained.notes)]
     parts.append(_figure(plot_curves(trained.curve, "What was learned, step by step"), "training curves"))
     if run.n_rounds > 1:
-        from maro_lib.study.rounds import wins_by_round
-
         wins = wins_by_round(run.name, run.n_rounds)
         parts.append(_figure(plot_rounds(wins, "Games won, round by round", "games won, %"), "rounds"))
     known = trained.curve.dropna(axis="columns", how="all")
@@ -437,12 +410,8 @@ def choice(run: Run) -> Iterator[Part]:
 def games(run: Run) -> Iterator[Part]:
     if not (at := run_folder(run.last) / "matches").exists():
         return
-    import pandas as pd
 
-    from maro_lib.learn.decomposition import decompose
     from maro_lib.measure.matches import BASE, MARO, NOBODY, saved
-    from maro_lib.play.shards import read_scripts, read_table
-    from maro_lib.show.transcript import show_game
 
     places = saved(at)
     if (MARO, "civilian") not in places or (BASE, NOBODY) not in places:
@@ -463,13 +432,12 @@ def games(run: Run) -> Iterator[Part]:
 
 def chosen(places: dict[tuple[str, str], Path]) -> Iterator[tuple[str, tuple[str, str], str]]:
     """Choose a win that base loses, a loss, and the strangest game: title, line-up and the game's name."""
-    import numpy as np
 
     from maro_lib.measure.matches import BASE, MARO, NOBODY, outcomes
-    from maro_lib.play.shards import read_table
 
     key = (MARO, "civilian")
-    base, own = (outcomes(_played(places[k])).set_index("order") for k in ((BASE, NOBODY), key))
+    played = (Played(places[k], None, 0, 0, 0.0) for k in ((BASE, NOBODY), key))
+    base, own = (outcomes(games).set_index("order") for games in played)
     gain = (own["civilians_won"] - base["civilians_won"]).sort_values(kind="stable")
     if gain.iloc[-1] > 0:
         yield "A win that the base loses", key, own.loc[gain.index[-1], "game"]
@@ -483,12 +451,6 @@ def chosen(places: dict[tuple[str, str], Path]) -> Iterator[tuple[str, tuple[str
         yield "The strangest: whose words were least expected", key, str(mean.idxmin())
 
 
-def _played(folder: Path) -> Played:
-    from maro_lib.play.rollout import Played
-
-    return Played(folder, None, 0, 0, 0.0)
-
-
 # --- what else a reader needs ------------------------------------------------------------------------
 
 
@@ -496,11 +458,8 @@ def beside_published(run: Run) -> Iterator[Part]:
     measured, compared = run.table("social.parquet"), run.table("comparison.parquet")
     if measured is None or compared is None:
         return
-    import pandas as pd
 
-    from maro_lib.measure import published
     from maro_lib.measure.matches import BASE
-    from maro_lib.measure.metrics import overall
 
     ours = {
         f"here: {'base' if arm == BASE else f'{arm}, {who}s trained'}": overall(part)
@@ -578,8 +537,6 @@ def _number(x: float) -> str:
 
 def _figure(figure: Figure, what: str) -> Html:
     """A figure as a picture inside the page."""
-    import matplotlib.pyplot as plt
-
     data = io.BytesIO()
     figure.savefig(data, format="png", dpi=120)
     plt.close(figure)

@@ -21,7 +21,7 @@ import pandas as pd
 from maro_lib.markup import Html, Shown, card, fold, join, prose, tag
 from maro_lib.world.phrases import phrasebook
 from maro_lib.world.replies import Move, Spelling, name_spelling, parse
-from maro_lib.world.scripts import Character, Clue, Fact, Script
+from maro_lib.world.scripts import Character, Clue, Script
 
 # A view has no background and no text colour of its own: it follows the theme around it. A notebook that is not trusted
 # keeps only inline styles with plain colours: tints let the theme through, and names are read on white as on black.
@@ -71,7 +71,7 @@ class _Scene:
     @cached_property
     def top(self) -> float:
         """The largest credit: full colour."""
-        return _largest((self.credit or {}).values())
+        return max((abs(v) for v in (self.credit or {}).values()), default=0.0)
 
     def name(self, who: str) -> Html:
         return _name(who, self.names)
@@ -340,10 +340,6 @@ def _wash(colour: tuple[int, int, int], strength: float) -> str:
     return f"background:rgba({','.join(map(str, colour))},{STRONGEST * strength:.2f})"
 
 
-def _largest(values: Iterable[float]) -> float:
-    return max((abs(v) for v in values if not math.isnan(v)), default=0.0)
-
-
 # --- rules side by side ------------------------------------------------------------------------------
 
 
@@ -358,12 +354,9 @@ def side_by_side(actions: pd.DataFrame, columns: Mapping[str, pd.Series], *, scr
     lines = [_compared(a, scenes, scene) for a in rows.itertuples()]
     table = tag("table", _compared_head(scenes), *lines, style=_FIXED)
     game = rows["game"].iloc[0]
-    return Shown(f"Game {game}: {len(rows)} actions under {len(columns)} rules", card(_compared_title(game), table))
-
-
-def _compared_title(game: str) -> Html:
     note = "Blue: praise, orange: blame, 0: no part in it, empty: the rule says nothing. Each column has its own scale."
-    return join(tag("div", f"Game {game}", style=_HEAD), tag("div", note, style=_SMALL))
+    title = join(tag("div", f"Game {game}", style=_HEAD), tag("div", note, style=_SMALL))
+    return Shown(f"Game {game}: {len(rows)} actions under {len(columns)} rules", card(title, table))
 
 
 def _compared_head(rules: Iterable[str]) -> Html:
@@ -380,12 +373,9 @@ def _breakable(name: str) -> Html:
 
 def _compared(action: Any, scenes: Mapping[str, _Scene], scene: _Scene) -> Html:
     shown = (action.round, scene.name(action.agent), _brief(action, scene))
-    cells = [_weight(s.credit.get(action.Index), s.top) for s in scenes.values()]
+    weights = [(s.credit.get(action.Index), s.top) for s in scenes.values()]
+    cells = [tag("td", _signed(value), style=f"{_NUMBER};{_tint(value, top)}") for value, top in weights]
     return tag("tr", *(tag("td", x, style=_CELL) for x in shown), *cells)
-
-
-def _weight(value: float | None, top: float) -> Html:
-    return tag("td", _signed(value), style=f"{_NUMBER};{_tint(value, top)}")
 
 
 def _brief(action: Any, scene: _Scene) -> Html:
@@ -487,15 +477,11 @@ def _place(place: str, script: Script, reveal: bool) -> Html:
 
 
 def _clue(clue: Clue, script: Script) -> Html:
-    facts = tag("div", _facts(clue.facts), style=_SMALL)
+    facts = tag("div", "; ".join(f"{f.who} · {f.trait} · {f.value}" for f in clue.facts), style=_SMALL)
     if not clue.private_to:
         return tag("div", prose(clue.text), facts, style=_BOX)
     when = f', when somebody says "{clue.trigger}"' if clue.trigger else ""
     return _secret(join("only ", _name(clue.private_to, script.names), when), prose(clue.text), facts)
-
-
-def _facts(facts: Sequence[Fact]) -> str:
-    return "; ".join(f"{f.who} · {f.trait} · {f.value}" for f in facts)
 
 
 def _solution(script: Script) -> Iterator[Html]:

@@ -29,7 +29,8 @@ def bench(n_games: int = 10_000) -> list[str]:
     scripts = generate_many(50, 0, Knobs(characters=6))
     lines = [f"{platform.machine()}, Python {platform.python_version()}, one process, 6 characters, 3 rounds"]
     for policy in (RANDOM, Mixture(), SKILLED):
-        lines.append(f"{policy.name:<24} {_rate(scripts, policy):8,.0f} actions/s")
+        played = play(schedule(scripts, 400, 0, Rules()), policy)
+        lines.append(f"{policy.name:<24} {len(played.table('actions', ['step'])) / played.seconds:8,.0f} actions/s")
     games, memory = schedule(scripts, n_games, 0, Rules()), {}
     with tempfile.TemporaryDirectory() as folder:
         for n in (n_games // 10, n_games):  # ten times the games must not take more memory
@@ -38,11 +39,6 @@ def bench(n_games: int = 10_000) -> list[str]:
     lines.append(f"{'to disk':<24} {n_games / played.seconds:8,.0f} games/s")
     peaks = ", ".join(f"{mb:.0f} MB after {n:,} games" for n, mb in memory.items())
     return [*lines, f"{'peak memory':<24} {peaks}"]
-
-
-def _rate(scripts: Sequence[Script], policy: Policy) -> float:
-    played = play(schedule(scripts, 400, 0, Rules()), policy)
-    return len(played.table("actions", ["step"])) / played.seconds
 
 
 def _peak_mb() -> float:

@@ -33,7 +33,8 @@ from maro_lib.wording import nearest
 
 HARNESS = Path(lm_eval.__file__).with_name("tasks")
 EVALS = Path(__file__).with_name("evals")  # this kit's own tasks
-DECIDING = ("embedded/tasks", "study/scenes", "study/evaldata")  # modules that make and score them
+# what makes and scores them
+DECIDING = ("embedded/tasks.py", "study/scenes.py", "study/words/scenes.yaml", "study/evaldata.py")
 FOLDERS = {"gsm8k": "gsm8k", "minerva_math500": "minerva_math", "hendrycks_math500": "hendrycks_math",
            "ifeval": "ifeval", "mmlu": "mmlu/default", "truthfulqa_mc1": "truthfulqa", "truthfulqa_gen": "truthfulqa",
            "sycophancy": "model_written_evals/sycophancy"}  # fmt: skip  # to look through all takes half a minute
@@ -142,7 +143,7 @@ class Harness:
     def definition(self, task: str) -> str:
         """What decides a task's questions and its score, besides its items."""
         package = ROOT / "maro_lib"
-        own = [*sorted(EVALS.iterdir()), *(package / f"{name}.py" for name in DECIDING)]
+        own = [*sorted(EVALS.iterdir()), *(package / name for name in DECIDING)]
         return digest(own, package) if (EVALS / f"{task}.yaml").exists() else f"lm_eval {version('lm_eval')}"
 
     def load(self, task: str) -> dict[str, Task]:
@@ -182,8 +183,8 @@ class Harness:
         return item_files(folder, config["dataset_path"], config.get("dataset_name"), _splits(config), leaf)
 
     def _load(self, leaf: str, at: ItemFiles | None) -> Task:
-        self._check_nltk(leaf)
         try:
+            self._check_nltk(leaf)
             config = self._config(leaf, functions=True)
             config |= {"custom_dataset": at, "dataset_kwargs": None} if at else {}
             task = self.manager.load([config])["tasks"][leaf]
@@ -212,9 +213,6 @@ class Harness:
             if self.data and str(self.data / "nltk_data") not in nltk.data.path:
                 nltk.data.path.insert(0, str(self.data / "nltk_data"))
             nltk.data.find("tokenizers/punkt_tab")
-        except ImportError as error:
-            raise TaskError(f"{leaf}: needs packages that are not here: {_line(error)}. Install this kit's extra: "
-                            "pip install -e '.[evals]'") from error  # fmt: skip
         except LookupError as error:
             at = (self.data or Path("<eval_data>")) / "nltk_data" / "tokenizers" / "punkt_tab"
             raise DataError(

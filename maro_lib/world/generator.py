@@ -109,7 +109,7 @@ def _n_needed(knobs: Knobs) -> int:
 
 def _problems(k: Knobs) -> Iterator[str]:
     """Yield what can't be made, with the bound and the way out."""
-    if wrong := [*_wrong_choices(k), *_wrong_types(k)]:
+    if wrong := list(_wrong_values(k)):
         yield from wrong
         return
     yield from _out_of_bounds(k)
@@ -120,13 +120,10 @@ def _problems(k: Knobs) -> Iterator[str]:
         yield f"stages: {k.stages}, but there are {n} clues and red herrings to spread over them; take more of these"
 
 
-def _wrong_choices(k: Knobs) -> Iterator[str]:
+def _wrong_values(k: Knobs) -> Iterator[str]:
     for name, (a, b) in {"ending": ("closed", "open"), "register": ("compact", "prose")}.items():
         if getattr(k, name) not in (a, b):
             yield f"{name}: {getattr(k, name)!r}; choose {a!r} or {b!r}"
-
-
-def _wrong_types(k: Knobs) -> Iterator[str]:
     for name in MIN:
         if isinstance(value := getattr(k, name), bool) or not isinstance(value, int):
             yield f"{name}: {value!r}; take a whole number"
@@ -493,8 +490,8 @@ class _Teller:
 
     def _context(self, i: int, stage: int) -> dict[str, str]:
         """What this character's sentences may mention; each stage turns to other people."""
-        plot, others = self.plot, self._others[i]
-        own = self._values((m.trait, m.value) for m in plot.truths(i))
+        others = [self.names[k] for k in self.plot.others(i)]
+        own = self._values((m.trait, m.value) for m in self.plot.truths(i))
         return own | {
             "name": self.names[i],
             "other": others[(stage - 1) % len(others)],
@@ -502,10 +499,6 @@ class _Teller:
             "secret": self._say("secret", i),
             "partners": self._join([n for n in self._culprits() if n != self.names[i]]),
         }
-
-    @cached_property
-    def _others(self) -> list[list[str]]:
-        return [[self.names[k] for k in self.plot.others(i)] for i in self.plot.seats]
 
     def _lines(self, key: str, i: int, stage: int, context: dict[str, str]) -> Iterator[str]:
         """Say what a key stands for: one sentence or paragraph, or as many as there is reason for."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from maro_lib.world.scripts import Script, ScriptError
+from maro_lib.world.scripts import Script, ScriptError, text_of
 
 SCRIPT_FILES = ("script.json", "人物剧本.json")
 CLUE_FILES = ("clues.json", "线索.json")
@@ -154,11 +154,7 @@ def read_object(path: Path, notes: list[str]) -> dict:
         return dict(pairs)
 
     try:
-        data = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=collect)
-    except OSError as error:
-        raise ScriptError(f"{path}: can't be read ({error.strerror})") from None
-    except UnicodeDecodeError as error:
-        raise ScriptError(f"{path}: is not UTF-8 text (byte {error.start})") from None
+        data = json.loads(text_of(path), object_pairs_hook=collect)
     except (json.JSONDecodeError, RecursionError) as error:
         raise ScriptError(f"{path}: is not JSON: {error}") from None
     if not isinstance(data, dict):

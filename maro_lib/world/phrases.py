@@ -118,6 +118,10 @@ class Phrasebook(CheckedWords):
                 if quoted and re.sub(rf'"{{{quoted}}}"|“{{{quoted}}}”', "", text).count(f"{{{quoted}}}"):
                     yield f"{name}: {{{quoted}}} is an agent's own words; put quotation marks around it"
 
+    def rate_all(self, ratings: Mapping[str, tuple[int, int]]) -> str:
+        """Say (suspicion, trust) of each name, as a player would."""
+        return self.rating_joint.join(self.rating.format(name=n, s=s, b=b) for n, (s, b) in ratings.items())
+
 
 class StoryWords(CheckedWords):
     """What generated mysteries are told in: what things are called, how each is said, what makes up a section."""

@@ -249,15 +249,19 @@ def dump_scripts(scripts: Iterable[Script]) -> str:
 
 def _read_yaml(path: Path) -> list[Any]:
     try:
-        return list(
-            yaml.load_all(path.read_text(encoding="utf-8"), Loader=StrictLoader)
-        )  # a SafeLoader: plain data only
+        return list(yaml.load_all(text_of(path), Loader=StrictLoader))  # a SafeLoader: plain data only
+    except yaml.YAMLError as error:
+        raise ScriptError(f"{path}: is not YAML: {error}") from None
+
+
+def text_of(path: Path) -> str:
+    """Read a file of a mystery as text."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise ScriptError(f"{path}: can't be read ({error.strerror})") from None
     except UnicodeDecodeError as error:
         raise ScriptError(f"{path}: is not UTF-8 text (byte {error.start})") from None
-    except yaml.YAMLError as error:
-        raise ScriptError(f"{path}: is not YAML: {error}") from None
 
 
 def dump_script(script: Script, path: str | Path | None = None) -> str:
