@@ -12,8 +12,9 @@ from __future__ import annotations
 import base64
 import io
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -153,11 +154,10 @@ def answer(run: Run) -> Iterator[Part]:
         return
     beyond = beyond_control(measured)
     verdicts, sentences = _verdicts(compared, beyond), answer_sentences(compared, beyond)
-    heads, rows = ["", *(f"as {who}s" for who in ORDER)], [([k, *v], False) for k, v in verdicts.items()]
-    html = join(head, _table(heads, rows, "verdict"), tag("p", " ".join(sentences)))
-    told = [
-        f"{k} {', '.join(f'as {who}s: {x}' for who, x in zip(ORDER, v, strict=True))}." for k, v in verdicts.items()
-    ]
+    sides = [f"as {who}s" for who in ORDER]
+    rows = [[asked, *said] for asked, said in verdicts.items()]
+    html = join(head, _table(["", *sides], rows, class_="verdict"), tag("p", " ".join(sentences)))
+    told = [f"{asked} {', '.join(map(': '.join, zip(sides, said, strict=True)))}." for asked, *said in rows]
     yield Part("", html, {"question": WORDS.question, "answer": [*told, *sentences]})
 
 
@@ -272,13 +272,13 @@ def differences(run: Run) -> Iterator[Part]:
     tables = [tag("p", note, class_="muted"), _figure(figures.plot_changes(compared, _counted(compared)), "changes")]
     for (arm, who), rows in compared.groupby(["arm", "who"], sort=False):
         body = [
-            ([with_judge(r.metric, judge), _number(r.base), _number(r.trained), f"{r.change:+.3f}",
-              f"[{r.low:+.3f}, {r.high:+.3f}]", f"{r.p_holm:.3f}", r.verdict, f"{r.games} / {r.mysteries}"],
-             r.verdict != NONE)
+            [with_judge(r.metric, judge), _number(r.base), _number(r.trained), f"{r.change:+.3f}",
+             f"[{r.low:+.3f}, {r.high:+.3f}]", f"{r.p_holm:.3f}", r.verdict, f"{r.games} / {r.mysteries}"]
             for r in rows.rename(columns={"p (Holm)": "p_holm"}).itertuples()
         ]  # fmt: skip
         heads = ["metric", "base", "trained", "change", "95 % interval", "p (Holm)", "verdict", "games / mysteries"]
-        tables.append(fold(f"{arm}: trained {who}s", _table(heads, body), is_open=arm == MARO))
+        table = _table(heads, body, marked=rows["verdict"] != NONE)
+        tables.append(fold(f"{arm}: trained {who}s", table, is_open=arm == MARO))
     yield Part("Base against trained", join(*tables), compared.to_dict("records"))
 
 
@@ -344,8 +344,8 @@ def elsewhere(run: Run) -> Iterator[Part]:
 
 def _picked(table: pd.DataFrame, columns: Mapping[str, str]) -> Html:
     """Some columns of a table of tests, under names of their own; what passes Holm is marked."""
-    rows = table.to_dict("records")
-    return _table(list(columns), [([_said(row[c]) for c in columns.values()], row["holm"] < LEVEL) for row in rows])
+    rows = [[_said(row[c]) for c in columns.values()] for row in table.to_dict("records")]
+    return _table(list(columns), rows, marked=table["holm"] < LEVEL)
 
 
 def _said(x: object) -> str:
@@ -384,10 +384,9 @@ def choice(run: Run) -> Iterator[Part]:
     if not path.exists():
         return
     one = json.loads(path.read_text(encoding="utf-8"))
-    body = [([m["move"], f"{100 * m['base']:.1f} %", f"{100 * m['trained']:.1f} %"], False) for m in one["moves"]]
-    told = (
-        f"The vote that training changed most: {one['agent']} in {one['game']}; guilty: {', '.join(one['culprits'])}."
-    )
+    body = [[m["move"], f"{100 * m['base']:.1f} %", f"{100 * m['trained']:.1f} %"] for m in one["moves"]]
+    guilty = ", ".join(one["culprits"])
+    told = f"The vote that training changed most: {one['agent']} in {one['game']}; guilty: {guilty}."
     yield Part("One choice, before and after", join(tag("p", told), _table(["move", "base", "trained"], body)), one)
 
 
@@ -453,9 +452,7 @@ def beside_published(run: Run) -> Iterator[Part]:
         for (arm, who), part in measured.groupby(["arm", "who"], sort=False)
     }
     table = pd.concat([pd.DataFrame(ours).T, published.leaderboard()]).round(1)
-    body = [
-        ([name, *(_number(x) for x in row)], False) for name, row in zip(table.index, table.to_numpy(), strict=True)
-    ]
+    body = [[name, *map(_number, row)] for name, *row in table.itertuples()]
     paper = "; ".join(f"{what}: {value}" for what, value in published.PAPER.items())
     note = WORDS.published.format(judge=compared["judge"].iloc[0], paper=paper)
     html = join(_table(["", *table.columns], body), tag("p", note, class_="muted"))
@@ -471,24 +468,21 @@ def lost(run: Run) -> Iterator[Part]:
     social = run.table("social.parquet")
     if social is not None:
         lost_values = int(social["value"].isna().sum())
-        lines.append(
-            f"Of {len(social):,} measured values {lost_values:,} could not be computed (0 / 0, or a failed judgement)."
-        )
+        told = "could not be computed (0 / 0, or a failed judgement)"
+        lines.append(f"Of {len(social):,} measured values {lost_values:,} {told}.")
     yield Part("What was dropped or failed", tag("ul", *(tag("li", line) for line in lines)), lines)
 
 
 def cost(run: Run) -> Iterator[Part]:
     summary = run.summary
     seconds = {name: record.seconds for name, record in summary.stages.items()}
-    body = [([name, duration(s) if s else ""], False) for name, s in seconds.items()]
-    body.append((["all together", duration(sum(seconds.values()))], True))
-    given = [([name, value], False) for name, value in {**summary.parameters}.items()]
-    about = [([k, v], False) for k, v in {**summary.git, **summary.host, **summary.versions}.items()]
-    parts = [
-        _table(["stage", "time"], body), fold("Parameters that were set", _table(["name", "value"], given)),
-        fold("Commit, machine, versions", _table(["what", "value"], about)),
-    ]  # fmt: skip
-    yield Part("What it cost", join(*parts), {"seconds": seconds})
+    body = [[name, duration(s) if s else ""] for name, s in seconds.items()]
+    body.append(["all together", duration(sum(seconds.values()))])
+    times = _table(["stage", "time"], body, marked=[*[False] * len(seconds), True])
+    given = _table(["name", "value"], [*summary.parameters.items()])
+    about = _table(["what", "value"], [*{**summary.git, **summary.host, **summary.versions}.items()])
+    folded = fold("Parameters that were set", given), fold("Commit, machine, versions", about)
+    yield Part("What it cost", join(times, *folded), {"seconds": seconds})
 
 
 PARTS: tuple[Callable[[Run], Iterator[Part]], ...] = (
@@ -500,12 +494,14 @@ PARTS: tuple[Callable[[Run], Iterator[Part]], ...] = (
 # --- pieces ------------------------------------------------------------------------------------------
 
 
-def _table(heads: Sequence[str], rows: Sequence[tuple[Sequence[object], bool]], class_: str = "") -> Html:
+def _table(
+    heads: Sequence[str], rows: Sequence[Sequence[object]], *, marked: Iterable[bool] = (), class_: str = ""
+) -> Html:
     """A table; rows that are to be seen are marked."""
     body = [
         tag("tr", *(tag("td", x, class_="number" if k and _is_number(x) else "") for k, x in enumerate(cells)),
-            class_="shown" if marked else "")
-        for cells, marked in rows
+            class_="shown" if is_marked else "")
+        for cells, is_marked in zip_longest(rows, marked)
     ]  # fmt: skip
     return tag("div", tag("table", tag("tr", *(tag("th", h) for h in heads)), *body, class_=class_), class_="wide")
 
