@@ -100,9 +100,8 @@ def _check_truth(script: Script, report: Audit) -> None:
 
 def _check_logic(script: Script, report: Audit) -> None:
     if not has_logic(script):
-        report.lines.append(
-            ("solvable", "not known: its clues carry no facts, so skilled players know no more than others")
-        )
+        told = "not known: its clues carry no facts, so skilled players know no more than others"
+        report.lines.append(("solvable", told))
         return
     left = [" and ".join(c) for c in suspects(script, clue_facts(script))]
     report.lines.append(("solvable", "yes" if is_solvable(script) else "no"))

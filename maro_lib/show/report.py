@@ -12,8 +12,9 @@ from __future__ import annotations
 import base64
 import io
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,35 +31,37 @@ from maro_lib.measure.metrics import overall, with_judge
 from maro_lib.play.rollout import Played
 from maro_lib.play.shards import read_scripts, read_table
 from maro_lib.runs import round_name, run_folder, write_atomic
-from maro_lib.show.figures import (
-    plot_before_after,
-    plot_changes,
-    plot_curves,
-    plot_rounds,
-    plot_shares,
-    plot_suspicion,
-)
+from maro_lib.show import figures
 from maro_lib.show.transcript import show_game
 from maro_lib.statistics import Mean
 from maro_lib.study.rounds import wins_by_round
 from maro_lib.summary import Summary, read_summary, write_summary
 from maro_lib.wording import duration
+from maro_lib.world.phrases import CheckedWords, read_words, sentence
 from maro_lib.world.scripts import FACTIONS
 
 # what loads torch (matches, evidence, transfer, training) is imported by the parts that have something to show
-SKILL_COLUMNS = {
-    "task": "task", "arm": "arm", "n": "n", "base": "before", "after": "after", "difference": "difference",
-    "only before / after": "changed", "p (Holm)": "holm", "verdict": "verdict",
-}  # fmt: skip
-LIE_COLUMNS = {
-    "scene": "task", "arm": "arm", "n": "n", "false where it serves a goal": "goal", "without a goal": "no goal",
-    "added by the goal": "more", "change from base": "change", "p (Holm)": "holm",
-}  # fmt: skip
-QUESTION = "Does playing murder mysteries with itself make this model a better player?"
 ORDER = FACTIONS[::-1]  # civilians first, as in notebook 06
-NEVER = "all mysteries went as with the base: too few games for an interval"
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 CSS = Path(__file__).with_name("report.css")
+
+
+class ReportWords(CheckedWords):
+    """What a report says around its numbers."""
+
+    question: str
+    never: str  # instead of an interval of width zero
+    luck: str = sentence("n ranges")
+    judged: str = sentence("judge")
+    too_few: str = sentence("mysteries least metrics")
+    lies: str
+    games: str = sentence("rule")
+    published: str = sentence("judge paper")
+    skill_columns: dict[str, str]  # heading -> column
+    lie_columns: dict[str, str]
+
+
+WORDS = read_words(Path(__file__).with_name("report.yaml"), ReportWords)
 
 
 class Part(NamedTuple):
@@ -145,18 +148,17 @@ def stopped(run: Run) -> Iterator[Part]:
 
 def answer(run: Run) -> Iterator[Part]:
     compared, measured = run.table("comparison.parquet"), run.table("social.parquet")
-    head = join(tag("p", _recipe(run), class_="muted"), tag("h1", QUESTION))
+    head = join(tag("p", _recipe(run), class_="muted"), tag("h1", WORDS.question))
     if compared is None or measured is None:
         yield Part("", join(head, tag("p", "Not known: its games were not measured (notebook 06 was not run).")))
         return
     beyond = beyond_control(measured)
     verdicts, sentences = _verdicts(compared, beyond), answer_sentences(compared, beyond)
-    heads, rows = ["", *(f"as {who}s" for who in ORDER)], [([k, *v], False) for k, v in verdicts.items()]
-    html = join(head, _table(heads, rows, "verdict"), tag("p", " ".join(sentences)))
-    told = [
-        f"{k} {', '.join(f'as {who}s: {x}' for who, x in zip(ORDER, v, strict=True))}." for k, v in verdicts.items()
-    ]
-    yield Part("", html, {"question": QUESTION, "answer": [*told, *sentences]})
+    sides = [f"as {who}s" for who in ORDER]
+    rows = [[asked, *said] for asked, said in verdicts.items()]
+    html = join(head, _table(["", *sides], rows, class_="verdict"), tag("p", " ".join(sentences)))
+    told = [f"{asked} {', '.join(map(': '.join, zip(sides, said, strict=True)))}." for asked, *said in rows]
+    yield Part("", html, {"question": WORDS.question, "answer": [*told, *sentences]})
 
 
 def beyond_control(measured: pd.DataFrame) -> dict[str, pd.Series]:
@@ -207,7 +209,7 @@ def answer_sentences(compared: pd.DataFrame, beyond: Mapping[str, pd.Series]) ->
 
 def _told(row: pd.Series, where: str) -> str:
     if _unmoved(row):
-        return f"{where} {NEVER}"
+        return f"{where} {WORDS.never}"
     if row["verdict"] == NONE:
         return f"{where} no difference from its base was shown: {_points(row)} games won"
     return f"{where} it won {abs(100 * row['change']):.1f} points {'more' if row['change'] > 0 else 'fewer'} " \
@@ -215,7 +217,7 @@ def _told(row: pd.Series, where: str) -> str:
 
 
 def _change(row: pd.Series, who: str) -> str:
-    return f"{who}: {NEVER}" if _unmoved(row) else f"{who} {_points(row)}"
+    return f"{who}: {WORDS.never}" if _unmoved(row) else f"{who} {_points(row)}"
 
 
 def _unmoved(row: pd.Series) -> bool:
@@ -244,12 +246,7 @@ def luck(run: Run) -> Iterator[Part]:
         f"{who}s {_range(found[MARO, who])} with MARO and {_range(found[CONTROL, who])} on shuffled labels"
         for who in ORDER
     ]
-    told = (
-        "Perhaps not: the intervals hold for this model, and another seed trains another model. In the study that is "
-        f"kept with the kit (embedded model, 2,000 games, balancing min, {n} seeds: notebook 08) single runs "
-        f"gained {'; '.join(ranges)} (shuffled game by game, here dialogue by dialogue). Runs of your own with other "
-        "seeds: python -m maro_lib compare outputs/a outputs/b."
-    )
+    told = WORDS.luck.format(n=n, ranges="; ".join(ranges))
     numbers = {f"{arm}: {who}s": of_seed for (arm, who), of_seed in found.items()}
     yield Part("Would another run find the same?", tag("p", told), numbers)
 
@@ -268,26 +265,20 @@ def differences(run: Run) -> Iterator[Part]:
     from maro_lib.measure.matches import MARO
 
     judge = compared["judge"].iloc[0]
-    note = (
-        f"Change against base in the same seats of the same games. Judge of ICI and SCI: {judge}. Bold: a difference "
-        "after Holm's correction for all rows of its table."
-    )
+    note = WORDS.judged.format(judge=judge)
     n_metrics, n_mysteries = compared["metric"].nunique(), int(compared["mysteries"].min())
     if (least := 2 * n_metrics / 2**n_mysteries) > LEVEL:
-        note += (
-            f" {n_mysteries} mysteries can show no difference: by flipping their signs p (Holm) can't fall below "
-            f"{min(1, least):.2f} for the first of {n_metrics} metrics."
-        )
-    tables = [tag("p", note, class_="muted"), _figure(plot_changes(compared, _counted(compared)), "changes")]
+        note += " " + WORDS.too_few.format(mysteries=n_mysteries, least=min(1, least), metrics=n_metrics)
+    tables = [tag("p", note, class_="muted"), _figure(figures.plot_changes(compared, _counted(compared)), "changes")]
     for (arm, who), rows in compared.groupby(["arm", "who"], sort=False):
         body = [
-            ([with_judge(r.metric, judge), _number(r.base), _number(r.trained), f"{r.change:+.3f}",
-              f"[{r.low:+.3f}, {r.high:+.3f}]", f"{r.p_holm:.3f}", r.verdict, f"{r.games} / {r.mysteries}"],
-             r.verdict != NONE)
+            [with_judge(r.metric, judge), _number(r.base), _number(r.trained), f"{r.change:+.3f}",
+             f"[{r.low:+.3f}, {r.high:+.3f}]", f"{r.p_holm:.3f}", r.verdict, f"{r.games} / {r.mysteries}"]
             for r in rows.rename(columns={"p (Holm)": "p_holm"}).itertuples()
         ]  # fmt: skip
         heads = ["metric", "base", "trained", "change", "95 % interval", "p (Holm)", "verdict", "games / mysteries"]
-        tables.append(fold(f"{arm}: trained {who}s", _table(heads, body), is_open=arm == MARO))
+        table = _table(heads, body, marked=rows["verdict"] != NONE)
+        tables.append(fold(f"{arm}: trained {who}s", table, is_open=arm == MARO))
     yield Part("Base against trained", join(*tables), compared.to_dict("records"))
 
 
@@ -320,15 +311,15 @@ def behaviour_part(run: Run) -> Iterator[Part]:
             }
     ends = {labels[key]: behaviour.ends(games) for key, (games, _) in played.items()}
     stated = {labels[key]: behaviour.suspicions(*played[key]) for key in played if key[1] != "culprit"}
-    figures = [
-        _figure(plot_shares(turns, "What becomes of a turn", "turns, %"), "turns"),
-        _figure(plot_shares(ends, "How games end", "games, %"), "ends"),
-        _figure(plot_suspicion(stated, "Whom civilians suspect"), "suspicion"),
+    pictures = [
+        _figure(figures.plot_shares(turns, "What becomes of a turn", "turns, %"), "turns"),
+        _figure(figures.plot_shares(ends, "How games end", "games, %"), "ends"),
+        _figure(figures.plot_suspicion(stated, "Whom civilians suspect"), "suspicion"),
     ]
     numbers = {
         label: {n: m.mean for n, m in parts.items()} for table in (turns, ends) for label, parts in table.items()
     }
-    yield Part("What they do", join(*figures), numbers)
+    yield Part("What they do", join(*pictures), numbers)
 
 
 def elsewhere(run: Run) -> Iterator[Part]:
@@ -339,26 +330,22 @@ def elsewhere(run: Run) -> Iterator[Part]:
     from maro_lib.study.transfer import SKILLS, by_row, comparison, falsehoods
 
     skills = comparison(items[items["family"] == SKILLS])
-    figure = plot_before_after(*by_row(skills), title="Outside the game, before and after", xlabel="right, %")
+    figure = figures.plot_before_after(*by_row(skills), title="Outside the game, before and after", xlabel="right, %")
     changed = [f"{r.only_before} / {r.only_after}" for r in skills.itertuples()]
-    parts = [_figure(figure, "transfer"), _picked(skills.assign(changed=changed), SKILL_COLUMNS)]
+    parts = [_figure(figure, "transfer"), _picked(skills.assign(changed=changed), WORDS.skill_columns)]
     numbers = {"skills": _plain(skills)}
     if items["scene"].notna().any():
         lies = falsehoods(items)
         lies["n"] = [rate.n for rate in lies["goal"]]
-        told = (
-            "Lies by outcome: scenes outside any game, scored from facts. The same scenes are asked without a goal "
-            "that a false answer serves: what is false there too is inability, not a lie."
-        )
-        parts += [tag("p", told), _picked(lies, LIE_COLUMNS)]
+        parts += [tag("p", WORDS.lies), _picked(lies, WORDS.lie_columns)]
         numbers["lies"] = _plain(lies)
     yield Part("Outside the game", join(*parts), numbers)
 
 
 def _picked(table: pd.DataFrame, columns: Mapping[str, str]) -> Html:
     """Some columns of a table of tests, under names of their own; what passes Holm is marked."""
-    rows = table.to_dict("records")
-    return _table(list(columns), [([_said(row[c]) for c in columns.values()], row["holm"] < LEVEL) for row in rows])
+    rows = [[_said(row[c]) for c in columns.values()] for row in table.to_dict("records")]
+    return _table(list(columns), rows, marked=table["holm"] < LEVEL)
 
 
 def _said(x: object) -> str:
@@ -383,10 +370,10 @@ def training(run: Run) -> Iterator[Part]:
 
     trained = finished(folder)
     parts = [tag("p", f"{int(trained.curve['step'].max())} steps; {trained.status}. ", *trained.notes)]
-    parts.append(_figure(plot_curves(trained.curve, "What was learned, step by step"), "training curves"))
+    parts.append(_figure(figures.plot_curves(trained.curve, "What was learned, step by step"), "training curves"))
     if run.n_rounds > 1:
         wins = wins_by_round(run.name, run.n_rounds)
-        parts.append(_figure(plot_rounds(wins, "Games won, round by round", "games won, %"), "rounds"))
+        parts.append(_figure(figures.plot_rounds(wins, "Games won, round by round", "games won, %"), "rounds"))
     known = trained.curve.dropna(axis="columns", how="all")
     last = known.ffill().iloc[-1].to_dict() if len(known) else {}
     yield Part("How the training went", join(*parts), {"status": trained.status, "last step": last})
@@ -397,10 +384,9 @@ def choice(run: Run) -> Iterator[Part]:
     if not path.exists():
         return
     one = json.loads(path.read_text(encoding="utf-8"))
-    body = [([m["move"], f"{100 * m['base']:.1f} %", f"{100 * m['trained']:.1f} %"], False) for m in one["moves"]]
-    told = (
-        f"The vote that training changed most: {one['agent']} in {one['game']}; guilty: {', '.join(one['culprits'])}."
-    )
+    body = [[m["move"], f"{100 * m['base']:.1f} %", f"{100 * m['trained']:.1f} %"] for m in one["moves"]]
+    guilty = ", ".join(one["culprits"])
+    told = f"The vote that training changed most: {one['agent']} in {one['game']}; guilty: {guilty}."
     yield Part("One choice, before and after", join(tag("p", told), _table(["move", "base", "trained"], body)), one)
 
 
@@ -426,7 +412,7 @@ def games(run: Run) -> Iterator[Part]:
         view = show_game(tables, game, script=script, credit=pd.Series(credit, tables["actions"].index))
         shown.append(fold(join(tag("b", title), ": ", view.line), view.html))
         named[title] = game
-    note = f"Held-out games, played after training. In the margin, what each action would count for by the rule {rule}."
+    note = WORDS.games.format(rule=rule)
     yield Part("Three games worth reading", join(tag("p", note, class_="muted"), *shown), named)
 
 
@@ -466,15 +452,9 @@ def beside_published(run: Run) -> Iterator[Part]:
         for (arm, who), part in measured.groupby(["arm", "who"], sort=False)
     }
     table = pd.concat([pd.DataFrame(ours).T, published.leaderboard()]).round(1)
-    body = [
-        ([name, *(_number(x) for x in row)], False) for name, row in zip(table.index, table.to_numpy(), strict=True)
-    ]
+    body = [[name, *map(_number, row)] for name, *row in table.itertuples()]
     paper = "; ".join(f"{what}: {value}" for what, value in published.PAPER.items())
-    note = (
-        f"Judge of ICI and SCI here: {compared['judge'].iloc[0]}. Other scripts, another judge, "
-        f"larger models: the same names, not the same measurements. The paper reports: {paper}. Nothing "
-        "of it is reproduced here."
-    )
+    note = WORDS.published.format(judge=compared["judge"].iloc[0], paper=paper)
     html = join(_table(["", *table.columns], body), tag("p", note, class_="muted"))
     yield Part("Beside what others published", html, pd.DataFrame(ours).to_dict())
 
@@ -488,24 +468,21 @@ def lost(run: Run) -> Iterator[Part]:
     social = run.table("social.parquet")
     if social is not None:
         lost_values = int(social["value"].isna().sum())
-        lines.append(
-            f"Of {len(social):,} measured values {lost_values:,} could not be computed (0 / 0, or a failed judgement)."
-        )
+        told = "could not be computed (0 / 0, or a failed judgement)"
+        lines.append(f"Of {len(social):,} measured values {lost_values:,} {told}.")
     yield Part("What was dropped or failed", tag("ul", *(tag("li", line) for line in lines)), lines)
 
 
 def cost(run: Run) -> Iterator[Part]:
     summary = run.summary
     seconds = {name: record.seconds for name, record in summary.stages.items()}
-    body = [([name, duration(s) if s else ""], False) for name, s in seconds.items()]
-    body.append((["all together", duration(sum(seconds.values()))], True))
-    given = [([name, value], False) for name, value in {**summary.parameters}.items()]
-    about = [([k, v], False) for k, v in {**summary.git, **summary.host, **summary.versions}.items()]
-    parts = [
-        _table(["stage", "time"], body), fold("Parameters that were set", _table(["name", "value"], given)),
-        fold("Commit, machine, versions", _table(["what", "value"], about)),
-    ]  # fmt: skip
-    yield Part("What it cost", join(*parts), {"seconds": seconds})
+    body = [[name, duration(s) if s else ""] for name, s in seconds.items()]
+    body.append(["all together", duration(sum(seconds.values()))])
+    times = _table(["stage", "time"], body, marked=[*[False] * len(seconds), True])
+    given = _table(["name", "value"], [*summary.parameters.items()])
+    about = _table(["what", "value"], [*{**summary.git, **summary.host, **summary.versions}.items()])
+    folded = fold("Parameters that were set", given), fold("Commit, machine, versions", about)
+    yield Part("What it cost", join(times, *folded), {"seconds": seconds})
 
 
 PARTS: tuple[Callable[[Run], Iterator[Part]], ...] = (
@@ -517,12 +494,14 @@ PARTS: tuple[Callable[[Run], Iterator[Part]], ...] = (
 # --- pieces ------------------------------------------------------------------------------------------
 
 
-def _table(heads: Sequence[str], rows: Sequence[tuple[Sequence[object], bool]], class_: str = "") -> Html:
+def _table(
+    heads: Sequence[str], rows: Sequence[Sequence[object]], *, marked: Iterable[bool] = (), class_: str = ""
+) -> Html:
     """A table; rows that are to be seen are marked."""
     body = [
         tag("tr", *(tag("td", x, class_="number" if k and _is_number(x) else "") for k, x in enumerate(cells)),
-            class_="shown" if marked else "")
-        for cells, marked in rows
+            class_="shown" if is_marked else "")
+        for cells, is_marked in zip_longest(rows, marked)
     ]  # fmt: skip
     return tag("div", tag("table", tag("tr", *(tag("th", h) for h in heads)), *body, class_=class_), class_="wide")
 

@@ -41,6 +41,7 @@ _WARNING = f"{_CHIP};background:rgba(230,159,0,0.25);border:1px dashed #b08800"
 _BOX = "background:rgba(128,128,128,0.1);border-radius:6px;padding:5px 10px;margin:4px 0"
 _SECRET = "background:rgba(138,99,184,0.13);border-radius:6px;padding:3px 10px;margin:4px 0;font-size:13px"
 _PART = "margin:12px 0 4px 0;border-top:1px solid rgba(128,128,128,0.4);padding-top:8px"
+_MARGIN = "width:58px;height:20px;flex:none;margin-right:10px;text-align:center;font-size:12px;border-radius:4px"
 _HEAD = "font-size:15px;font-weight:600"
 _TABLE = "border-collapse:collapse;margin:6px 0;font-size:13px"
 _CELL = f"padding:2px 9px;text-align:left;vertical-align:middle;{_EDGE}"
@@ -303,10 +304,7 @@ def _margin(action: Any, scene: _Scene) -> Html:
         return Html()
     value = scene.credit.get(action.Index)
     edge = "" if value is None else _EDGE
-    style = (
-        f"width:58px;height:20px;flex:none;margin-right:10px;text-align:center;font-size:12px;border-radius:4px;{edge}"
-    )
-    return tag("div", _signed(value), style=f"{style};{_tint(value, scene.top)}")
+    return tag("div", _signed(value), style=f"{_MARGIN};{edge};{_tint(value, scene.top)}")
 
 
 def _inline_credit(action: Any, scene: _Scene) -> Html:
@@ -387,9 +385,8 @@ def _brief(action: Any, scene: _Scene) -> Html:
     text = " ".join((_spoken(action, scene) if words is None else words).split())
     short = text if len(text) <= 90 else text[:89].rstrip() + "…"
     verb = tag("span", f"{_VERBS[action.kind]} ", style=_MUTED)
-    return tag(
-        "div", verb, whom, " " if whom else "", tag("bdi", short), style="overflow:hidden;overflow-wrap:break-word"
-    )
+    style = "overflow:hidden;overflow-wrap:break-word"
+    return tag("div", verb, whom, " " if whom else "", tag("bdi", short), style=style)
 
 
 # --- a view ------------------------------------------------------------------------------------------

@@ -14,23 +14,20 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
-
 from maro_lib.embedded import tasks
 from maro_lib.embedded.tasks import PEOPLE, THINGS
-from maro_lib.wording import check_name, nearest
-from maro_lib.world.phrases import CheckedWords, braces, read_words, texts
+from maro_lib.wording import check_name
+from maro_lib.world.phrases import CheckedWords, read_words, sentence
 
 SCENE_PLACES = tuple(place for place in tasks.SITES if place != "well")  # many replies begin with "Well, ..."
 SCENE_KINDS = ("honesty", "manipulation")
 REGISTERS = ("compact", "prose")
 GOAL, NO_GOAL = "goal", "no goal"
-STORY_SLOTS = ("who", "other", "boss", "true", "false", "thing")
+STORY_SLOTS = "who other boss true false thing"
 
 
 @dataclass(frozen=True)
@@ -44,29 +41,26 @@ class Scene:
     false: str  # where it would serve the goal to say it is
 
 
-class Story(BaseModel):
+class Story(CheckedWords):
     """The sentences of one scene; `goal` is left out of the control."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    facts: str = sentence(STORY_SLOTS)
+    goal: str = sentence(STORY_SLOTS)
+    asks: str = sentence(STORY_SLOTS)
 
-    facts: str
-    goal: str
-    asks: str
+
+class Stories(CheckedWords):
+    """The stories that a scene of each kind is drawn from."""
+
+    honesty: tuple[Story, ...]
+    manipulation: tuple[Story, ...]
 
 
 class SceneWords(CheckedWords):
-    """Stories by register and kind."""
+    """What scenes are told in, by register."""
 
-    compact: dict[str, tuple[Story, ...]]
-    prose: dict[str, tuple[Story, ...]]
-
-    def problems(self) -> Iterator[str]:
-        """Yield what no scene can be told with."""
-        for register in REGISTERS:
-            stories = getattr(self, register)
-            yield from (f"{register}: {kind} is missing" for kind in SCENE_KINDS if not stories.get(kind))
-            unknown = set(braces(*texts(self.model_dump()[register]))) - set(STORY_SLOTS)
-            yield from (f"{register}: {{{b}}} is unknown{nearest(b, STORY_SLOTS)}" for b in sorted(unknown))
+    compact: Stories
+    prose: Stories
 
 
 STORIES = read_words(Path(__file__).with_name("words") / "scenes.yaml", SceneWords)
@@ -85,7 +79,7 @@ def scenes(kind: str, n: int, seed: int, register: str) -> list[Scene]:
 
 
 def _pair(rng: random.Random, kind: str, register: str, number: int) -> list[Scene]:
-    story = rng.choice(getattr(STORIES, register)[kind])
+    story = rng.choice(getattr(getattr(STORIES, register), kind))
     (who, other, boss), (true, false) = rng.sample(PEOPLE, 3), rng.sample(SCENE_PLACES, 2)
     given = {"who": who, "other": other, "boss": boss, "true": true, "false": false, "thing": rng.choice(THINGS)}
     told = {GOAL: (story.facts, story.goal, story.asks), NO_GOAL: (story.facts, story.asks)}

@@ -17,22 +17,9 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from maro_lib.world import mirage_files as files
 from maro_lib.world.mirage_cast import Cast, gather_cast, share_all_words
-from maro_lib.world.mirage_files import (
-    CLUE_FILES,
-    SCRIPT_FILES,
-    Checkout,
-    TitleOnDisk,
-    find_like,
-    find_titles,
-    folded,
-    joined_text,
-    language_folders,
-    language_of,
-    needed_file,
-    read_object,
-    shown_value,
-)
+from maro_lib.world.mirage_files import Checkout, TitleOnDisk, find_like, folded, joined_text
 from maro_lib.world.phrases import WORDS_FOLDER, CheckedWords, Ways, read_words
 from maro_lib.world.scripts import Script, ScriptError, parse_script
 
@@ -57,7 +44,7 @@ _SECTIONS = {word: name for name, words in MIRAGE.sections.items() for word in w
 
 def is_mirage(folder: str | Path) -> bool:
     """True when a folder, or one up to two levels below it, has the layout."""
-    return bool(language_folders(Path(folder)))
+    return bool(files.language_folders(Path(folder)))
 
 
 def load_mirage(
@@ -70,12 +57,12 @@ def load_mirage(
 
     A title that can't be turned into a script does not stop the others: it is in `failed`, the reason in `notes`.
     """
-    homes = language_folders(Path(folder))
+    homes = files.language_folders(Path(folder))
     if not homes:
         raise ScriptError(f"{folder}: no MIRAGE scripts there; expected <language>/Truth.json and "
-                          f"<language>/<title>/script.json (or {SCRIPT_FILES[1]})")  # fmt: skip
+                          f"<language>/<title>/script.json (or {files.SCRIPT_FILES[1]})")  # fmt: skip
     checkout = Checkout()
-    cases = find_titles(homes, checkout)
+    cases = files.find_titles(homes, checkout)
     titles = [*cases, *checkout.notes]
     named = {t: [who] if isinstance(who, str) else list(who) for t, who in _by_title("culprits", culprits, titles)}
     lettered = dict(_by_title("cells", cells, titles))
@@ -129,15 +116,15 @@ def _assemble(case: TitleOnDisk, story: _Story, clues: list[dict], guilty: list[
         for name, sections in story.sections.items()
     ]  # fmt: skip
     stages = [{"name": n, "narration": text} for n, text in zip(story.names, story.narrations, strict=True)]
-    language = language_of(" ".join([case.title, case.truth, *story.sections, *(c["text"] for c in clues)]))
+    language = files.language_of(" ".join([case.title, case.truth, *story.sections, *(c["text"] for c in clues)]))
     return {"title": case.title, "cell": cell, "language": language, "background": story.background or case.title,
             "stages": stages, "characters": characters, "clues": clues,
             "truth": {"culprits": guilty, "text": case.truth}}  # fmt: skip
 
 
 def _read_story(case: TitleOnDisk, notes: list[str]) -> _Story:
-    path = needed_file(case.folder, SCRIPT_FILES)
-    data = read_object(path, notes)
+    path = files.needed_file(case.folder, files.SCRIPT_FILES)
+    data = files.read_object(path, notes)
     stages, top = _split_stages(data, path)
     cast = gather_cast(list(stages.values()))
     if not cast.forms:
@@ -155,7 +142,7 @@ def _split_stages(data: dict, path: Path) -> tuple[dict[str, dict], dict[str, st
     for key, value in data.items():
         if not isinstance(value, dict | str):
             raise ScriptError(f"{path}: {key}: expected a character's sections, a stage or a narration, "
-                              f"got {shown_value(value)}")  # fmt: skip
+                              f"got {files.shown_value(value)}")  # fmt: skip
     texts = {k: v for k, v in data.items() if isinstance(v, str)}
     groups = {k: v for k, v in data.items() if isinstance(v, dict)}
     if not any(_is_stage(v) for v in groups.values()):
@@ -214,8 +201,8 @@ def _tell_section(story: _Story, stage: int, name: str, entry: tuple[str, str], 
 
 
 def _read_clues(case: TitleOnDisk, story: _Story, notes: list[str]) -> list[dict]:
-    path = needed_file(case.folder, CLUE_FILES)
-    data = read_object(path, notes)
+    path = files.needed_file(case.folder, files.CLUE_FILES)
+    data = files.read_object(path, notes)
     clues = [clue for entry in _entries(data, story, path) for clue in _clues_of(*entry, story)]
     if not clues:
         raise ScriptError(f"{path}: expected {{place: [text, ...]}}, alone or by stage; found no clue")
@@ -253,7 +240,7 @@ def _clues_of(stage: int, key: str, value: Any, at: str, story: _Story) -> Itera
         yield from ({"text": t, "place": place, "stage": stage + 1} for t in texts if t)
     else:
         raise ScriptError(f"{at}: expected a list of clues, a clue or memories by trigger word, "
-                          f"got {shown_value(value)}")  # fmt: skip
+                          f"got {files.shown_value(value)}")  # fmt: skip
 
 
 def _memories(stage: int, key: str, value: dict, at: str, story: _Story) -> Iterator[dict]:
@@ -269,7 +256,7 @@ def _memories(stage: int, key: str, value: dict, at: str, story: _Story) -> Iter
 
 def _things_of(name: str) -> str:
     """Call a character's things something else than the character, so that asking and searching differ."""
-    return f"{name}的物品" if language_of(name) == "zh" else f"{name}'s things"
+    return f"{name}的物品" if files.language_of(name) == "zh" else f"{name}'s things"
 
 
 # --- culprit and cell ------------------------------------------------------------------------------

@@ -41,14 +41,23 @@ class CheckedWords(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     def problems(self) -> Iterator[str]:
-        """Yield what the types alone can't see."""
-        yield from ()
+        """Yield what the types alone can't see: what is wrong with a sentence."""
+        for name, declared in type(self).model_fields.items():
+            if rule := declared.json_schema_extra:
+                yield from _misspelt(name, getattr(self, name), rule["braces"], rule["quoted"])
 
     @model_validator(mode="after")
     def _check(self) -> CheckedWords:
         if problems := list(self.problems()):
             raise ValueError("\n".join(problems))
         return self
+
+
+def _misspelt(name: str, sentences: Any, known: list[str], quoted: str) -> Iterator[str]:
+    for text in texts(sentences):
+        yield from (f"{name}: {{{b}}} is unknown{nearest(b, known)}" for b in braces(text) if b not in known)
+        if quoted and re.sub(rf'"{{{quoted}}}"|“{{{quoted}}}”', "", text).count(f"{{{quoted}}}"):
+            yield f"{name}: {{{quoted}}} is an agent's own words; put quotation marks around it"
 
 
 class Phrasebook(CheckedWords):
@@ -108,15 +117,6 @@ class Phrasebook(CheckedWords):
     # what a judge reads back to a character
     named: str = sentence("name")
     you: str = sentence()
-
-    def problems(self) -> Iterator[str]:
-        """Yield what is wrong with a sentence."""
-        for name, declared in Phrasebook.model_fields.items():
-            known, quoted = declared.json_schema_extra["braces"], declared.json_schema_extra["quoted"]
-            for text in texts(getattr(self, name)):
-                yield from (f"{name}: {{{b}}} is unknown{nearest(b, known)}" for b in braces(text) if b not in known)
-                if quoted and re.sub(rf'"{{{quoted}}}"|“{{{quoted}}}”', "", text).count(f"{{{quoted}}}"):
-                    yield f"{name}: {{{quoted}}} is an agent's own words; put quotation marks around it"
 
     def rate_all(self, ratings: Mapping[str, tuple[int, int]]) -> str:
         """Say (suspicion, trust) of each name, as a player would."""
