@@ -240,25 +240,31 @@ def run_sessions(
 def play(
     games: Sequence[Game], policies: Seating, *, folder: Path | str | None = None, concurrency: int = 256,
     shard_size: int = 256, shard_seconds: float = 60.0, progress: bool = False,
+    on_game: Callable[[], None] = lambda: None,
 ) -> Played:  # fmt: skip
     """Play games to their end; with a folder, save as you go and go on where an earlier call was stopped."""
     began = time.perf_counter()
     _check_names(games)
     if folder is None:
         rows = empty_rows()
-        for session in sorted(_sessions(games, policies, concurrency, progress, 0), key=lambda s: s.game.order):
+        sessions = _sessions(games, policies, concurrency, progress, 0, on_game)
+        for session in sorted(sessions, key=lambda s: s.game.order):
             _add_rows(rows, session)
         return Played(None, rows, len(games), 0, time.perf_counter() - began)
-    scripts = {g.script.digest: g.script for g in games}
-    with Shards(Path(folder), _request(games, policies), scripts.values()) as shards:
+    with opened(games, policies, Path(folder)) as shards:
         done = shards.done()
         left = [g for g in games if g.order not in done]
         for note in shards.notes:
             print(f"rollout: {note}", file=sys.stderr)
         journal = Journal(shards.folder / "unfinished.json", shard_seconds)
-        sessions = _sessions(left, policies, concurrency, progress, len(done), journal)
+        sessions = _sessions(left, policies, concurrency, progress, len(done), on_game, journal)
         _play_into(shards, sessions, shard_size, shard_seconds, journal)
         return Played(shards.folder, None, len(games), len(done), time.perf_counter() - began, tuple(shards.notes))
+
+
+def opened(games: Sequence[Game], policies: Seating, folder: Path) -> Shards:
+    """The folder of these games, played by these players."""
+    return Shards(folder, _request(games, policies), {g.script.digest: g.script for g in games}.values())
 
 
 def _check_names(games: Sequence[Game]) -> None:
@@ -291,7 +297,7 @@ def _play_into(shards: Shards, sessions: Iterable[Session], size: int, seconds: 
 
 def _sessions(
     games: Sequence[Game], policies: Seating, concurrency: int, progress: bool, n_done: int,
-    journal: Journal | None = None,
+    on_game: Callable[[], None], journal: Journal | None = None,
 ) -> Iterator[Session]:  # fmt: skip
     """Play games and yield them finished, showing how far, how fast, and how much goes wrong per faction."""
     said, note = journal.read() if journal else ({}, "")
@@ -313,6 +319,7 @@ def _sessions(
             for a in session.env.log:
                 illegal[session.game.script.characters[a.player].faction] += not a.legal
             bar.update()
+            on_game()
             yield session
 
 

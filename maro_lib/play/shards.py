@@ -120,12 +120,26 @@ class Shards:
             raise StorageError(f"{self.folder}: a game is stored twice; move the folder away and play again")
         return set(orders)
 
+    def adopt(self, other: Path) -> None:
+        """Take the shards of another folder of the same games, but none whose games are here; the folder goes."""
+        done = self.done()
+        for shard in shard_folders(other):
+            with contextlib.suppress(OSError, pa.ArrowException):  # a damaged one's games are played again
+                if done.isdisjoint(orders := _check_shard(shard)):
+                    shard.rename(self._next())
+                    done.update(orders)
+        _sync(self.folder)
+        shutil.rmtree(other, ignore_errors=True)
+
+    def _next(self) -> Path:
+        numbers = (int(p.name.split("-")[1].split(".")[0]) for p in self.folder.glob("shard-*"))
+        return self.folder / f"shard-{1 + max(numbers, default=-1):05d}"
+
     def write(self, rows: Rows) -> None:
         """Add one shard, wholly or not at all."""
         if not rows["games"]:
             return
-        number = 1 + max((int(p.name.split("-")[1].split(".")[0]) for p in self.folder.glob("shard-*")), default=-1)
-        final = self.folder / f"shard-{number:05d}"
+        final = self._next()
         tmp = self.folder / f".tmp-{final.name}"
         try:
             tmp.mkdir()

@@ -1,0 +1,56 @@
+"""Ahead: where a small model plays, a run's games are played in several processes; `play` then finds them done.
+
+Each process plays a share of the games into a folder of its own, beside that of the run, and resumes there when it was
+killed. A game's course does not depend on who plays beside it, but for rounding. Used in notebook 02.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from maro_lib.model.players import Opposed, Player
+from maro_lib.play.policies import Policy
+from maro_lib.play.rollout import Game, opened, play
+from maro_lib.progress import Bar
+from maro_lib.side_by_side import Tell, run_tasks
+
+WORTH = 8  # games: a process takes seconds to start
+
+
+@dataclass(frozen=True)
+class Share:
+    """Some games of a run, as another process plays them."""
+
+    games: Sequence[Game]
+    player: Player
+    folder: Path
+    concurrency: int
+
+    def __call__(self, tell: Tell) -> None:
+        with self.player.seated() as players:
+            play(self.games, players, folder=self.folder, concurrency=self.concurrency, on_game=lambda: tell(1))
+
+
+def play_shares(
+    games: Sequence[Game], player: Player, players: Policy | Opposed, folder: Path, *, concurrency: int = 256,
+    progress: bool = False,
+) -> None:  # fmt: skip
+    """Play the games that a folder still lacks, a share in each process; nothing is done where one process is right."""
+    loaded = getattr(players.learner if isinstance(players, Opposed) else players, "loaded", None)
+    n = loaded.n_side_by_side if loaded else 1
+    with opened(games, players, folder) as shards:
+        done = shards.done()
+    left = [game for game in games if game.order not in done]
+    if n == 1 or len(left) < WORTH * n:
+        return
+    shares = [Share(left[k::n], player, folder.with_name(f".{folder.name}-{k}"), concurrency) for k in range(n)]
+    with Bar(len(games), "game", shown=progress, initial=len(done)) as bar:
+        run_tasks(shares, n, lambda *_: bar.update())
+    with opened(games, players, folder) as shards:
+        for share in shares:
+            shards.adopt(share.folder)
+    for leftover in folder.parent.glob(f".{folder.name}-*"):
+        shutil.rmtree(leftover, ignore_errors=True)  # what a kill between two of these lines left
