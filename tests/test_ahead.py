@@ -13,7 +13,7 @@ from maro_lib.embedded import HOME
 from maro_lib.model import Player, ahead
 from maro_lib.model.ahead import play_shares
 from maro_lib.play import play, schedule
-from maro_lib.play.rollout import opened
+from maro_lib.play.rollout import games_folder
 from maro_lib.world import Rules, generate_many
 
 PLAYER = Player(precision="float64", max_new_tokens=24, cache_gb=0.2)
@@ -50,10 +50,10 @@ def test_what_lies_there_already_is_not_played_again_and_nothing_is_there_twice(
     with PLAYER.seated() as players:
         play(some_games(4), players, folder=folder)
         play(some_games(8), players, folder=share, shard_size=2)
-        with opened(some_games(), players, folder) as shards:
+        with games_folder(some_games(), players, folder) as shards:
             shards.adopt(share)
             assert set(range(4)) < shards.done() <= set(range(8)), "a shard with a game that is here is left"
-    pd.testing.assert_frame_equal(played_ahead(folder), alone)
+        pd.testing.assert_frame_equal(play(some_games(), players, folder=folder).table("actions")[COLUMNS], alone)
 
 
 def test_a_kill_loses_nothing(tmp_path, alone):

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from maro_lib.model.players import Opposed, Player
 from maro_lib.play.policies import Policy
-from maro_lib.play.rollout import Game, opened, play
+from maro_lib.play.rollout import Game, games_folder, play
 from maro_lib.progress import Bar
 from maro_lib.side_by_side import Tell, run_tasks
 
@@ -41,7 +41,7 @@ def play_shares(
     """Play the games that a folder still lacks, a share in each process; nothing is done where one process is right."""
     loaded = getattr(players.learner if isinstance(players, Opposed) else players, "loaded", None)
     n = loaded.n_side_by_side if loaded else 1
-    with opened(games, players, folder) as shards:
+    with games_folder(games, players, folder) as shards:
         done = shards.done()
     left = [game for game in games if game.order not in done]
     if n == 1 or len(left) < WORTH * n:
@@ -49,7 +49,7 @@ def play_shares(
     shares = [Share(left[k::n], player, folder.with_name(f".{folder.name}-{k}"), concurrency) for k in range(n)]
     with Bar(len(games), "game", shown=progress, initial=len(done)) as bar:
         run_tasks(shares, n, lambda *_: bar.update())
-    with opened(games, players, folder) as shards:
+    with games_folder(games, players, folder) as shards:
         for share in shares:
             shards.adopt(share.folder)
     for leftover in folder.parent.glob(f".{folder.name}-*"):

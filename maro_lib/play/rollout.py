@@ -251,7 +251,7 @@ def play(
         for session in sorted(sessions, key=lambda s: s.game.order):
             _add_rows(rows, session)
         return Played(None, rows, len(games), 0, time.perf_counter() - began)
-    with opened(games, policies, Path(folder)) as shards:
+    with games_folder(games, policies, Path(folder)) as shards:
         done = shards.done()
         left = [g for g in games if g.order not in done]
         for note in shards.notes:
@@ -262,7 +262,7 @@ def play(
         return Played(shards.folder, None, len(games), len(done), time.perf_counter() - began, tuple(shards.notes))
 
 
-def opened(games: Sequence[Game], policies: Seating, folder: Path) -> Shards:
+def games_folder(games: Sequence[Game], policies: Seating, folder: Path) -> Shards:
     """The folder of these games, played by these players."""
     return Shards(folder, _request(games, policies), {g.script.digest: g.script for g in games}.values())
 

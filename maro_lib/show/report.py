@@ -61,7 +61,7 @@ class ReportWords(CheckedWords):
     lie_columns: dict[str, str]
 
 
-WORDS = read_words(Path(__file__).with_name("report.yaml"), ReportWords)
+LABELS = read_words(Path(__file__).with_name("report.yaml"), ReportWords)
 
 
 class Part(NamedTuple):
@@ -148,7 +148,7 @@ def stopped(run: Run) -> Iterator[Part]:
 
 def answer(run: Run) -> Iterator[Part]:
     compared, measured = run.table("comparison.parquet"), run.table("social.parquet")
-    head = join(tag("p", _recipe(run), class_="muted"), tag("h1", WORDS.question))
+    head = join(tag("p", _recipe(run), class_="muted"), tag("h1", LABELS.question))
     if compared is None or measured is None:
         yield Part("", join(head, tag("p", "Not known: its games were not measured (notebook 06 was not run).")))
         return
@@ -158,7 +158,7 @@ def answer(run: Run) -> Iterator[Part]:
     rows = [[asked, *said] for asked, said in verdicts.items()]
     html = join(head, _table(["", *sides], rows, class_="verdict"), tag("p", " ".join(sentences)))
     told = [f"{asked} {', '.join(map(': '.join, zip(sides, said, strict=True)))}." for asked, *said in rows]
-    yield Part("", html, {"question": WORDS.question, "answer": [*told, *sentences]})
+    yield Part("", html, {"question": LABELS.question, "answer": [*told, *sentences]})
 
 
 def beyond_control(measured: pd.DataFrame) -> dict[str, pd.Series]:
@@ -209,7 +209,7 @@ def answer_sentences(compared: pd.DataFrame, beyond: Mapping[str, pd.Series]) ->
 
 def _told(row: pd.Series, where: str) -> str:
     if _unmoved(row):
-        return f"{where} {WORDS.never}"
+        return f"{where} {LABELS.never}"
     if row["verdict"] == NONE:
         return f"{where} no difference from its base was shown: {_points(row)} games won"
     return f"{where} it won {abs(100 * row['change']):.1f} points {'more' if row['change'] > 0 else 'fewer'} " \
@@ -217,7 +217,7 @@ def _told(row: pd.Series, where: str) -> str:
 
 
 def _change(row: pd.Series, who: str) -> str:
-    return f"{who}: {WORDS.never}" if _unmoved(row) else f"{who} {_points(row)}"
+    return f"{who}: {LABELS.never}" if _unmoved(row) else f"{who} {_points(row)}"
 
 
 def _unmoved(row: pd.Series) -> bool:
@@ -246,7 +246,7 @@ def luck(run: Run) -> Iterator[Part]:
         f"{who}s {_range(found[MARO, who])} with MARO and {_range(found[CONTROL, who])} on shuffled labels"
         for who in ORDER
     ]
-    told = WORDS.luck.format(n=n, ranges="; ".join(ranges))
+    told = LABELS.luck.format(n=n, ranges="; ".join(ranges))
     numbers = {f"{arm}: {who}s": of_seed for (arm, who), of_seed in found.items()}
     yield Part("Would another run find the same?", tag("p", told), numbers)
 
@@ -265,10 +265,10 @@ def differences(run: Run) -> Iterator[Part]:
     from maro_lib.measure.matches import MARO
 
     judge = compared["judge"].iloc[0]
-    note = WORDS.judged.format(judge=judge)
+    note = LABELS.judged.format(judge=judge)
     n_metrics, n_mysteries = compared["metric"].nunique(), int(compared["mysteries"].min())
     if (least := 2 * n_metrics / 2**n_mysteries) > LEVEL:
-        note += " " + WORDS.too_few.format(mysteries=n_mysteries, least=min(1, least), metrics=n_metrics)
+        note += " " + LABELS.too_few.format(mysteries=n_mysteries, least=min(1, least), metrics=n_metrics)
     tables = [tag("p", note, class_="muted"), _figure(figures.plot_changes(compared, _counted(compared)), "changes")]
     for (arm, who), rows in compared.groupby(["arm", "who"], sort=False):
         body = [
@@ -332,12 +332,12 @@ def elsewhere(run: Run) -> Iterator[Part]:
     skills = comparison(items[items["family"] == SKILLS])
     figure = figures.plot_before_after(*by_row(skills), title="Outside the game, before and after", xlabel="right, %")
     changed = [f"{r.only_before} / {r.only_after}" for r in skills.itertuples()]
-    parts = [_figure(figure, "transfer"), _picked(skills.assign(changed=changed), WORDS.skill_columns)]
+    parts = [_figure(figure, "transfer"), _picked(skills.assign(changed=changed), LABELS.skill_columns)]
     numbers = {"skills": _plain(skills)}
     if items["scene"].notna().any():
         lies = falsehoods(items)
         lies["n"] = [rate.n for rate in lies["goal"]]
-        parts += [tag("p", WORDS.lies), _picked(lies, WORDS.lie_columns)]
+        parts += [tag("p", LABELS.lies), _picked(lies, LABELS.lie_columns)]
         numbers["lies"] = _plain(lies)
     yield Part("Outside the game", join(*parts), numbers)
 
@@ -412,7 +412,7 @@ def games(run: Run) -> Iterator[Part]:
         view = show_game(tables, game, script=script, credit=pd.Series(credit, tables["actions"].index))
         shown.append(fold(join(tag("b", title), ": ", view.line), view.html))
         named[title] = game
-    note = WORDS.games.format(rule=rule)
+    note = LABELS.games.format(rule=rule)
     yield Part("Three games worth reading", join(tag("p", note, class_="muted"), *shown), named)
 
 
@@ -454,7 +454,7 @@ def beside_published(run: Run) -> Iterator[Part]:
     table = pd.concat([pd.DataFrame(ours).T, published.leaderboard()]).round(1)
     body = [[name, *map(_number, row)] for name, *row in table.itertuples()]
     paper = "; ".join(f"{what}: {value}" for what, value in published.PAPER.items())
-    note = WORDS.published.format(judge=compared["judge"].iloc[0], paper=paper)
+    note = LABELS.published.format(judge=compared["judge"].iloc[0], paper=paper)
     html = join(_table(["", *table.columns], body), tag("p", note, class_="muted"))
     yield Part("Beside what others published", html, pd.DataFrame(ours).to_dict())
 
