@@ -112,6 +112,7 @@ def _work(pipe: Connection) -> None:
             except Exception as error:
                 answer = FAILURE, _in_words(error)
             pipe.send(answer)
+    os._exit(0)  # nothing is left to do, and a late SIGTERM finds nobody who could complain of it
 
 
 def _in_words(error: Exception) -> str:

@@ -46,6 +46,12 @@ def test_results_come_in_order_from_processes_of_one_thread_each():
     assert set(threads) == {"1"}
 
 
+def test_processes_end_without_a_word(capfd):
+    for _ in range(5):
+        run_tasks([Square(n) for n in range(4)], 2)
+    assert capfd.readouterr().err == ""
+
+
 def test_what_fails_is_told_and_the_others_end():
     pids = []
     with pytest.raises(SideBySideError, match="ValueError: -3 has no side"):
