@@ -287,7 +287,7 @@ def _counted(compared: pd.DataFrame) -> str:
 
     differs = (compared["verdict"] != NONE).groupby(compared["arm"], sort=False).agg(["sum", "size"])
     told = ", ".join(f"{row.Index} {row[1]} of {row[2]}" for row in differs.itertuples())
-    return f"Metrics that differ from base in the same games: {told}"
+    return f"Metrics that differ from base: {told}"
 
 
 def behaviour_part(run: Run) -> Iterator[Part]:
