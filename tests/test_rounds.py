@@ -207,7 +207,7 @@ def test_a_failure_in_a_round_is_named_with_it(again):
     again.edit("02_rollout.ipynb", "for i in range(2):", "for i in range(2 if run == 'cpu' else 1 / 0):")
     done = again.run("--from", "round_2/02")
     assert done.returncode == 1
-    assert "round_2/02_rollout failed in outputs/cpu/round_2/02_rollout.ipynb: cell In [4]:" in done.stderr
+    assert "ZeroDivisionError: division by zero\nround_2/02_rollout stopped in outputs/cpu/round_2" in done.stderr
 
 
 # --- which steps there are ---------------------------------------------------------------------------
@@ -246,8 +246,6 @@ def test_what_would_go_wrong_in_a_later_round_is_refused_now():
     good = {"run": "cpu", "maro_iterations": 2, "opponents": "base"}
     check_rounds(good, known)
     for changed, problem in (
-        ({"maro_iterations": 0}, "maro_iterations: 0; at least 1 round is needed"),
-        ({"opponents": "bse"}, "opponents: 'bse' is unknown; one of self, base, earlier"),
         ({"run": "cpu/round_2"}, "is round 2 of the run 'cpu'.*write `run: cpu` and `maro_iterations: 2` or more"),
         ({"run": "cpu/other"}, "can't name a folder"),
     ):
@@ -381,7 +379,7 @@ def test_an_adapter_that_a_parameter_file_names_counts(outputs, tmp_path):
     planned = plan(tmp_path / "x.yaml", "", "", FIXTURE)
     before = planned.fingerprint(FIXTURE / "02_rollout.ipynb")
     (adapter / "weights.txt").write_text("trained again")
-    assert series.fingerprints.changes(before, planned.fingerprint(FIXTURE / "02_rollout.ipynb")) == ["adapter"]
+    assert series.fingerprints.changed_parts(before, planned.fingerprint(FIXTURE / "02_rollout.ipynb")) == ["adapter"]
 
 
 def test_an_earlier_adapter_counts_where_it_plays(outputs, tmp_path):
@@ -393,7 +391,7 @@ def test_an_earlier_adapter_counts_where_it_plays(outputs, tmp_path):
         before = third.fingerprint(FIXTURE / "02_rollout.ipynb")
         (learned_adapter("cpu", k) / "weights.txt").write_text("other")
         after = third.fingerprint(FIXTURE / "02_rollout.ipynb")
-        assert series.fingerprints.changes(before, after) == ["adapter"]
+        assert series.fingerprints.changed_parts(before, after) == ["adapter"]
     itself = replace(third, params=third.params | {"opponents": "self"})
     before = itself.fingerprint(FIXTURE / "02_rollout.ipynb")
     (learned_adapter("cpu", 1) / "weights.txt").write_text("and another")
