@@ -7,7 +7,8 @@ mystery have much in common. Taught in notebook 05.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -15,12 +16,13 @@ from typing import NamedTuple
 import pandas as pd
 
 from maro_lib.measure.metrics import victory
+from maro_lib.model.ahead import Share, play_shares
 from maro_lib.model.loading import Loaded, load
 from maro_lib.model.local import LocalPolicy
 from maro_lib.model.players import NOBODY, line_up
-from maro_lib.play.rollout import Game, Played, play
+from maro_lib.play.rollout import Game, Played, Seats, play
 from maro_lib.progress import Bar
-from maro_lib.side_by_side import Tell, run_tasks
+from maro_lib.side_by_side import run_tasks
 from maro_lib.statistics import Mean, bootstrap_mean
 
 BASE, MARO = "base", "MARO"  # whose adapter plays: nobody's, that of a run's training, or
@@ -44,19 +46,24 @@ def match(
 
 @dataclass(frozen=True)
 class LineUp:
-    """One line-up's games, as another process plays them."""
+    """Who plays whom, as another process seats them."""
 
-    games: Sequence[Game]
     model: str
     precision: str
     adapter: str
     who: str
-    folder: Path
 
-    def __call__(self, tell: Tell) -> None:
-        trained = LocalPolicy(load(self.model, precision=self.precision, adapter=self.adapter))
-        play(self.games, line_up(trained, self.who), folder=self.folder)
-        tell(self.who)
+    @contextlib.contextmanager
+    def seated(self) -> Iterator[Seats]:
+        yield line_up(LocalPolicy(load(self.model, precision=self.precision, adapter=self.adapter)), self.who)
+
+
+def play_base(games: Sequence[Game], trained: LocalPolicy, folder: Path, *, progress: bool = False) -> Played:
+    """Play the line-up that all contenders are compared with, a small model in several processes."""
+    base, loaded = line_up(trained, NOBODY), trained.loaded
+    alone = LineUp(loaded.name, loaded.precision, str(loaded.adapter), NOBODY)
+    play_shares(games, alone, base, folder / NOBODY, progress=progress)
+    return play(games, base, folder=folder / NOBODY, progress=progress)
 
 
 def play_ahead(games: Sequence[Game], loaded: Loaded, adapters: Mapping[Path, str], *, progress: bool = False) -> None:
@@ -66,12 +73,12 @@ def play_ahead(games: Sequence[Game], loaded: Loaded, adapters: Mapping[Path, st
     """
     if (n := loaded.n_side_by_side) == 1:
         return
-    line_ups = [
-        LineUp(games, loaded.name, loaded.precision, str(adapter), who, folder / who)
+    shares = [
+        Share(games, LineUp(loaded.name, loaded.precision, str(adapter), who), folder / who)
         for folder, adapter in adapters.items() for who in LINE_UPS if who != NOBODY
     ]  # fmt: skip
-    with Bar(len(line_ups), "line-up", shown=progress) as bar:
-        run_tasks(line_ups, n, lambda *_: bar.update())
+    with Bar(len(shares) * len(games), "game", shown=progress) as bar:
+        run_tasks(shares, n, lambda _, n_more: bar.update(n_more))
 
 
 def saved(folder: Path) -> dict[tuple[str, str], Path]:

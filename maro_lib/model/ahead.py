@@ -8,16 +8,24 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
-from maro_lib.model.players import Opposed, Player
+from maro_lib.model.players import Opposed
 from maro_lib.play.policies import Policy
-from maro_lib.play.rollout import Game, games_folder, play
+from maro_lib.play.rollout import Game, Seating, games_folder, play
 from maro_lib.progress import Bar
 from maro_lib.side_by_side import Tell, run_tasks
 
 WORTH = 8  # games: a process takes seconds to start
+
+
+class Seat(Protocol):
+    """Who plays, as data that another process makes players of."""
+
+    def seated(self) -> AbstractContextManager[Seating]: ...
 
 
 @dataclass(frozen=True)
@@ -25,17 +33,18 @@ class Share:
     """Some games of a run, as another process plays them."""
 
     games: Sequence[Game]
-    player: Player
+    player: Seat
     folder: Path
-    concurrency: int
+    concurrency: int = 256
 
     def __call__(self, tell: Tell) -> None:
         with self.player.seated() as players:
-            play(self.games, players, folder=self.folder, concurrency=self.concurrency, on_game=lambda: tell(1))
+            options = {"folder": self.folder, "concurrency": self.concurrency}
+            tell(play(self.games, players, on_game=lambda: tell(1), **options).n_resumed)
 
 
 def play_shares(
-    games: Sequence[Game], player: Player, players: Policy | Opposed, folder: Path, *, concurrency: int = 256,
+    games: Sequence[Game], player: Seat, players: Policy | Opposed, folder: Path, *, concurrency: int = 256,
     progress: bool = False,
 ) -> None:  # fmt: skip
     """Play the games that a folder still lacks, a share in each process; nothing is done where one process is right."""
@@ -48,7 +57,7 @@ def play_shares(
         return
     shares = [Share(left[k::n], player, folder.with_name(f".{folder.name}-{k}"), concurrency) for k in range(n)]
     with Bar(len(games), "game", shown=progress, initial=len(done)) as bar:
-        run_tasks(shares, n, lambda *_: bar.update())
+        run_tasks(shares, n, lambda _, n_more: bar.update(n_more))
     with games_folder(games, players, folder) as shards:
         for share in shares:
             shards.adopt(share.folder)

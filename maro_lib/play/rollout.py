@@ -71,6 +71,8 @@ class Session:
     asked: set[int] = field(default_factory=set)  # players whose reply is on its way
 
     def __post_init__(self) -> None:
+        self.windowed = [isinstance(p, Windowed) for p in self.seats]  # asked once: a protocol is slow to tell
+        self.remote = [isinstance(p, Remote) for p in self.seats]
         self.taken = self.taken or [0] * len(self.seats)
         self.replies = self.replies or [[] for _ in self.seats]
 
@@ -90,7 +92,7 @@ class Session:
     def _within_window(self, player: int) -> Request:
         """What is asked of a player: to sum up first, if its policy can't read on."""
         request, policy = self._request(player), self.seats[player]
-        if request.prompt.phase != "summary" and isinstance(policy, Windowed) and not policy.fits(request):
+        if self.windowed[player] and request.prompt.phase != "summary" and not policy.fits(request):
             self.env.summarise(player)
             request = self._request(player)
         return request
@@ -182,7 +184,7 @@ class Table:
         for session in sessions:
             for request in session.requests():
                 policy = session.seats[request.player]
-                if isinstance(policy, Remote):
+                if session.remote[request.player]:
                     session.asked.add(request.player)
                     self._flying[policy.submit(request)] = session, request.player
                 else:
