@@ -114,8 +114,9 @@ def test_every_prompt_lists_exactly_what_is_allowed(small_world):
     assert seen == {"intro", "turn", "answer", "rate", "vote"}
 
 
-def test_only_places_that_hold_something_for_the_player_are_offered():
-    env, taken = begin(seed=3), Counter()
+@pytest.mark.parametrize("seed", range(5))
+def test_only_places_that_hold_something_for_the_player_are_offered(seed):
+    env, taken = begin(seed=seed, rounds=4), Counter()
     offered = set()
     while env.pending_players():
         for r in requests(env, taken):
@@ -123,10 +124,9 @@ def test_only_places_that_hold_something_for_the_player_are_offered():
                 me = NAMES[r.player]
                 left = [c for c in CLUES if "trigger" not in c and c["id"] not in env.found]
                 open_to_me = {c["place"] for c in left if c.get("private_to", me) == me}
-                assert set(r.prompt.places) == open_to_me
                 assert list(r.prompt.places) == [p for p in ("barn", "mill", "pond") if p in open_to_me]
-                offered.add(frozenset(open_to_me))
-        advance(env, RANDOM, taken)
+                offered.add(r.prompt.places)
+        advance(env, RANDOM, taken, seed)
     assert len(offered) > 2
 
 
