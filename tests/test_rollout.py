@@ -391,7 +391,7 @@ def test_two_processes_do_not_play_into_one_folder(tmp_path):
 def test_a_game_stored_twice_is_an_error(tmp_path):
     folder = tmp_path / "rollout"
     play(games(10), RANDOM, folder=folder)
-    subprocess.run(["cp", "-r", str(folder / "shard-00000"), str(folder / "shard-00001")], check=True)
+    shutil.copytree(folder / "shard-00000", folder / "shard-00001")
     with pytest.raises(StorageError, match="stored twice"):
         play(games(10), RANDOM, folder=folder)
 
