@@ -2,10 +2,10 @@
 
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
-from jupyter_client.manager import start_new_kernel
+from jupyter_client.manager import run_kernel
 
 from maro_lib.play.policies import RANDOM
 from maro_lib.play.rollout import play, schedule
@@ -30,35 +30,24 @@ with watching(True, 9, seconds=0.0) as live:
 """
 
 
-class Notebook:
-    """A real kernel, and what it sends to whoever shows a notebook."""
-
-    def __init__(self):
-        self.manager, self.client = start_new_kernel()
-
-    def run(self, code: str) -> list[tuple[str, dict]]:
-        sent = []
-        self.client.execute_interactive(
-            code, output_hook=lambda m: sent.append((m["msg_type"], m["content"])), timeout=60
-        )
-        return [(kind, what) for kind, what in sent if kind not in ("status", "execute_input")]
-
-    def close(self) -> None:
-        self.client.stop_channels()
-        self.manager.shutdown_kernel(now=True)
-
-
 @pytest.fixture(scope="module")
-def notebook() -> Iterator[Notebook]:
+def run() -> Iterator[Callable[[str], list[tuple[str, dict]]]]:
+    """A real kernel: what it sends to whoever shows a notebook, when it runs code."""
     with pytest.MonkeyPatch.context() as environment:  # this environment's kernel, not the user's other one
         environment.setenv("JUPYTER_PREFER_ENV_PATH", "1")
-        started = Notebook()
-    yield started
-    started.close()
+        with run_kernel() as client:
+
+            def sent_by(code: str) -> list[tuple[str, dict]]:
+                sent = []
+                client.execute_interactive(code, output_hook=sent.append, timeout=60)
+                kinds = ((m["msg_type"], m["content"]) for m in sent)
+                return [(kind, what) for kind, what in kinds if kind not in ("status", "execute_input")]
+
+            yield sent_by
 
 
-def test_bar_moves_under_its_cell_and_is_gone_at_the_end(notebook):
-    (first, placed), *changes = notebook.run(WALK)
+def test_bar_moves_under_its_cell_and_is_gone_at_the_end(run):
+    (first, placed), *changes = run(WALK)
     assert (first, placed["data"]) == ("display_data", {SAID: ""}), "what nbval compares: it is stored, and empty"
     assert {kind for kind, _ in changes} == {"update_display_data"}, "nothing is printed"
     shown = [what["data"][SAID] for _, what in changes]
@@ -68,36 +57,34 @@ def test_bar_moves_under_its_cell_and_is_gone_at_the_end(notebook):
     assert {what["transient"]["display_id"] for _, what in changes} == {placed["transient"]["display_id"]}
 
 
-def test_bar_is_gone_after_an_error_too(notebook):
+def test_bar_is_gone_after_an_error_too(run):
     failing = WALK.replace("bar.update()", "raise ValueError('on the way')")
-    sent = notebook.run(failing)
+    sent = run(failing)
     (_, placed), *changes, (last, error) = sent
     assert placed["data"] == {SAID: ""}
     assert changes[-1][1]["data"] == {SAID: ""}
     assert (last, error["evalue"]) == ("error", "on the way")
 
 
-def test_bar_that_is_not_wanted_leaves_no_place(notebook):
-    assert notebook.run(WALK.replace("shown=True", "shown=False")) == []
-    assert (
-        notebook.run("import maro_lib.show.figures as f\nwith f.watching(False, 9) as live: assert live is None") == []
-    )
+def test_bar_that_is_not_wanted_leaves_no_place(run):
+    assert run(WALK.replace("shown=True", "shown=False")) == []
+    assert run("import maro_lib.show.figures as f\nwith f.watching(False, 9) as live: assert live is None") == []
 
 
-def test_curves_are_drawn_again_and_again_and_are_gone_at_the_end(notebook):
-    (_, placed), *changes = notebook.run(CURVES)
+def test_curves_are_drawn_again_and_again_and_are_gone_at_the_end(run):
+    (_, placed), *changes = run(CURVES)
     assert placed["data"] == {SAID: ""}
     assert ["image/png" in what["data"] for _, what in changes] == [True, True, False]
     assert changes[-1][1]["data"] == {SAID: ""}
 
 
-def test_in_a_notebook_that_a_terminal_watches_the_bar_goes_to_stderr(notebook):
-    notebook.run(f"import os; os.environ[{WATCHED!r}] = '1'")
+def test_in_a_notebook_that_a_terminal_watches_the_bar_goes_to_stderr(run):
+    run(f"import os; os.environ[{WATCHED!r}] = '1'")
     try:
-        sent = notebook.run(WALK)
-        steps = notebook.run(CURVES)
+        sent = run(WALK)
+        steps = run(CURVES)
     finally:
-        notebook.run(f"del os.environ[{WATCHED!r}]")
+        run(f"del os.environ[{WATCHED!r}]")
     for unit, told in (("game", sent), ("step", steps)):
         assert {(kind, what["name"]) for kind, what in told} == {("stream", "stderr")}
         assert unit in "".join(what["text"] for _, what in told)

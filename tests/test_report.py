@@ -168,7 +168,7 @@ def test_a_run_that_was_not_measured_says_so(outputs):
 
 
 def test_a_damaged_file_costs_its_part_and_not_the_page(outputs):
-    make_run("damaged")
+    shutil.copytree(run_folder("a"), run_folder("damaged"))
     (run_folder("damaged") / "choices.json").write_text("{")
     text = write_report("damaged").read_text(encoding="utf-8")
     assert "Left out: choice" in text
