@@ -312,6 +312,18 @@ def test_every_colour_can_be_read_in_a_light_and_in_a_dark_theme():
             assert contrast(washed(full, page), text) > 4.5
 
 
+def test_no_theme_stripes_the_rows_under_a_tint():
+    for shown in everything(SKILLED):
+        assert "<tr>" not in shown.html
+
+
+def test_the_legend_is_coloured_as_the_credits_are():
+    tables, script = played()
+    page = show_game(tables, "g000000", script=script, credit=credit_of(tables, [1.0, -0.5])).html
+    legend = page[page.index("credit of an action") : page.index("blame to praise")]
+    assert "opacity" not in legend.split("</span>", 1)[1].rsplit("<span", 1)[0]
+
+
 def test_a_view_has_no_colours_that_a_theme_could_not_change():
     tables, script = played()
     page = show_game(tables, "g000000", script=script, credit=credit_of(tables, [1.0, -0.5]), views=True).html

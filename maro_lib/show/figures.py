@@ -83,14 +83,14 @@ def plot_differences(differences: Mapping[str, Any], title: str, xlabel: str, co
     return _about_zero(differences, title, scale=100, xlabel=xlabel, colour=colour)
 
 
-def plot_study(summary: pd.DataFrame, title: str, measure: str = "games won") -> Figure:
+def plot_study(summary: pd.DataFrame, title: str, measure: str = "games won", xlabel: str = "") -> Figure:
     """Plot a study's changes: a panel per trained faction, a row per arm; all seeds, and each by a small dot.
 
-    MARO is blue, its control grey; an arm that changes something of MARO is hollow.
+    MARO is blue, its control grey; an arm that changes something of MARO is hollow. `xlabel` is for what is no change.
     """
     table = summary[summary["measure"] == measure]
     arms = list(table["arm"].unique())
-    xlabel = f"{measure}: change in points (small dots: seeds)"
+    xlabel = xlabel or f"{measure}: change in points (small dots: seeds)"
     fig, panels = _panels(table["who"].unique(), arms, title, xlabel)
     for (who, arm), own in table.groupby(["who", "arm"], sort=False):
         ax, y, colour = panels[who], arms.index(arm), ARM_COLOURS.get(arm, BLUE)
@@ -219,6 +219,7 @@ def plot_before_after(
     """Plot, per row, the share of every arm on the left, and on the right each arm's difference from the first."""
     with plt.rc_context(STYLE):
         fig, (left, right) = plt.subplots(1, 2, figsize=(9.4, 1.3 + 0.62 * len(rates)), sharey=True)
+    fig.get_layout_engine().set(wspace=0.05)  # 100 on the left stays apart from what the right begins with
     colours = _colours(rates)
     _arms(left, rates, colours)
     _arms(right, differences, colours)
