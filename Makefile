@@ -77,7 +77,7 @@ lab: .venv/.ready ## open the notebooks in JupyterLab
 refresh: .venv/.ready ## execute the notebooks again, in place; an empty `git diff` then proves that nothing moved
 	@$(call apart,for notebook in notebooks/*.ipynb; do $(PY) -m jupyter nbconvert \
 		--to notebook --execute --inplace --ExecutePreprocessor.record_timing=False \
-		--ExecutePreprocessor.coalesce_streams=True "$$notebook" || exit; done)
+		--NotebookExporter.preprocessors=nbconvert.preprocessors.CoalesceStreamsPreprocessor "$$notebook" || exit; done)
 
 pages: .venv/.ready ## write the figures, tables, maps and pictures of README and docs anew
 	@$(PY) -m maro_lib parameters >docs/parameters.md && $(PY) docs/pages.py && $(PY) docs/loop.py
