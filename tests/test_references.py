@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from closeness import SHARE
-from test_training import BASIC, assert_same, corpus, gap, tiny, trainer_of, tuned, weights
+from test_training import BASIC, assert_same, corpus, gap, press_ctrl_c, tiny, trainer_of, tuned, weights
 
 from maro_lib.learn.balancing import shuffle_labels
 from maro_lib.learn.references import REFERENCES_FOLDER, load_references, references_path, save_references
@@ -56,15 +56,8 @@ def test_what_base_itself_sampled_is_its_reference_and_is_not_read_again(tmp_pat
 
 
 def test_a_training_that_goes_on_reads_no_reference_again(tmp_path, computed):
-    class Enough(Exception):
-        pass
-
-    def interrupt(curve):
-        if len(curve) == 3:
-            raise Enough
-
-    with pytest.raises(Enough):
-        train(tiny(), corpus(), MISMATCHED, tmp_path / "x", live=interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        train(tiny(), corpus(), MISMATCHED, tmp_path / "x", live=press_ctrl_c(3))
     assert len(computed) == 2, "those of the dialogues, and of the crossed ones"
     train(tiny(), corpus(), MISMATCHED, tmp_path / "x")
     assert len(computed) == 2
