@@ -173,6 +173,12 @@ def logp(token: int) -> float:
 # --- trouble: what happens to a chat instead of an answer ----------------------------------------------
 
 
+def free_port() -> int:
+    """A port of this machine at which nobody answers."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        return listening.getsockname()[1]
+
+
 def status(code: int, body: object = None, **headers: str) -> Callable[[Handler], None]:
     return lambda h: h.give(code, {"error": {"message": "no luck"}} if body is None else body, **headers)
 

@@ -83,12 +83,6 @@ def test_role_baseline_subtracts_the_running_mean_before_the_game(four_games):
     }  # fmt: skip
 
 
-def test_role_baseline_moves_by_a_twentieth_unless_said(four_games):
-    # detective, alpha 0.95: b = 0, 0.05, 0.0475 - 0.05 = -0.0025, -0.002375 + 0.05 = 0.047625
-    found = credit(four_games, "role_baseline")
-    assert [found[g, "Dora"][0] for g in "zyab"] == pytest.approx([1, -1.05, 1.0025, 0.952375])
-
-
 def test_turn_normalised_centres_twice_per_role():
     # witness:  rewards 0 0 +1 | +1 | -1   mean 0.2    centred -0.2 -0.2 0.8 | 0.8 | -1.2
     #           to the end 0.4 0.6 0.8 | 0.8 | -1.2    mean 0.28

@@ -14,6 +14,7 @@ from maro_lib.run.parameters import (
     parameters_page,
     read_parameters,
 )
+from maro_lib.run.quick import quick_problems
 from maro_lib.run.ranges import RANGE_OF, RANGES, outside
 from maro_lib.runs import ROOT
 
@@ -172,6 +173,8 @@ def test_every_parameter_of_the_notebooks_has_one_range_and_its_default_is_insid
         ("beta: .inf", "must be above 0, got inf"),
         ("z0: emma", "`z0` must be one of ema, batch, .*mismatched, got 'emma'; did you mean 'ema'"),
         ("rule: counterfactual", "must be one of uniform, terminal, "),
+        ("maro_iterations: 0", "`maro_iterations` must be 1 to 100, got 0$"),
+        ("opponents: bse", "must be one of self, base, earlier, got 'bse'; did you mean 'base'"),
         ("illegal: kep", "must be one of keep, drop, got 'kep'; did you mean 'keep'"),
         ("arms: [MARO, mine]", "must be one of MARO, shuffled labels, .*, got 'mine'"),
         ("bench_script: [100, 0]", "must be 1 to 100,000, got 0"),
@@ -182,6 +185,28 @@ def test_a_value_out_of_range_is_refused_with_its_place(tmp_path, line, message)
     (tmp_path / "x.yaml").write_text(f"run: x\n{line}\n")
     with pytest.raises(ParameterError, match=f"x.yaml:2: .*{message}"):
         load_params(tmp_path / "x.yaml", declared(NOTEBOOKS))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"model": "embeded"}, "model: embeded: there is no such folder; did you mean 'embedded'"),
+        ({"model": "./no/folder"}, "model: ./no/folder: there is no such folder"),
+        ({"adapter": "./none"}, "adapter: ./none: there is no such folder"),
+        ({"script": "nowhere.yaml"}, "script: nowhere.yaml: no script there"),
+        ({"culprits": 4}, "culprits: 4"),
+        ({"camp_weights": {"culprits": 1.0}}, "did you mean 'culprit'"),
+        ({"server_command": "vllm serve x"}, "server_command without server_url"),
+        ({"server_url": "http://me:secret@there"}, "must hold no key"),
+        ({"server_url": "http://there", "server_key_env": "NO_SUCH_KEY"}, "variable NO_SUCH_KEY is not set"),
+        ({"evals": ["maro_wher"]}, "did you mean 'maro_where'"),
+        ({"eval_data": "none"}, "eval_data: none: there is no such folder"),
+    ],
+)
+def test_what_is_not_there_or_does_not_go_together_is_named(values, message):
+    problem = "\n".join(quick_problems(effective(values, declared(NOTEBOOKS))))
+    assert message in problem
+    assert "secret" not in problem
 
 
 def test_choices_are_those_of_the_library():

@@ -15,7 +15,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import servers
-from servers import END, KNOWN, VLLM, Server, logp, play_by_rule, prompt_tokens, status, tokens
+from servers import END, KNOWN, VLLM, Server, free_port, logp, play_by_rule, prompt_tokens, status, tokens
+from waiting import wait_for
 from worlds import begin, requests, world
 
 from maro_lib.model import endpoint
@@ -53,11 +54,6 @@ def assert_same(left, right):
 def wanted(n: int = 4):
     """The first request of as many games."""
     return [requests(begin(world(), seed=k), {}, seed=k, game=f"g{k}")[0] for k in range(n)]
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return listening.getsockname()[1]
 
 
 @pytest.fixture(scope="module")
@@ -121,15 +117,12 @@ def test_no_more_requests_at_once_than_said():
     assert max(most) == 3
 
 
-def test_thoughts_are_not_said():
-    with Server(say=lambda *_: "<think>Cal did it. </think>\n\n I know nothing. ") as server:
-        assert policy(server.url).act(wanted(1))[0].text == "I know nothing."
-
-
-@pytest.mark.parametrize("content", [None, ""])
-def test_an_empty_reply_is_a_reply(content):
+@pytest.mark.parametrize(
+    ("content", "text"), [("<think>Cal did it. </think>\n\n I know nothing. ", "I know nothing."), (None, ""), ("", "")]
+)
+def test_thoughts_are_not_said_and_an_empty_reply_is_a_reply(content, text):
     with Server(say=lambda *_: content) as server:
-        assert policy(server.url).act(wanted(1))[0].text == ""
+        assert policy(server.url).act(wanted(1))[0].text == text
 
 
 def test_special_tokens_in_somebodys_words_end_no_turn():
@@ -244,19 +237,13 @@ def test_after_the_bound_the_error_says_all(trouble, why, monkeypatch):
         assert part in str(error.value)
 
 
-def test_a_closed_port_is_a_clear_error():
-    url = f"http://127.0.0.1:{free_port()}"
-    began = time.monotonic()
-    with pytest.raises(ServerError, match="3 x can't connect"):
-        play(games(), policy(url))
-    assert time.monotonic() - began < 1
-
-
 def test_after_the_server_is_back_the_same_policy_plays_on(undisturbed):
     port = free_port()
     made = policy(f"http://127.0.0.1:{port}", timeout=5)
-    with pytest.raises(ServerError):
+    began = time.monotonic()
+    with pytest.raises(ServerError, match="3 x can't connect"):
         play(games(), made)
+    assert time.monotonic() - began < 1
     with Server(port):
         assert_same(tables(play(games(), made)), undisturbed)
 
@@ -356,7 +343,7 @@ def test_a_run_that_fails_leaves_nothing_behind_that_waits():
 def running(port: int, *options: str):
     process = subprocess.Popen([sys.executable, "-I", PROGRAM, str(port), *options], stdout=subprocess.DEVNULL)
     try:
-        wait_for(lambda: is_open(port))
+        wait_for(lambda: is_open(port), 10)
         yield process
     finally:
         process.kill()
@@ -367,13 +354,6 @@ def is_open(port: int) -> bool:
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
         return True
     return False
-
-
-def wait_for(happened, seconds: float = 10.0) -> None:
-    end = time.monotonic() + seconds
-    while not happened():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.02)
 
 
 # --- token ids ---------------------------------------------------------------------------------------
@@ -699,21 +679,17 @@ def test_a_server_does_not_outlive_its_run(place, number):
     wait_for(lambda: not is_open(port) and not any(map(is_alive, started)), 5)
 
 
-def test_a_server_that_ends_early_shows_its_last_words(place):
+def test_a_server_that_ends_early_shows_its_last_words_and_its_code(place):
     _, url, log, _ = place
+    suicide = f'{sys.executable} -c "import os; os.kill(os.getpid(), 9)"'
+    with pytest.raises(ServerStartError, match="exit code 137"), serving(suicide, url, log=log, wait=20):
+        pass
     talk = "import sys; print('\\n'.join(map(str, range(100))), flush=True); sys.exit('CUDA out of memory')"
     with pytest.raises(ServerStartError) as error, serving(f'{sys.executable} -c "{talk}"', url, log=log, wait=20):
         pass
     assert "exit code 1" in str(error.value)
     assert str(error.value).endswith("CUDA out of memory")
     assert len(str(error.value).splitlines()) == 21
-
-
-def test_a_server_killed_while_it_starts_is_told_by_its_code(place):
-    _, url, log, _ = place
-    suicide = f'{sys.executable} -c "import os; os.kill(os.getpid(), 9)"'
-    with pytest.raises(ServerStartError, match="exit code 137"), serving(suicide, url, log=log, wait=20):
-        pass
 
 
 def test_a_server_that_never_answers_is_stopped(place):
