@@ -464,8 +464,7 @@ def test_same_seed_same_adapter_and_another_seed_another(tmp_path, undisturbed):
 def test_training_leaves_the_model_as_it_was(tmp_path, undisturbed):
     """So that one that was loaded once is trained again, with other settings, from the same beginning."""
     loaded = tiny()
-    other = tmp_path / "other" / "x"  # references of its own: checkpointing reads more at once, which rounds otherwise
-    train(loaded, corpus(), replace(BASIC, seed=1, epochs=1, checkpointing=True), other)
+    train(loaded, corpus(), replace(BASIC, seed=1, epochs=1, checkpointing=True), tmp_path / "other")
     assert type(loaded.model) is Qwen2ForCausalLM
     assert loaded.model.state_dict().keys() == tiny().model.state_dict().keys(), "an adapter was left in it"
     assert not loaded.model.training
