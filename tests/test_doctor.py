@@ -74,7 +74,7 @@ def llama_8b():
 
 
 def sample(first=700, longest=2500, at_most=9000):
-    return Sample(6, 57, first, longest, (longest + at_most) // 2, at_most, 10**6, 0.01, "by hand")
+    return Sample(6, 57, first, longest, (longest + at_most) // 2, at_most, 10**6, "by hand")
 
 
 # --- the arithmetic ----------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 from transformers.utils import logging as hf_logging
 
 from maro_lib.runs import ROOT, located
+from maro_lib.wording import first_line
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -112,7 +113,7 @@ def load(
             )
         except (OSError, ValueError) as error:
             raise ModelError(
-                f"model {name!r} can't be loaded: {_first_line(error)}. Give a folder or a hub name that holds "
+                f"model {name!r} can't be loaded: {first_line(error)}. Give a folder or a hub name that holds "
                 "safetensors, a tokenizer, and no code of its own; offline, a folder"
             ) from error
     tokenizer.name_or_path = name
@@ -200,11 +201,7 @@ def _attach(model: PreTrainedModel, adapter: str, slot: str = "default") -> PreT
             model.load_adapter(source, adapter_name=slot, torch_device=str(model.device))
             return model
     except (OSError, ValueError, RuntimeError) as error:
-        raise ModelError(f"adapter {adapter!r} can't be attached: {_first_line(error)}") from error
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]
+        raise ModelError(f"adapter {adapter!r} can't be attached: {first_line(error)}") from error
 
 
 @contextlib.contextmanager

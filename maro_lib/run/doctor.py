@@ -29,18 +29,18 @@ from maro_lib.run.machine import (
     check_device,
     check_disk,
     check_packages,
-    first_line,
     free_memory,
     installed_version,
 )
 from maro_lib.run.models import FoundModel, check_adapter, check_model, check_template, find_model
-from maro_lib.run.pace import TIMED_BYTES, time_estimated, time_measured, time_scripted
+from maro_lib.run.pace import TIMED_BYTES, time_estimated, time_measured
 from maro_lib.run.parameters import ParameterError, declared, effective, load_params
 from maro_lib.run.quick import quick_problems
 from maro_lib.run.sample import Sample, play_one
 from maro_lib.run.series import check_rounds, find_notebooks
 from maro_lib.run.service import check_command, check_server
 from maro_lib.runs import ROOT, RunError, outputs_folder
+from maro_lib.wording import first_line
 
 
 def doctor(params: str, changed: Sequence[str] = ()) -> int:
@@ -93,7 +93,7 @@ def findings(values: Mapping[str, Any]) -> Iterator[Finding]:
                   f"{sample.first:,} to {sample.longest:,} tokens, up to {sample.at_most:,} if every reply were "
                   f"as long as allowed ({sample.counted})")  # fmt: skip
     if player.is_scripted:
-        yield time_scripted(values, sample)
+        yield time_measured(player, values, sample)
     elif player.server_url:
         yield from _on_server(player, values, sample)
     else:

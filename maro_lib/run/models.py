@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from maro_lib.model import estimates
 from maro_lib.model.players import Player
-from maro_lib.run.machine import OK, PROBLEM, WARNING, Finding, first_line
+from maro_lib.run.machine import OK, PROBLEM, WARNING, Finding
 from maro_lib.runs import located
-from maro_lib.wording import amount
+from maro_lib.wording import amount, first_line
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig

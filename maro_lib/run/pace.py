@@ -44,13 +44,8 @@ def time_of(low: float, high: float, values: Mapping[str, Any], how: str) -> Fin
     return Finding(OK, "time", f"{span} for the {values['n_games']:,} games{each} ({how})")
 
 
-def time_scripted(values: Mapping[str, Any], sample: Sample) -> Finding:
-    seconds = values["n_games"] * sample.seconds
-    return time_of(seconds / 2, 3 * seconds, values, "by scripted players, from one game")
-
-
 def time_measured(player: Player, values: Mapping[str, Any], sample: Sample) -> Finding:
-    """Let a small model that is here play a few steps."""
+    """Let scripted players, or a small model that is here, play a few steps."""
     pace = play_some(player, values)
     is_busy = pace.busy > BUSY * 2  # a single thread of several, or a little company, is no news
     now = f"; this machine is busy: now it takes {pace.busy:.0f} times as long" if is_busy else ""

@@ -9,22 +9,19 @@ from collections.abc import Mapping
 
 from maro_lib.model.players import Player
 from maro_lib.play.policies import WindowError
-from maro_lib.run.machine import OK, PROBLEM, WARNING, Finding, first_line
+from maro_lib.run.machine import OK, PROBLEM, WARNING, Finding
+from maro_lib.wording import first_line
 
 
 def check_command(player: Player) -> Finding:
     """Check that a server's program is there, and its port free; it is not started."""
-    from maro_lib.model.server_process import ServerStartError, _address, _is_open, _split
+    from maro_lib.model.server_process import ServerStartError, startable
 
     try:
-        words, _ = _split(player.server_command)
-        address = _address(player.server_url)
+        words, _ = startable(player.server_command, player.server_url)
     except ServerStartError as error:
         return Finding(PROBLEM, "server", str(error))
-    if _is_open(address):
-        return Finding(PROBLEM, "server", f"something answers at {player.server_url} already", "a free port",
-                       "stop it, choose another port, or leave `server_command` empty to play with it")  # fmt: skip
-    return Finding(OK, "server", f"`{words[0]}` is there, and port {address[1]} is free; not started now")
+    return Finding(OK, "server", f"`{words[0]}` is there, and the port of {player.server_url} is free; not started now")
 
 
 def check_server(player: Player) -> tuple[Finding, int]:
@@ -54,19 +51,13 @@ def check_server(player: Player) -> tuple[Finding, int]:
 
 def _models(url: str) -> dict[str, int]:
     """The models that a server lists, each with its context length where it says that (vLLM), else 0."""
-    import httpx
+    from maro_lib.model.endpoint import Endpoint, ServerError, Unreached
 
-    from maro_lib.model.endpoint import Endpoint, ServerError
-
-    endpoint = Endpoint(url, "OPENAI_API_KEY", 10.0)  # it signs without showing the key to anything else
-    is_local = httpx.URL(endpoint.url).host in ("localhost", "127.0.0.1", "::1")
     try:
-        with httpx.Client(timeout=endpoint.timeout, trust_env=not is_local) as client:
-            answer = client.get(f"{endpoint.url}/v1/models", auth=endpoint._sign)
-        text = answer.text.replace(endpoint._key() or "\0", "[key]")  # a server may repeat it, and names are printed
-        listed = json.loads(text)["data"] if answer.status_code == 200 else []
-    except httpx.HTTPError as error:
-        raise ServerError(f"{url} does not answer ({type(error).__name__})") from None
+        answer = Endpoint(url, "OPENAI_API_KEY", 10.0).ask_once("/v1/models")
+        listed = json.loads(answer.body)["data"] if answer.status == 200 else []
+    except Unreached as error:
+        raise ServerError(f"{url} does not answer ({error})") from None
     except (ValueError, KeyError, TypeError):  # not every server lists its models, and not every answer is a list
         listed = []
     entries = [m for m in listed if isinstance(m, dict) and isinstance(m.get("id"), str)]
