@@ -197,8 +197,8 @@ class Harness:
             if at:
                 raise DataError(f"{leaf}: its items are not as it wants them: {first_line(error)}") from error
             where = config.get("dataset_path", "that it names itself")
-            raise DataError(f"{leaf}: its data set {where} can't be fetched from the hub: {first_line(error)}. Offline, set "
-                            f"`eval_data` to a folder that holds {where}") from error  # fmt: skip
+            raise DataError(f"{leaf}: its data set {where} can't be fetched from the hub: {first_line(error)}. "
+                            f"Offline, set `eval_data` to a folder that holds {where}") from error  # fmt: skip
         if task.get_config("num_fewshot") is None:
             task.set_config(key="num_fewshot", value=0)
         return task
