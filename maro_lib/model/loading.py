@@ -99,7 +99,10 @@ def load(
 ) -> Loaded:
     """Load a model (`embedded`, a folder, or a hub name); `sharded` where FSDP is to spread it over several GPUs."""
     device = best_device() if device == "auto" else device
-    precision = _choose(precision, device)
+    if precision not in PRECISIONS:
+        raise ModelError(f"precision: {precision!r}; one of {', '.join(PRECISIONS)} is needed")
+    if precision == "auto":
+        precision = "float32" if device == "cpu" else "bfloat16"
     source = str(EMBEDDED) if name == "embedded" else str(located(name)) if located(name).is_dir() else name
     with quiet():
         try:
@@ -163,12 +166,6 @@ def guard_4bit(model: torch.nn.Module) -> None:
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
             module.support_avx512bf16_for_cpu = False
-
-
-def _choose(precision: str, device: str) -> str:
-    if precision not in PRECISIONS:
-        raise ModelError(f"precision: {precision!r}; one of {', '.join(PRECISIONS)} is needed")
-    return ("float32" if device == "cpu" else "bfloat16") if precision == "auto" else precision
 
 
 def _how(precision: str, device: str, sharded: bool) -> dict[str, object]:

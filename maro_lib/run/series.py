@@ -151,11 +151,9 @@ def run_series(
         if stop:
             print(f"The report says so too: {shown(page)}", file=sys.stderr)
         return 0 if stop is None else 130 if stop.error == INTERRUPTED else 1
-    except (ParameterError, RunError) as error:
-        print(f"\n{error}", file=sys.stderr)
-        return 1
-    except OSError as error:
-        print(f"\n{error.filename}: {error.strerror}", file=sys.stderr)
+    except (ParameterError, RunError, OSError) as error:
+        told = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else error
+        print(f"\n{told}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(f"\n{INTERRUPTION}", file=sys.stderr)

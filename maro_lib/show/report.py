@@ -280,10 +280,9 @@ def behaviour_part(run: Run) -> Iterator[Part]:
     """How they play, not only how often they win."""
     if (BASE, NOBODY) not in (places := saved(run.at("matches"))):
         return
-    scripts, labels = read_scripts(places[BASE, NOBODY]), {}
+    scripts = read_scripts(places[BASE, NOBODY])
     played = {key: (read_table(place, "games"), read_table(place, "actions")) for key, place in places.items()}
-    for arm, who in played:
-        labels[arm, who] = "base" if arm == BASE else f"{arm}: {who}s"
+    labels = {(arm, who): "base" if arm == BASE else f"{arm}: {who}s" for arm, who in played}
     turns = {}
     for key, (_, actions) in played.items():
         shares = behaviour.turns(actions, scripts)
