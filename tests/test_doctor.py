@@ -15,10 +15,9 @@ from maro_lib.model.loading import EMBEDDED
 from maro_lib.model.players import Player
 from maro_lib.play.rollout import play, schedule
 from maro_lib.play.shards import read_table
-from maro_lib.run.fit import check_context, check_memory, check_reuse, check_training
+from maro_lib.run.fit import Timing, check_context, check_memory, check_reuse, check_training, play_some
 from maro_lib.run.machine import check_bitsandbytes, check_disk, check_packages
 from maro_lib.run.models import FoundModel, check_model, check_template
-from maro_lib.run.pace import Timing, play_some
 from maro_lib.run.parameters import declared, effective
 from maro_lib.run.sample import Sample, scripts_of
 from maro_lib.run.series import find_notebooks
@@ -73,7 +72,7 @@ def llama_8b():
 
 
 def sample(first=700, longest=2500, at_most=9000):
-    return Sample(6, 57, first, longest, (longest + at_most) // 2, at_most, 10**6, 0.01, "by hand")
+    return Sample(6, 57, first, longest, (longest + at_most) // 2, at_most, 10**6, "by hand")
 
 
 # --- the arithmetic ----------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from maro_lib.embedded.card import read_card
 from maro_lib.embedded.exam import exam_games, take_exam
 from maro_lib.embedded.lessons import (
     CORRECTION,
+    Recipe,
     any_game,
     clue_drill,
     drill,
@@ -25,7 +26,6 @@ from maro_lib.embedded.lessons import (
     weigh,
 )
 from maro_lib.embedded.pretraining import learn, new_model, same_words, tokenizer_texts, train_tokenizer, weighted_loss
-from maro_lib.embedded.recipe import Recipe
 from maro_lib.embedded.tasks import items
 from maro_lib.model.chat import Chat
 from maro_lib.model.loading import EMBEDDED, load

@@ -44,7 +44,7 @@ from maro_lib.runs import (
 )
 from maro_lib.show.figures import plot_rounds
 from maro_lib.statistics import Rate
-from maro_lib.study.rounds import round_table, wins_by_round
+from maro_lib.study.rounds import wins_by_round
 from maro_lib.world.generator import Knobs, generate_many
 from maro_lib.world.mystery import Rules
 
@@ -619,14 +619,6 @@ def two_rounds(outputs) -> None:
         end(run, "02_rollout", {"games": 40, "learner": learner(policies)})
     learn("cpu")
     end("cpu", "05_maro_training", {"steps": 9})
-
-
-def test_headlines_stand_round_by_round(two_rounds):
-    table = round_table("cpu", 3)
-    assert table["games"].fillna(-1).tolist() == [40, 40, -1]
-    assert table["steps"].fillna(-1).tolist() == [9, -1, -1]
-    assert table["learner"].tolist()[:2] == [NAIVE.name, SKILLED.name]
-    assert table.index.tolist() == [1, 2, 3]
 
 
 def test_wins_are_those_of_the_learner(two_rounds):

@@ -21,6 +21,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 from transformers.utils import logging as hf_logging
 
 from maro_lib.runs import ROOT, located
+from maro_lib.wording import first_line
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -98,7 +99,10 @@ def load(
 ) -> Loaded:
     """Load a model (`embedded`, a folder, or a hub name); `sharded` where FSDP is to spread it over several GPUs."""
     device = best_device() if device == "auto" else device
-    precision = _choose(precision, device)
+    if precision not in PRECISIONS:
+        raise ModelError(f"precision: {precision!r}; one of {', '.join(PRECISIONS)} is needed")
+    if precision == "auto":
+        precision = "float32" if device == "cpu" else "bfloat16"
     source = str(EMBEDDED) if name == "embedded" else str(located(name)) if located(name).is_dir() else name
     with quiet():
         try:
@@ -112,7 +116,7 @@ def load(
             )
         except (OSError, ValueError) as error:
             raise ModelError(
-                f"model {name!r} can't be loaded: {_first_line(error)}. Give a folder or a hub name that holds "
+                f"model {name!r} can't be loaded: {first_line(error)}. Give a folder or a hub name that holds "
                 "safetensors, a tokenizer, and no code of its own; offline, a folder"
             ) from error
     tokenizer.name_or_path = name
@@ -164,12 +168,6 @@ def guard_4bit(model: torch.nn.Module) -> None:
             module.support_avx512bf16_for_cpu = False
 
 
-def _choose(precision: str, device: str) -> str:
-    if precision not in PRECISIONS:
-        raise ModelError(f"precision: {precision!r}; one of {', '.join(PRECISIONS)} is needed")
-    return ("float32" if device == "cpu" else "bfloat16") if precision == "auto" else precision
-
-
 def _how(precision: str, device: str, sharded: bool) -> dict[str, object]:
     if precision != "nf4":
         return {"dtype": getattr(torch, precision)}
@@ -200,11 +198,7 @@ def _attach(model: PreTrainedModel, adapter: str, slot: str = "default") -> PreT
             model.load_adapter(source, adapter_name=slot, torch_device=str(model.device))
             return model
     except (OSError, ValueError, RuntimeError) as error:
-        raise ModelError(f"adapter {adapter!r} can't be attached: {_first_line(error)}") from error
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]
+        raise ModelError(f"adapter {adapter!r} can't be attached: {first_line(error)}") from error
 
 
 @contextlib.contextmanager

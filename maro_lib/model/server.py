@@ -276,11 +276,9 @@ def _change_adapter(verb: str, url: str, body: Mapping[str, str], key_env: str, 
     endpoint = Endpoint(url, key_env, timeout)
     what = f"{endpoint.url}: adapter `{body['lora_name']}` can't be {verb}ed"
     try:
-        answer = endpoint.run(endpoint.exchange(f"/v1/{verb}_lora_adapter", body)).result()
+        answer = endpoint.ask_once(f"/v1/{verb}_lora_adapter", body)
     except Unreached as error:
         raise ServerError(f"{what}: {error}") from None
-    finally:
-        endpoint.close()
     if answer.status == 200:
         return
     why = error_message(answer)

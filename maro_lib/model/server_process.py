@@ -45,12 +45,7 @@ def serving(command: str, url: str, *, wait: float = 600.0, log: Path | str, gra
     if not command.strip():
         yield
         return
-    words, environment, address, log = *_split(command), _address(url), Path(log)
-    if _is_open(address):
-        raise ServerStartError(
-            f"{url}: already in use, so `{words[0]}` was not started; stop what answers there, choose another port in "
-            "`server_command` and `server_url`, or leave `server_command` empty to play with the server that runs"
-        )
+    (words, environment), log = startable(command, url), Path(log)
     log.parent.mkdir(parents=True, exist_ok=True)
     with open(log, "wb") as output:
         watchdog = subprocess.Popen(
@@ -63,6 +58,18 @@ def serving(command: str, url: str, *, wait: float = 600.0, log: Path | str, gra
     finally:
         watchdog.stdin.close()
         watchdog.wait()  # it ends `grace` seconds later at most
+
+
+def startable(command: str, url: str) -> tuple[list[str], dict[str, str]]:
+    """Return a command's words and its environment; raise if its program is not there, or its port is not free."""
+    words, environment = _split(command)
+    if _is_open(_address(url)):
+        raise ServerStartError(
+            f"{url}: already in use, so `{words[0]}` is not started; stop what answers at that address, "
+            "choose another port in `server_command` and `server_url`, or leave `server_command` empty to play with "
+            "the server that runs"
+        )
+    return words, environment
 
 
 def is_answering(url: str, timeout: float = 5.0) -> bool:
