@@ -168,6 +168,14 @@ def seconds(phase, text):
     return time.process_time() - started
 
 
+def test_of_an_endless_reply_the_beginning_is_read():
+    n = replies.MAX_REPLY
+    assert en("vote", "\n" * (n - 3) + "Ben and Iris") == Move("vote", target=BEN)
+    assert en("vote", "\n" * n + "Ben") == Illegal("empty")
+    assert en("intro", "a" * (n + 1)) == Move("intro", "a" * n)
+    assert len(zh("intro", "\ufb2c" * n).text) == n, "also when each sign is composed of three"
+
+
 @pytest.mark.parametrize("unit", ENDLESS)
 @pytest.mark.parametrize("after", ["", "a", "Ben"])
 def test_without_a_bound_time_is_in_proportion_to_length(unit, after, monkeypatch):
