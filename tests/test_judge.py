@@ -247,7 +247,7 @@ def test_an_endless_judgement_takes_bounded_time():
     read = model_judge._reader("the cat sat " * 20, "en")
     assert read("the cat") > 0
     started = time.process_time()
-    assert read("the cat " * 20_000) > 0
+    assert read("the cat " * 80_000) > 0
     assert read_score("SCORE: 1" + " " * 2_000 + "x") is None
     assert time.process_time() - started < 0.5
 
