@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 from dataclasses import dataclass, field
 
 import pandas as pd
@@ -245,6 +246,15 @@ def judged(policy, n=1, **options):
 )  # fmt: skip
 def test_a_score_is_read_from_the_last_line_and_range_checked(text, score):
     assert read_score(text) == score
+
+
+def test_an_endless_judgement_takes_bounded_time():
+    read = model_judge._reader("the cat sat " * 20, "en")
+    assert read("the cat") > 0
+    started = time.process_time()
+    assert read("the cat " * 80_000) > 0
+    assert read_score("SCORE: 1" + " " * 2_000 + "x") is None
+    assert time.process_time() - started < 0.5
 
 
 def test_every_character_is_asked_about_every_ability_and_every_written_section():

@@ -23,6 +23,7 @@ from maro_lib.runs import ROOT
 from maro_lib.world.generator import Knobs, generate_many
 from maro_lib.world.mystery import MurderMystery, Rules
 from maro_lib.world.phrases import story_words
+from maro_lib.world.replies import MAX_REPLY
 
 SCRIPTS = generate_many(3, 0, Knobs(characters=4))
 N_GAMES = 120
@@ -399,6 +400,19 @@ def test_a_game_stored_twice_is_an_error(tmp_path):
 def test_an_empty_folder_says_so(tmp_path):
     with pytest.raises(StorageError, match="holds no games"):
         read_table(tmp_path, "games")
+
+
+@pytest.mark.parametrize(("token_ids", "length"), [(None, MAX_REPLY), ((1, 2), 15_000)])
+def test_an_endless_reply_is_cut_in_its_players_view_unless_its_ids_are_kept(token_ids, length):
+    class Endless:
+        name = "endless"
+
+        def act(self, requests):
+            return [Reply("no " * 5_000, token_ids)] * len(requests)
+
+    rows = play([Game("endless", 0, SCRIPTS[0], 1)], Endless()).table("dialogues")
+    replies = [m["content"] for messages in rows["messages"] for m in messages if m["role"] == "assistant"]
+    assert {len(text) for text in replies} == {length}
 
 
 def test_odd_text_survives_the_tables(tmp_path):

@@ -138,6 +138,12 @@ def test_special_tokens_in_somebodys_words_end_no_turn():
         assert defuse(plain) == plain
 
 
+def test_endless_words_are_looked_through_once_for_special_tokens():
+    started, text = time.process_time(), "<" + "_" * 20_000
+    assert defuse(text) == text
+    assert time.process_time() - started < 0.5
+
+
 # --- what may pass -----------------------------------------------------------------------------------
 
 PASSING = {

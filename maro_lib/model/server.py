@@ -28,7 +28,7 @@ from maro_lib.world.protocol import Message
 PLAIN_SAMPLING = {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}  # else a model's own defaults filter
 OPTIONAL = ({"return_token_ids": True} | PLAIN_SAMPLING, {"logprobs": True}, {"seed": 0}, {"top_p": 1.0})
 
-_SPECIAL = re.compile(r"<(?=[|｜/<]|\w*_\w*>|(?:s|bos|eos|pad|unk|mask)>)|\[(?=/?[A-Z][A-Z_]+\])")
+_SPECIAL = re.compile(r"<(?=[|｜/<]|[^\W_]*+_\w*+>|(?:s|bos|eos|pad|unk|mask)>)|\[(?=/?[A-Z][A-Z_]+\])")
 
 
 class ServerPolicy:

@@ -34,6 +34,7 @@ from maro_lib.progress import Bar
 from maro_lib.runs import ROOT, RunError
 from maro_lib.world.mystery import MurderMystery, Rules
 from maro_lib.world.protocol import Environment
+from maro_lib.world.replies import MAX_REPLY
 from maro_lib.world.scripts import FACTIONS, Script
 
 # games of other code, or told in other words, are other games
@@ -84,6 +85,8 @@ class Session:
 
     def take(self, player: int, reply: Reply) -> None:
         """Give a player's reply to the game."""
+        if reply.token_ids is None:  # else ids, log-probs and text tell the same, and `max_new_tokens` bounds them
+            reply = reply._replace(text=reply.text[:MAX_REPLY])  # all later prompts hold it
         self.asked.discard(player)
         self.taken[player] += 1
         self.replies[player].append(reply)

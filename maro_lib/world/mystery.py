@@ -16,7 +16,7 @@ from typing import Any, Literal, NamedTuple
 
 from maro_lib.world.phrases import Phrasebook, phrasebook
 from maro_lib.world.protocol import Action, GameRecord, Message, Prompt
-from maro_lib.world.replies import Illegal, Move, clean, name_spelling, normalise, parse, spelling
+from maro_lib.world.replies import MAX_REPLY, Illegal, Move, clean, name_spelling, normalise, parse, spelling
 from maro_lib.world.scripts import Character, Clue, Fact, Goal, Script, ScriptError, SpecialRule
 
 
@@ -54,8 +54,8 @@ class Rules:
     ratings: Literal["round", "turn", "never"] = "round"
 
     def __post_init__(self) -> None:
-        if self.rounds < 1 or self.corrections < 0 or self.max_chars < 20:
-            raise ValueError(f"{self}: rounds >= 1, corrections >= 0 and max_chars >= 20 are needed")
+        if self.rounds < 1 or self.corrections < 0 or not 20 <= self.max_chars <= MAX_REPLY:
+            raise ValueError(f"{self}: rounds >= 1, corrections >= 0 and max_chars from 20 to {MAX_REPLY} are needed")
         if self.ratings not in ("round", "turn", "never"):
             raise ValueError(f"ratings: {self.ratings!r}; one of 'round', 'turn', 'never' is needed")
 
