@@ -6,7 +6,6 @@ Used by `maro_lib.run.doctor`.
 from __future__ import annotations
 
 import contextlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ from maro_lib.model import estimates
 from maro_lib.model.players import Player
 from maro_lib.run.machine import OK, PROBLEM, WARNING, Finding, first_line
 from maro_lib.runs import located
+from maro_lib.strict_json import read_json
 from maro_lib.wording import amount
 
 if TYPE_CHECKING:
@@ -130,13 +130,18 @@ def _folder(source: FoundModel) -> str:
 
 def check_adapter(name: str) -> Finding:
     """Say what an adapter was trained on; that its files are there was looked at before."""
+    from maro_lib.model.loading import ModelError, read_adapter_config
+
     if not (folder := located(name)).is_dir():
         return Finding(WARNING, "adapter", f"{name}: no such folder; looked for on the hub when it is loaded")
-    return Finding(OK, "adapter", f"{name}, for {_json(folder / 'adapter_config.json').get('base_model_name_or_path')}")
+    try:
+        return Finding(OK, "adapter", f"{name}, for {read_adapter_config(folder).get('base_model_name_or_path')}")
+    except ModelError as error:
+        return Finding(PROBLEM, "adapter", str(error))
 
 
 def _json(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8"))
+    return read_json(path.read_bytes())
 
 
 def _count(n: int) -> str:

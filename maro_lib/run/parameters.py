@@ -22,7 +22,7 @@ from typing import Any
 import yaml
 
 from maro_lib.run.ranges import outside, range_of
-from maro_lib.strict_yaml import StrictLoader
+from maro_lib.strict_yaml import StrictLoader, read_text
 from maro_lib.wording import nearest
 
 SCALARS = {"bool": bool, "int": int, "float": (int, float), "str": str}
@@ -104,6 +104,8 @@ def load_params(path: str | Path, known: Mapping[str, Parameter], changed: Seque
     if not entries:
         raise ParameterError(f"{path}: must hold lines `name: value`, at least one (such as `run: cpu`)")
     again = [entry for words in changed for entry in _assigned(words)]
+    if not any(name in known or nearest(name, known) for _, name, _ in entries):  # of something else nothing is quoted
+        raise ParameterError(f"{path}: is no parameter file: none of its names is a parameter (such as `run`)")
     if problems := [*_check(entries, known), *_check(again, known)]:
         raise ParameterError("\n".join(problems))
     return {name: value for _, name, value in [*entries, *again]}
@@ -119,16 +121,14 @@ def _assigned(words: str) -> list[tuple[str, Any, Any]]:
 
 def _entries(place: str, text: str) -> list[tuple[str, Any, Any]]:
     """Read a mapping: where each entry stands, its name and its value."""
-    loader = StrictLoader(text)
     try:
+        loader = StrictLoader(text)
         node = loader.get_single_node()
         lines = node.value if isinstance(node, yaml.MappingNode) else []
         return [(f"{place}:{key.start_mark.line + 1}", loader.construct_document(key), loader.construct_document(value))
                 for key, value in lines]  # fmt: skip
     except yaml.YAMLError as error:
-        raise ParameterError(f"{place}: is not YAML: {error}") from None
-    finally:
-        loader.dispose()
+        raise ParameterError(f"{place}: is not plain YAML: {error}") from None
 
 
 def effective(params: dict[str, Any], known: dict[str, Parameter]) -> dict[str, Any]:
@@ -182,12 +182,14 @@ def _comments(source: str) -> dict[int, str]:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return read_text(path)
     except FileNotFoundError:
         near = ", ".join(sorted(p.name for p in path.parent.glob("*.yaml"))) or "nothing"
         raise ParameterError(f"{path}: there is no such file; {path.parent} holds: {near}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ParameterError(f"{path}: can't be read: {error}") from None
+    except OSError as error:
+        raise ParameterError(f"{path}: can't be read: {error.strerror}") from None
+    except ValueError as error:
+        raise ParameterError(f"{path}: {error}") from None
 
 
 def _check(entries: Iterable[tuple[str, Any, Any]], known: Mapping[str, Parameter]) -> Iterator[str]:
