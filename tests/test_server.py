@@ -15,7 +15,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import servers
-from servers import END, KNOWN, VLLM, Server, logp, play_by_rule, prompt_tokens, status, tokens
+from servers import END, KNOWN, VLLM, Server, free_port, logp, play_by_rule, prompt_tokens, status, tokens
 from worlds import begin, requests, world
 
 from maro_lib.model import endpoint
@@ -53,11 +53,6 @@ def assert_same(left, right):
 def wanted(n: int = 4):
     """The first request of as many games."""
     return [requests(begin(world(), seed=k), {}, seed=k, game=f"g{k}")[0] for k in range(n)]
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return listening.getsockname()[1]
 
 
 @pytest.fixture(scope="module")

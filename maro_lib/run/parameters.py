@@ -21,6 +21,7 @@ from typing import Any
 
 import yaml
 
+from maro_lib.credentials import key_problem
 from maro_lib.run.ranges import outside, range_of
 from maro_lib.strict_yaml import StrictLoader, read_text
 from maro_lib.wording import nearest
@@ -113,9 +114,10 @@ def load_params(path: str | Path, known: Mapping[str, Parameter], changed: Seque
 
 def _assigned(words: str) -> list[tuple[str, Any, Any]]:
     """Read `name=value`, the value as in a parameter file."""
-    place, (name, _, value) = f"SET {words}", words.partition("=")
+    name, _, value = words.partition("=")
     if not name.isidentifier() or not value:
-        raise ParameterError(f"{place}: must be name=value, without spaces")
+        raise ParameterError("SET: must be name=value, without spaces")
+    place = f"SET {name}"
     return [(place, name, value) for _, name, value in _entries(place, f"{name}: {value}")]
 
 
@@ -198,6 +200,8 @@ def _check(entries: Iterable[tuple[str, Any, Any]], known: Mapping[str, Paramete
     for place, name, value in entries:
         if not isinstance(name, str):
             yield f"{place}: a name must be text, got {name!r} ({type(name).__name__})"
+        elif problem := key_problem(name, value):
+            yield f"{place}: `{name}` {problem}"
         elif first.setdefault(name, place) != place:
             yield f"{place}: `{name}` is given twice (first in {first[name]}); keep one"
         elif name not in known:
