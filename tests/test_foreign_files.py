@@ -22,7 +22,6 @@ from maro_lib.world.casebook import find_playable
 from maro_lib.world.scripts import ScriptError
 
 SECRET = "hunter2-Zq81"
-ENDING = {"yaml": "yaml", "json": "json"}
 OTHERS = {  # files of other kinds, with a line that must not be quoted
     "text": f"dear diary,\n{SECRET}\n", "one word": SECRET, ".env": f"DB={SECRET}\n{SECRET}=1\n",
     "yaml": f"{SECRET}: 1\npassword: {SECRET}\n", "yaml, a list": f"- {SECRET}\n", "yaml, broken": f"a: {SECRET}: [\n",
@@ -123,24 +122,24 @@ BOMBS = {
     "laughs": laughs("[x]", "[{}]"), "merged laughs": laughs("{x: 1}", "{{<<: [{}]}}"), "itself": "&a [*a]",
     "a chain": "\n".join(["a0: &a0 [x]", *(f"a{k}: &a{k} [*a{k - 1}]" for k in range(1, DEEP))]),
     "a huge number": "run: " + "9" * 10_000, "a huge hexadecimal": "run: 0x" + "f" * 10_000,
-    "a huge clock": "run: 1" + ":1" * 10_000, "no date": "run: 2026-99-99", "no number": "run: 0b_", "a tag": "a: !!int x",
-    "wide": f"[{'[],' * 10**6}]", "many documents": "---\n- a\n" * 300_000, "long": "a" * (MAX_TEXT + 1),
+    "a huge clock": "run: 1" + ":1" * 10_000, "no date": "run: 2026-99-99", "no number": "run: 0b_",
+    "a tag": "a: !!int x", "wide": f"[{'[],' * 10**6}]", "many documents": "---\n- a\n" * 300_000, "long": "a" * (MAX_TEXT + 1),
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("words", "shortest"), [(("run",), 0), (("audit",), 0)], ids=["parameters", "script"])
+@pytest.mark.parametrize("command", ["run", "audit"])
 @pytest.mark.parametrize("bomb", BOMBS)
-def test_yaml_without_bounds_ends_in_a_sentence(tmp_path, bomb, words, shortest):
+def test_yaml_without_bounds_ends_in_a_sentence(tmp_path, bomb, command):
     put(tmp_path / "x.yaml", BOMBS[bomb])
     before = os.times()
-    done = subprocess.run([sys.executable, "-m", "maro_lib", *words, "x.yaml"], cwd=tmp_path, capture_output=True,
+    done = subprocess.run([sys.executable, "-m", "maro_lib", command, "x.yaml"], cwd=tmp_path, capture_output=True,
                           text=True, env=os.environ | {"MARO_OUTPUTS": str(tmp_path / "outputs")})  # fmt: skip
     assert done.returncode == 1, done.stderr[-500:]
     assert "x.yaml" in done.stderr
     assert "Traceback" not in done.stderr
     assert len(done.stderr) < 300
     seconds = sum(os.times()[2:4]) - sum(before[2:4])
-    assert seconds < 2 + shortest, "of processor time, imports included"
+    assert seconds < 2, "of processor time, imports included"
 
 
 def test_yaml_up_to_the_bounds_is_read():
@@ -148,13 +147,15 @@ def test_yaml_up_to_the_bounds_is_read():
     for _ in range(MAX_DEPTH - 1):
         (deep,) = deep
     assert deep == []
-    assert yaml.load("a: &a [1, 1.5, yes, 2026-01-31]\nb: *a\nc: {<<: {x: 1}, y: ~}", StrictLoader)["b"][0] == 1
+    assert yaml.load("a: &a [1, 1.5, yes, 2026-01-31]\nb: *a\nc: ~", StrictLoader)["b"][0] == 1
     with pytest.raises(yaml.YAMLError, match="100 levels"):
         yaml.load("a: &a " + "[" * 60 + "]" * 60 + "\nb: " + "[" * 60 + "*a" + "]" * 60, StrictLoader)
 
 
-JSON_BOMBS = {"deep": "[" * DEEP, "deep objects": '{"a":' * DEEP, "a number": "9" * 5_000, "one of 300": '{"a": ' + "9" * 300,
-              "wide": f"[{'[],' * MAX_LISTS}[]]", "deep beside text": '["\\"", ' * DEEP}  # fmt: skip
+JSON_BOMBS = {
+    "deep": "[" * DEEP, "deep objects": '{"a":' * DEEP, "a number": "9" * 5_000, "one of 300": '{"a": ' + "9" * 300,
+    "wide": f"[{'[],' * MAX_LISTS}[]]", "deep beside text": '["\\"", ' * DEEP,
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("bomb", JSON_BOMBS)
