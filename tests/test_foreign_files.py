@@ -123,7 +123,8 @@ BOMBS = {
     "a chain": "\n".join(["a0: &a0 [x]", *(f"a{k}: &a{k} [*a{k - 1}]" for k in range(1, DEEP))]),
     "a huge number": "run: " + "9" * 10_000, "a huge hexadecimal": "run: 0x" + "f" * 10_000,
     "a huge clock": "run: 1" + ":1" * 10_000, "no date": "run: 2026-99-99", "no number": "run: 0b_",
-    "a tag": "a: !!int x", "wide": f"[{'[],' * 10**6}]", "many documents": "---\n- a\n" * 300_000, "long": "a" * (MAX_TEXT + 1),
+    "a tag": "a: !!int x", "wide": f"[{'[],' * 10**6}]",
+    "many documents": "---\n- a\n" * 300_000, "long": "a" * (MAX_TEXT + 1),
 }  # fmt: skip
 
 
