@@ -178,5 +178,7 @@ def test_a_servers_reply_without_bounds_is_no_answer(bomb):
 def test_json_up_to_the_bounds_is_read():
     assert read_json("[" * MAX_DEPTH + "]" * MAX_DEPTH)
     assert read_json(json.dumps(["[" * 200, 1.5, -(2**63)])) == ["[" * 200, 1.5, -(2**63)]
+    with pytest.raises(ValueError, match="40 digits"):
+        read_json(f"[1, {'9' * 41}]")
     with pytest.raises(ValueError, match="100 levels"):
         read_json("[" * (MAX_DEPTH + 1) + "]" * (MAX_DEPTH + 1))
