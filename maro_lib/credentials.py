@@ -12,7 +12,7 @@ import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-LONGEST = 20_000  # characters of a parameter
+MAX_CHARACTERS = 20_000  # characters of a parameter
 _WORD = "key|token|secret|passw(?:or)?d|credentials?"
 _NAME = re.compile(
     rf"[\w-]*(?:{_WORD})(?:[_-]?\d+)?|(?:[a-z0-9]+_)*(?:{_WORD})_(?!\w*(?:path|file|dir|ids?)$)\w+", re.I
@@ -36,8 +36,8 @@ def key_problem(name: str, value: Any) -> str:
         return "" if is_name or value in os.environ else (
             "must be the name of an environment variable, such as OPENAI_API_KEY, and never the key itself"
         )  # fmt: skip
-    if any(len(text) > LONGEST for text in _texts(value)):
-        return f"is longer than {LONGEST:,} characters"
+    if any(len(text) > MAX_CHARACTERS for text in _texts(value)):
+        return f"is longer than {MAX_CHARACTERS:,} characters"
     if not any(map(_holds_key, _texts(value))):
         return ""
     return ("looks like a key or password (not shown here), and a run keeps its parameters in its notebooks. "

@@ -6,7 +6,7 @@ import json
 import re
 from typing import Any
 
-from maro_lib.strict_yaml import MAX_DEPTH, MAX_NUMBER
+from maro_lib.strict_yaml import MAX_DEPTH, MAX_DIGITS
 
 MAX_LISTS = 200_000  # and objects; the log-probs of a long reply are some 100,000
 _SIGNS = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[\[{]|[\]}]', re.DOTALL)  # a string, a beginning, an end
@@ -36,6 +36,6 @@ def _check_depth(text: str) -> None:
 
 
 def _number(digits: str) -> int:
-    if len(digits) > MAX_NUMBER:
-        raise ValueError(f"holds a number of more than {MAX_NUMBER} digits")
+    if len(digits) > MAX_DIGITS:
+        raise ValueError(f"holds a number of more than {MAX_DIGITS} digits")
     return int(digits)

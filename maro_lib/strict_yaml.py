@@ -15,7 +15,7 @@ import yaml
 MAX_TEXT = 4 * 2**20  # bytes of a file
 MAX_DEPTH = 100  # levels, aliases followed
 MAX_NODES = 50_000  # aliases followed; the longest mystery that comes with the kit has a thousand
-MAX_NUMBER = 40  # characters of a number, a date or a truth value
+MAX_DIGITS = 40  # characters of a number, a date or a truth value
 
 
 def read_text(path: Path, most: int | None = MAX_TEXT) -> str:
@@ -51,8 +51,8 @@ class StrictLoader(yaml.CSafeLoader):
 
 def _number(loader: StrictLoader, node: yaml.ScalarNode) -> Any:
     """Make a number or a date, of a bearable length."""
-    if len(node.value) > MAX_NUMBER:
-        raise _refused(f"a number of more than {MAX_NUMBER} characters", node)
+    if len(node.value) > MAX_DIGITS:
+        raise _refused(f"a number of more than {MAX_DIGITS} characters", node)
     try:
         return yaml.CSafeLoader.yaml_constructors[node.tag](loader, node)
     except (ValueError, OverflowError):
