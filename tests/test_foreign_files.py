@@ -149,6 +149,8 @@ def test_yaml_up_to_the_bounds_is_read():
         (deep,) = deep
     assert deep == []
     assert yaml.load("a: &a [1, 1.5, yes, 2026-01-31]\nb: *a\nc: ~", StrictLoader)["b"][0] == 1
+    with pytest.raises(yaml.YAMLError, match="40 characters"):
+        yaml.load("a: 0x" + "f" * 41, StrictLoader)
     with pytest.raises(yaml.YAMLError, match="100 levels"):
         yaml.load("a: &a " + "[" * 60 + "]" * 60 + "\nb: " + "[" * 60 + "*a" + "]" * 60, StrictLoader)
 
