@@ -107,7 +107,7 @@ def test_what_is_not_set_has_its_default():
     ("text", "message"),
     [
         ("trian_epochs: 3", r"x.yaml:1: unknown name `trian_epochs`; did you mean 'train_epochs'\?"),
-        ("zzz: 3", "unknown name `zzz`; known: camp_weights, is_strict, lr"),
+        ("run: x\nzzz: 3", "unknown name `zzz`; known: camp_weights, is_strict, lr"),
         ("lr: 1e-4", r"`lr` must be float, got '1e-4' \(str\); YAML reads this as text, write 1.0e-4"),
         ("lr: 2.5e4", r"write 2.5e\+4"),
         ("rates: [0.1, 3e-2]", "write 3.0e-2"),
@@ -122,13 +122,13 @@ def test_what_is_not_set_has_its_default():
         ("rules: a", r"`rules` must be list\[str\], got 'a'"),
         ("camp_weights: {culprit: x}", r"`camp_weights` must be dict\[str, float\]"),
         ("lr: 0.1\nlr: 0.2", r"x.yaml:2: `lr` is given twice \(first in .*x.yaml:1\)"),
-        ("camp_weights: {a: 1, a: 2}", "key 'a' is given twice"),
-        ("1: 2", "a name must be text, got 1"),
-        ("[a]: 2", "a name must be text"),
+        ("camp_weights: {a: 1, a: 2}", "a key is given twice"),
+        ("run: x\n1: 2", "a name must be text, got 1"),
+        ("run: x\n[a]: 2", "a name must be text"),
         ("", "must hold lines `name: value`"),
         ("# nothing\n", "must hold lines `name: value`"),
         ("- run", "must hold lines `name: value`"),
-        ("run: [", "is not YAML"),
+        ("run: [", "is not plain YAML"),
     ],
 )
 def test_mistake_in_a_file_is_named_with_its_place(tmp_path, text, message):
@@ -228,7 +228,7 @@ def test_what_is_set_on_the_command_line_is_checked_like_a_file(tmp_path):
     (tmp_path / "x.yaml").write_text("run: x\nlr: 0.5\n")
     values = load_params(tmp_path / "x.yaml", KNOWN, ["lr=0.25", "train_epochs=4", "rules=[a,b]"])
     assert values == {"run": "x", "lr": 0.25, "train_epochs": 4, "rules": ["a", "b"]}
-    with pytest.raises(ParameterError, match=r"SET lr=1e-4: `lr` must be float.*\nSET trian_epochs=1: unknown name"):
+    with pytest.raises(ParameterError, match=r"SET lr: `lr` must be float.*\nSET trian_epochs: unknown name"):
         load_params(tmp_path / "x.yaml", KNOWN, ["lr=1e-4", "trian_epochs=1"])
     for words in ("lr", "lr=", "=1"):
         with pytest.raises(ParameterError, match="must be name=value"):

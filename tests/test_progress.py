@@ -17,8 +17,8 @@ WALK = """
 from maro_lib.progress import Bar
 with Bar(3, "game", shown=True, mininterval=0.0) as bar:
     for k in range(3):
-        bar.beat(f"{k} done")
-        bar.update()
+        bar.reach(k + 0.5, f"{k} done")
+        bar.update(0.5)
 """
 CURVES = """
 import pandas as pd
@@ -58,7 +58,7 @@ def test_bar_moves_under_its_cell_and_is_gone_at_the_end(run):
 
 
 def test_bar_is_gone_after_an_error_too(run):
-    failing = WALK.replace("bar.update()", "raise ValueError('on the way')")
+    failing = WALK.replace("bar.update(0.5)", "raise ValueError('on the way')")
     sent = run(failing)
     (_, placed), *changes, (last, error) = sent
     assert placed["data"] == {SAID: ""}
@@ -101,30 +101,34 @@ def test_outside_a_notebook_the_bar_is_a_line_that_is_wiped():
     assert last == ""
 
 
-def test_a_beat_is_seen_while_nothing_is_finished():
+def test_a_note_is_seen_while_nothing_is_finished():
     stderr = io.StringIO()
     with Bar(2, "game", shown=True, file=stderr, mininterval=0.0) as bar:
-        bar.beat("17 actions")
+        bar.reach(0.5, "17 actions")
+    assert "25%" in stderr.getvalue(), "what is half done counts"
     assert "0/2" in stderr.getvalue()
     assert "17 actions" in stderr.getvalue()
 
 
-def test_beats_draw_no_more_often_than_the_bar():
+def test_notes_draw_no_more_often_than_the_bar():
     stderr = io.StringIO()
     with Bar(2, "game", shown=True, file=stderr, mininterval=60.0) as bar:
         before = stderr.getvalue()
         for k in range(1000):
-            bar.beat(f"{k} actions")
+            bar.reach(k / 1000, f"{k} actions")
         assert stderr.getvalue() == before
-    Bar(2, "game", shown=False).beat("nobody sees it")
+    Bar(2, "game", shown=False).reach(1, "nobody sees it")
 
 
 def test_games_that_all_run_at_once_still_show_how_far_they_are(capsys):
     games = schedule(generate_many(4, seed=0), 4, seed=0)
-    told = []
+    reached, told = [], []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Bar, "beat", lambda _, note: told.append(note))
+        patch.setattr(Bar, "reach", lambda _, n, note: reached.append(n) or told.append(note))
         play(games, RANDOM, concurrency=4, progress=True)
+    assert reached == sorted(reached)
+    assert len(set(reached)) > 20, "long before the first game is over"
+    assert reached[-1] == 4
     rounds = [int(re.search(r"slowest in round (\d+)", note)[1]) for note in told]
     assert rounds == sorted(rounds)
     assert (rounds[0], rounds[-1]) == (0, games[0].rules.rounds)

@@ -33,6 +33,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from maro_lib.play.policies import WindowError
+from maro_lib.strict_json import read_json
 
 MAX_BYTES = 8 * 2**20  # of one answer; 32,000 token ids and as many log-probs are under 6 MB
 LONGEST_PAUSE = 60.0  # seconds between two attempts, whatever the server asks for
@@ -239,8 +240,8 @@ def _new_client(url: str) -> httpx.AsyncClient:
 def _check_answer(body: bytes) -> dict:
     """Return a chat's answer as JSON, or say what is wrong with it."""
     try:
-        answer = json.loads(body)
-    except (ValueError, RecursionError):
+        answer = read_json(body)
+    except ValueError:
         raise Unreached("an answer that is not JSON") from None
     choices = answer.get("choices") if isinstance(answer, dict) else None
     if not (isinstance(choices, list) and choices and isinstance(choices[0], dict)):
@@ -265,8 +266,8 @@ def _retry_after(headers: Mapping[str, str]) -> float:
 def error_message(answer: Answer) -> str:
     """What a server says about an error, in one short line."""
     text = answer.body[:20_000].decode("utf-8", "replace")
-    with contextlib.suppress(ValueError, RecursionError):
-        text = _find_message(json.loads(text))
+    with contextlib.suppress(ValueError):
+        text = _find_message(read_json(text))
     return _one_line(text) or "no message"
 
 

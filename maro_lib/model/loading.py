@@ -14,13 +14,16 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 from transformers.utils import logging as hf_logging
 
 from maro_lib.runs import ROOT, located
+from maro_lib.strict_json import read_json
+from maro_lib.strict_yaml import read_text
 from maro_lib.wording import first_line
 
 if TYPE_CHECKING:
@@ -190,6 +193,8 @@ def _attach(model: PreTrainedModel, adapter: str, slot: str = "default") -> PreT
     folder = located(adapter)
     if folder.is_dir() and not (folder / "adapter_model.safetensors").exists():
         raise ModelError(f"adapter {adapter!r}: there is no adapter_model.safetensors in it (pickles are not read)")
+    if folder.is_dir():
+        read_adapter_config(folder)
     try:
         source = str(folder) if folder.is_dir() else adapter
         with quiet():
@@ -199,6 +204,20 @@ def _attach(model: PreTrainedModel, adapter: str, slot: str = "default") -> PreT
             return model
     except (OSError, ValueError, RuntimeError) as error:
         raise ModelError(f"adapter {adapter!r} can't be attached: {first_line(error)}") from error
+
+
+def read_adapter_config(folder: Path) -> dict[str, Any]:
+    """Read what an adapter's folder says of it; of a file that is none, nothing is quoted."""
+    path = folder / "adapter_config.json"
+    try:
+        config = read_json(read_text(path))
+    except OSError as error:
+        raise ModelError(f"{path}: can't be read ({error.strerror})") from None
+    except ValueError as error:
+        raise ModelError(f"{path}: {error}") from None
+    if not isinstance(config, dict) or config.get("peft_type") != "LORA":
+        raise ModelError(f"{path}: describes no LoRA adapter; give the folder that training has written")
+    return config
 
 
 @contextlib.contextmanager

@@ -6,7 +6,6 @@ On a server: does it answer, with what, or can it be started? Used by `maro_lib.
 from __future__ import annotations
 
 import contextlib
-import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from maro_lib.model.players import Player
 from maro_lib.play.policies import WindowError
 from maro_lib.run.machine import OK, PROBLEM, WARNING, Finding
 from maro_lib.runs import located
+from maro_lib.strict_json import read_json
 from maro_lib.wording import amount, first_line
 
 if TYPE_CHECKING:
@@ -133,13 +133,18 @@ def _folder(source: FoundModel) -> str:
 
 def check_adapter(name: str) -> Finding:
     """Say what an adapter was trained on; that its files are there was looked at before."""
+    from maro_lib.model.loading import ModelError, read_adapter_config
+
     if not (folder := located(name)).is_dir():
         return Finding(WARNING, "adapter", f"{name}: no such folder; looked for on the hub when it is loaded")
-    return Finding(OK, "adapter", f"{name}, for {_json(folder / 'adapter_config.json').get('base_model_name_or_path')}")
+    try:
+        return Finding(OK, "adapter", f"{name}, for {read_adapter_config(folder).get('base_model_name_or_path')}")
+    except ModelError as error:
+        return Finding(PROBLEM, "adapter", str(error))
 
 
 def _json(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8"))
+    return read_json(path.read_bytes())
 
 
 def _count(n: int) -> str:
@@ -165,11 +170,11 @@ def check_server(player: Player) -> tuple[Finding, int]:
     from maro_lib.model.endpoint import ServerError
     from maro_lib.model.server import ServerPolicy
 
-    model, url, models = player.adapter or player.model, player.server_url, {}
+    model, url, key, models = player.adapter or player.model, player.server_url, player.server_key_env, {}
     try:
-        models = _models(url)
+        models = _models(url, key)
         policy = ServerPolicy(url, player.model, adapter=player.adapter, timeout=min(player.server_timeout, 60),
-                              retries=0, temperature=player.temperature)  # fmt: skip
+                              retries=0, temperature=player.temperature, key_env=key)  # fmt: skip
         began = time.perf_counter()
         with contextlib.closing(policy):
             note = policy.note
@@ -178,20 +183,20 @@ def check_server(player: Player) -> tuple[Finding, int]:
         why = first_line(error).partition(". Finished games")[0]
         return Finding(PROBLEM, "server", f"{why}{lists}", f"an answer by model `{model}`",
                        "start it, name a model that it has, or give `server_command`; a key goes into the environment "
-                       "as OPENAI_API_KEY"), 0  # fmt: skip
+                       "variable that `server_key_env` names"), 0  # fmt: skip
     found = f"{url} answers as `{model}`, one token in {time.perf_counter() - began:.2f} s{f'; {note}' if note else ''}"
     if models and model not in models:
         return Finding(WARNING, "server", found, f"`{model}` among its models: {_some(models)}", "is it that one?"), 0
     return Finding(WARNING if note.startswith("no token ids") else OK, "server", found), models.get(model, 0)
 
 
-def _models(url: str) -> dict[str, int]:
+def _models(url: str, key_env: str) -> dict[str, int]:
     """The models that a server lists, each with its context length where it says that (vLLM), else 0."""
     from maro_lib.model.endpoint import Endpoint, ServerError, Unreached
 
     try:
-        answer = Endpoint(url, "OPENAI_API_KEY", 10.0).ask_once("/v1/models")
-        listed = json.loads(answer.body)["data"] if answer.status == 200 else []
+        answer = Endpoint(url, key_env, 10.0).ask_once("/v1/models")
+        listed = read_json(answer.body)["data"] if answer.status == 200 else []
     except Unreached as error:
         raise ServerError(f"{url} does not answer ({error})") from None
     except (ValueError, KeyError, TypeError):  # not every server lists its models, and not every answer is a list

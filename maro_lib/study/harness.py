@@ -195,7 +195,8 @@ class Harness:
             raise
         except (OSError, ValueError, KeyError) as error:
             if at:
-                raise DataError(f"{leaf}: its items are not as it wants them: {first_line(error)}") from error
+                column = f": there is no {error}" if isinstance(error, KeyError) else ""  # others quote items
+                raise DataError(f"{leaf}: its items are not as it wants them{column}") from None
             where = config.get("dataset_path", "that it names itself")
             raise DataError(f"{leaf}: its data set {where} can't be fetched from the hub: {first_line(error)}. "
                             f"Offline, set `eval_data` to a folder that holds {where}") from error  # fmt: skip
