@@ -108,6 +108,13 @@ def shown(path: Path) -> str:
     return str(path.relative_to(outputs_folder().parent))
 
 
+def portable(name: str) -> str:
+    """Return the name of a model or an adapter as it reads on every machine; of a folder elsewhere, its last part."""
+    path = Path(name)
+    places = (outputs_folder().parent, ROOT, path.parent) if path.is_absolute() else ()
+    return next((str(path.relative_to(place)) for place in places if path.is_relative_to(place)), name)
+
+
 def artefact(run: str, name: str) -> Path:
     """Return where an artefact is to be written; its folder is made."""
     maker(name)

@@ -10,14 +10,15 @@ from servers import Server, free_port
 
 from maro_lib.__main__ import main
 from maro_lib.model import estimates
+from maro_lib.model.adapter_files import ORIGIN, WEIGHTS
 from maro_lib.model.estimates import Memory, Plan, Shape, Speed, Weights
-from maro_lib.model.loading import EMBEDDED
+from maro_lib.model.loading import EMBEDDED, STUDY_ADAPTER
 from maro_lib.model.players import Player
 from maro_lib.play.rollout import play, schedule
 from maro_lib.play.shards import read_table
 from maro_lib.run.fit import Timing, check_context, check_memory, check_reuse, check_training, play_some
 from maro_lib.run.machine import check_bitsandbytes, check_disk, check_packages
-from maro_lib.run.models import FoundModel, check_model, check_template
+from maro_lib.run.models import FoundModel, check_adapter, check_model, check_template
 from maro_lib.run.parameters import declared, effective
 from maro_lib.run.sample import Sample, scripts_of
 from maro_lib.run.series import find_notebooks
@@ -411,3 +412,14 @@ def test_shipped_files_for_a_gpu_are_read(path: Path, capsys, tmp_path, monkeypa
     lines = capsys.readouterr().out.splitlines()
     for check in ("parameters", "scripts", "disk"):
         assert any(line.split()[:2] == ["ok", check] for line in lines), lines
+
+
+def test_an_adapter_is_sound_or_unverified_or_a_problem_before_the_run(tmp_path):
+    shutil.copytree(ROOT / STUDY_ADAPTER, folder := tmp_path / "a")
+    assert check_adapter(STUDY_ADAPTER).found == f"{STUDY_ADAPTER}, for embedded"
+    (folder / ORIGIN).unlink()
+    assert check_adapter(str(folder)).status == "warning"
+    (folder / WEIGHTS).write_bytes(b"half")
+    damaged = check_adapter(str(folder))
+    assert damaged.status == "problem"
+    assert WEIGHTS in damaged.found

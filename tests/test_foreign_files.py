@@ -12,8 +12,8 @@ import yaml
 from test_parameters import KNOWN
 
 from maro_lib.learn.launching import LaunchError, _check
+from maro_lib.model.adapter_files import CONFIG, WEIGHTS, AdapterError, read_adapter
 from maro_lib.model.endpoint import Answer, Unreached, _check_answer, error_message
-from maro_lib.model.loading import ModelError, read_adapter_config
 from maro_lib.run.parameters import ParameterError, load_params
 from maro_lib.strict_json import MAX_LISTS, read_json
 from maro_lib.strict_yaml import MAX_DEPTH, MAX_TEXT, StrictLoader
@@ -74,8 +74,9 @@ def table(folder: Path, content: str | bytes) -> None:
 
 
 def adapter(folder: Path, content: str | bytes) -> None:
-    put(folder / "adapter_config.json", content)
-    read_adapter_config(folder)
+    put(folder / CONFIG, content)
+    put(folder / WEIGHTS, "")
+    read_adapter(folder)
 
 
 def accelerate(folder: Path, content: str | bytes) -> None:
@@ -89,7 +90,7 @@ def parameters(folder: Path, content: str | bytes) -> None:
 READERS = {"script": script, "folder of scripts": scripts, **{f"MIRAGE {n}": checkout(n) for n in
            ("Truth.json", "T/clues.json", "T/script.json")}, "eval_data": items, "eval_data, parquet": table,
            "adapter": adapter, "accelerate_config": accelerate, "parameters": parameters}  # fmt: skip
-REFUSED = (ScriptError, DataError, ModelError, LaunchError, ParameterError)
+REFUSED = (ScriptError, DataError, AdapterError, LaunchError, ParameterError)
 FINE = {("nothing", "eval_data"), ("json", "eval_data"), ("json, numbers", "eval_data"), ("json, deeper", "eval_data"),
         ("json, twice", "eval_data")}  # fmt: skip  # these are tables
 

@@ -20,7 +20,7 @@ from maro_lib.learn.balancing import NothingToLearn, balance
 from maro_lib.learn.corpus import make_corpus
 from maro_lib.learn.counterfactuals import counterfactual_values
 from maro_lib.learn.decomposition import decompose
-from maro_lib.model.loading import load, quiet
+from maro_lib.model.loading import STUDY_ADAPTER, load, quiet
 from maro_lib.model.local import LocalPolicy, Sampling
 from maro_lib.model.players import Opposed, Player, learner
 from maro_lib.play.policies import NAIVE, RANDOM, SKILLED
@@ -29,6 +29,7 @@ from maro_lib.run import series
 from maro_lib.run.parameters import declared
 from maro_lib.run.series import SEED_STEP, StageRun, check_rounds, choose, find_notebooks, in_order, plan
 from maro_lib.runs import (
+    ROOT,
     Artefacts,
     MissingInput,
     RunError,
@@ -38,6 +39,7 @@ from maro_lib.runs import (
     located,
     needs,
     opposing,
+    portable,
     round_of,
     run_folder,
     shown,
@@ -320,6 +322,10 @@ def test_an_adapter_is_found_by_the_name_it_is_shown_with(outputs, tmp_path, mon
     monkeypatch.chdir(tmp_path.parent)
     assert located(shown(folder)) == folder == learned_adapter("cpu", 2)
     assert located(str(folder)) == folder
+    assert portable(str(folder)) == shown(folder)
+    assert portable(str(ROOT / STUDY_ADAPTER)) == STUDY_ADAPTER
+    assert portable(str(tmp_path / "model")) == "model", "a place of this machine is stored nowhere"
+    assert [portable(name) for name in ("embedded", "owner/model")] == ["embedded", "owner/model"]
 
 
 def planned(folder: Path, text: str, only: str = "", notebooks: Path = FIXTURE) -> series.Series:

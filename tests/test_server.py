@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -20,13 +21,15 @@ from waiting import wait_for
 from worlds import begin, requests, world
 
 from maro_lib.model import endpoint
+from maro_lib.model.adapter_files import WEIGHTS
 from maro_lib.model.endpoint import ServerError
-from maro_lib.model.loading import EMBEDDED
+from maro_lib.model.loading import EMBEDDED, STUDY_ADAPTER
 from maro_lib.model.server import ServerPolicy, defuse, estimate_tokens, load_adapter, unload_adapter
 from maro_lib.model.server_process import ServerStartError, serving
 from maro_lib.play.policies import Policy, Remote, Windowed, WindowError
 from maro_lib.play.rollout import play, schedule
 from maro_lib.play.tables import TABLES
+from maro_lib.runs import located
 from maro_lib.world.mystery import Rules
 from maro_lib.world.protocol import Message
 
@@ -614,6 +617,17 @@ def test_an_adapter_is_loaded_played_and_forgotten():
         assert server.adapters == {}
         with pytest.raises(ServerError, match=r"can't be unloaded: status 404: .*cannot be found"):
             unload_adapter(server.url, "night-1")
+
+
+def test_a_damaged_adapter_is_not_announced(tmp_path):
+    shutil.copytree(located(STUDY_ADAPTER), folder := tmp_path / "a")
+    with Server() as server:
+        server.adapters = {}
+        load_adapter(server.url, "sound", str(folder))
+        (folder / WEIGHTS).write_bytes((folder / WEIGHTS).read_bytes()[:-9])
+        with pytest.raises(ServerError, match=r"`a` is not loaded: .*_model\.safetensors: .*the file ends in it"):
+            load_adapter(server.url, "a", str(folder))
+        assert server.adapters == {"sound": str(folder)}
 
 
 def test_a_server_without_adapters_says_how_to_have_them():

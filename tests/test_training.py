@@ -35,9 +35,11 @@ from maro_lib.learn.guard import TrainingWarning
 from maro_lib.learn.settings import REFERENCE_POINTS, Settings
 from maro_lib.learn.trainer import MaroTrainer, TrainingError, whole_checkpoints
 from maro_lib.learn.training import train
-from maro_lib.model.loading import ORIGIN, Loaded, load, token_logps
+from maro_lib.model.adapter_files import ADAPTER_FILES, read_adapter
+from maro_lib.model.loading import Loaded, load, token_logps
 from maro_lib.model.local import LocalPolicy
 from maro_lib.play.rollout import play, schedule
+from maro_lib.runs import ROOT
 from maro_lib.study.trainbench import gap
 from maro_lib.world.generator import generate_many
 from maro_lib.world.mystery import Rules
@@ -266,9 +268,10 @@ def test_the_adapter_that_was_saved_is_what_was_trained_and_says_on_which_weight
     assert any(t.abs().max() > 0 for n, t in weights(trained).items() if "lora_B" in n)
     state = again.model.state_dict()
     assert all(torch.equal(state[n.replace(".weight", ".default.weight")], t) for n, t in weights(trained).items())
-    assert json.loads((trained.folder / ORIGIN).read_text()) == {
-        "model": "embedded", "precision": "nf4", "dtype": "float32",
-    }  # fmt: skip
+    origin = read_adapter(trained.folder).origin
+    assert origin.model_copy(update={"digests": {}}) == again.origin == load("embedded", precision="nf4").origin
+    assert origin.digests.keys() == {"adapter_config.json", *weights(trained)}
+    assert str(ROOT) not in "".join((trained.folder / n).read_text() for n in ("adapter_config.json", "base.json"))
 
 
 @pytest.mark.parametrize("where", ["base", "adapter"])
@@ -676,9 +679,7 @@ def test_checkpoints_are_bounded_in_number_and_hold_no_pickle_of_ours(tmp_path, 
     assert [p.name for p in whole_checkpoints(folder)] == ["checkpoint-4", "checkpoint-5", "checkpoint-6"]
     assert_whole(folder)
     assert not list(folder.rglob("*.bin"))
-    assert {p.name for p in (folder / "adapter").iterdir()} == {
-        "adapter_config.json", "adapter_model.safetensors", "README.md", ORIGIN,
-    }  # fmt: skip
+    assert {p.name for p in (folder / "adapter").iterdir()} == set(ADAPTER_FILES)
 
 
 def test_what_is_pickled_is_read_as_weights_only(tmp_path, monkeypatch, undisturbed):

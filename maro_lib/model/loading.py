@@ -13,17 +13,16 @@ import os
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 from transformers.utils import logging as hf_logging
 
-from maro_lib.runs import ROOT, located
-from maro_lib.strict_json import read_json
-from maro_lib.strict_yaml import read_text
+from maro_lib.model.adapter_files import ADAPTER_FILES, Origin, attach, compare, read_adapter, weight_digests
+from maro_lib.runs import ROOT, located, portable
 from maro_lib.wording import first_line
 
 if TYPE_CHECKING:
@@ -33,7 +32,6 @@ EMBEDDED = ROOT / "maro_lib" / "embedded" / "weights"
 STUDY_ADAPTER = "maro_lib/embedded/adapters/maro_seed0"  # what it learned from 2,000 games: notebook 08
 PRECISIONS = ("auto", "float64", "float32", "bfloat16", "nf4")
 SIDE_BY_SIDE = 2**29  # weights that processes side by side may hold together: 2 GB in float32
-ORIGIN = "base.json"  # in an adapter's folder: the weights that it was trained on
 
 
 class ModelError(RuntimeError):
@@ -68,10 +66,14 @@ class Loaded:
             total.update(f"{name} {tuple(tensor.shape)} {some.double().tolist()}".encode())
         return total.hexdigest()
 
-    @property
-    def origin(self) -> dict[str, str]:
-        """The weights that an adapter is trained on; `dtype` tells 4 bits made on a GPU from a processor's."""
-        return {"model": self.name, "precision": self.precision, "dtype": str(self.model.dtype).partition(".")[2]}
+    @cached_property
+    def origin(self) -> Origin:
+        """The base, as it is noted with an adapter that is trained on it."""
+        weights, unquantised = weight_digests(self.model)
+        return Origin(
+            model=portable(self.name), precision=self.precision, dtype=str(self.model.dtype).partition(".")[2],
+            weights=weights, unquantised=unquantised,
+        )  # fmt: skip
 
     @property
     def n_side_by_side(self) -> int:
@@ -86,9 +88,9 @@ class Loaded:
         return self.model
 
     def beside(self, adapter: str) -> Loaded:
-        """The same model with another adapter than this one, attached beside it: no second copy is needed."""
-        slot = f"beside_{len(self.model.peft_config)}"
-        return replace(self, model=_attach(self.model, adapter, slot), adapter=adapter, slot=slot)
+        """The same model with another adapter, beside those that it carries: no second copy is needed."""
+        slot = f"beside_{len(self.model.peft_config)}" if self.adapter else self.slot
+        return replace(self, model=_attach(self, adapter, slot), adapter=adapter, slot=slot)
 
     @contextlib.contextmanager
     def base(self) -> Iterator[PreTrainedModel]:
@@ -124,10 +126,8 @@ def load(
             ) from error
     tokenizer.name_or_path = name
     guard_4bit(model)
-    if adapter:
-        model = _attach(model, adapter)
-    model.eval()
-    return Loaded(model, tokenizer, name, precision, adapter, sharded)
+    loaded = Loaded(model.eval(), tokenizer, name, precision, sharded=sharded)
+    return loaded.beside(adapter) if adapter else loaded
 
 
 def token_logps(
@@ -187,37 +187,29 @@ def _how(precision: str, device: str, sharded: bool) -> dict[str, object]:
     }
 
 
-def _attach(model: PreTrainedModel, adapter: str, slot: str = "default") -> PreTrainedModel:
-    from peft import PeftModel  # imports bitsandbytes: only when there is an adapter
-
-    folder = located(adapter)
-    if folder.is_dir() and not (folder / "adapter_model.safetensors").exists():
-        raise ModelError(f"adapter {adapter!r}: there is no adapter_model.safetensors in it (pickles are not read)")
-    if folder.is_dir():
-        read_adapter_config(folder)
+def _attach(loaded: Loaded, adapter: str, slot: str) -> PreTrainedModel:
     try:
-        source = str(folder) if folder.is_dir() else adapter
+        files = read_adapter(_adapter_folder(adapter))
+        note = compare(files.origin, loaded.origin)
         with quiet():
-            if not isinstance(model, PeftModel):
-                return PeftModel.from_pretrained(model, source, adapter_name=slot)
-            model.load_adapter(source, adapter_name=slot, torch_device=str(model.device))
-            return model
+            model = attach(loaded.model, files, slot)
     except (OSError, ValueError, RuntimeError) as error:
         raise ModelError(f"adapter {adapter!r} can't be attached: {first_line(error)}") from error
+    if note:
+        _say_once(f"adapter {adapter!r}: {note}")
+    return model
 
 
-def read_adapter_config(folder: Path) -> dict[str, Any]:
-    """Read what an adapter's folder says of it; of a file that is none, nothing is quoted."""
-    path = folder / "adapter_config.json"
-    try:
-        config = read_json(read_text(path))
-    except OSError as error:
-        raise ModelError(f"{path}: can't be read ({error.strerror})") from None
-    except ValueError as error:
-        raise ModelError(f"{path}: {error}") from None
-    if not isinstance(config, dict) or config.get("peft_type") != "LORA":
-        raise ModelError(f"{path}: describes no LoRA adapter; give the folder that training has written")
-    return config
+def _adapter_folder(adapter: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    folder = located(adapter)
+    return folder if folder.is_dir() else Path(snapshot_download(adapter, allow_patterns=[*ADAPTER_FILES]))
+
+
+@cache
+def _say_once(sentence: str) -> None:
+    warnings.warn(sentence, stacklevel=2)
 
 
 @contextlib.contextmanager

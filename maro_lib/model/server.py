@@ -17,8 +17,10 @@ import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
+from maro_lib.model.adapter_files import AdapterError, read_adapter
 from maro_lib.model.chat import spoken
 from maro_lib.model.endpoint import Endpoint, Refused, ServerError, Unreached, error_message
 from maro_lib.play.policies import Reply, Request, WindowError
@@ -263,7 +265,15 @@ def _view_tokens(request: Request) -> int:
 
 
 def load_adapter(url: str, name: str, path: str, *, key_env: str = "OPENAI_API_KEY", timeout: float = 120.0) -> None:
-    """Have a vLLM server load a LoRA adapter; `name` is then a model's name. A new version needs a new name."""
+    """Have a vLLM server load a LoRA adapter; `name` is then a model's name. A new version needs a new name.
+
+    A folder that is here, too, is checked first; only the server knows the base.
+    """
+    if Path(path).is_dir():
+        try:
+            read_adapter(Path(path))
+        except AdapterError as error:
+            raise ServerError(f"adapter `{name}` is not loaded: {path}: {error}") from None
     _change_adapter("load", url, {"lora_name": name, "lora_path": str(path)}, key_env, timeout)
 
 

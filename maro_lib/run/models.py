@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from maro_lib.model import estimates
+from maro_lib.model.adapter_files import AdapterError, read_adapter
 from maro_lib.model.players import Player
 from maro_lib.play.policies import WindowError
 from maro_lib.run.machine import OK, PROBLEM, WARNING, Finding
@@ -132,15 +133,16 @@ def _folder(source: FoundModel) -> str:
 
 
 def check_adapter(name: str) -> Finding:
-    """Say what an adapter was trained on; that its files are there was looked at before."""
-    from maro_lib.model.loading import ModelError, read_adapter_config
-
+    """Say what an adapter was trained on, and whether its files are sound."""
     if not (folder := located(name)).is_dir():
         return Finding(WARNING, "adapter", f"{name}: no such folder; looked for on the hub when it is loaded")
     try:
-        return Finding(OK, "adapter", f"{name}, for {read_adapter_config(folder).get('base_model_name_or_path')}")
-    except ModelError as error:
-        return Finding(PROBLEM, "adapter", str(error))
+        origin = read_adapter(folder).origin
+    except AdapterError as error:
+        return Finding(PROBLEM, "adapter", f"{name}: {error}")
+    if not (origin and origin.weights):
+        return Finding(WARNING, "adapter", f"{name}: made elsewhere: that it was trained on the model is unverified")
+    return Finding(OK, "adapter", f"{name}, for {origin.model}")
 
 
 def _json(path: Path) -> dict[str, Any]:

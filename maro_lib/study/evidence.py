@@ -8,7 +8,6 @@ notebook 08.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import product
@@ -25,7 +24,8 @@ from maro_lib.learn.decomposition import decompose
 from maro_lib.learn.settings import Settings
 from maro_lib.learn.training import Trained, train
 from maro_lib.measure.matches import BASE, CONTROL, MEASURES, NOBODY, Compared, against_base, match
-from maro_lib.model.loading import ORIGIN, Loaded, load
+from maro_lib.model.adapter_files import ADAPTER_FILES
+from maro_lib.model.loading import Loaded, load
 from maro_lib.model.local import LocalPolicy
 from maro_lib.play.gamebook import Gamebook
 from maro_lib.play.rollout import Played, play
@@ -292,11 +292,8 @@ def ship_adapter(study: Study, seed: int, folder: Path, results: pd.DataFrame, t
     """Copy MARO's adapter of one seed out of a study's folder, with a card that says what it is and what it gained."""
     learned, place = folder / f"seed-{seed}" / "learning" / "MARO" / "adapter", located(target)
     make_folder(place)
-    for name in ("adapter_model.safetensors", ORIGIN):
+    for name in ADAPTER_FILES:
         write_atomic(place / name, (learned / name).read_bytes())
-    config = json.loads((learned / "adapter_config.json").read_text(encoding="utf-8"))
-    config |= {"base_model_name_or_path": study.model, "target_modules": sorted(config["target_modules"])}
-    write_atomic(place / "adapter_config.json", json.dumps(config, indent=1, sort_keys=True) + "\n")
     table = summarise(select_arms(results, ["MARO"]))
     table = table[(table["seed"] == str(seed)) & (table["measure"] == "games won")]
     rows = [
