@@ -305,7 +305,7 @@ def test_scripted_players_need_no_model(ask):
 @pytest.mark.parametrize(
     ("line", "says"),
     [("n_gmaes: 3", "did you mean 'n_games'?"), ("culprits: 4", "culprits: 4"),
-     ("run: x/round_2", "is round 2 of the run 'x'"), ("server_url: http://me:secret@there", "must hold no key")],
+     ("run: x/round_2", "is round 2 of the run 'x'"), ("server_url: http://me:secret@there", "looks like a key")],
 )  # fmt: skip
 def test_a_parameter_that_cant_be_meant_ends_it(ask, line, says):
     code, findings = ask(line + "\n")
