@@ -182,6 +182,20 @@ def test_a_corrected_reply_counts_as_if_it_had_come_at_once():
     assert all(a.retry == a.legal for a in env.log)
 
 
+def test_a_summary_that_needed_a_second_try_takes_none_from_the_turn_that_waited():
+    env = MurderMystery(world(), Rules(corrections=1))
+    env.reset(4, 0)
+    for _ in range(4):  # introductions
+        env.step("Hello.")
+    (player,) = env.pending_players()
+    env.summarise(player)
+    for text in ("...", "Nothing is known yet.", "Hm."):
+        assert env.pending_players() == (player,)
+        env.step(text, player)
+    assert env.pending_players() == (player,), "the turn's first illegal reply may be corrected"
+    assert env.prompt(player).retry
+
+
 def test_nobody_sees_an_illegal_reply_but_everybody_sees_the_pass():
     env = begin(corrections=1)
     env.step("🙂 ...", ANN)

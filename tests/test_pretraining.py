@@ -175,6 +175,7 @@ def test_card_names_the_recipe_of_params_embedded(card):
 def test_card_tells_the_truth(card):
     """The numbers of the card, computed again on the shipped weights, from fewer games and items."""
     again = take_exam(load("embedded"), n_games=48, n_items=150)
+    assert again["legal first replies"].n == again["civilians' right votes"].n == 48, "games are resampled"
     for name, score in again.items():
         told = card["scores"][name]
         noise = 2 * ((score.high - score.low) ** 2 + (told["high"] - told["low"]) ** 2) ** 0.5 / 2

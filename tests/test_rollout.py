@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ import pytest
 
 from maro_lib.play import rollout
 from maro_lib.play.policies import RANDOM, SKILLED, Mixture, Random, Reply
-from maro_lib.play.rollout import Game, count_replies, play, schedule, seat_policies
+from maro_lib.play.rollout import Game, count_replies, play, run_sessions, schedule, seat_policies, start
 from maro_lib.play.shards import StorageError, read_scripts, read_table, shard_folders
 from maro_lib.play.tables import SCHEMAS, TABLES
 from maro_lib.runs import ROOT
@@ -152,6 +153,31 @@ class Miscounting:
 def test_a_policy_that_miscounts_is_named():
     with pytest.raises(RuntimeError, match=r"miscounting: 2 replies to 1 requests"):
         play(games(1), Miscounting())
+
+
+class Remote(Random):
+    """Answers in threads, one after the other, and notes what it was asked."""
+
+    def __init__(self):
+        object.__setattr__(self, "asked", [])
+        object.__setattr__(self, "pool", ThreadPoolExecutor(2))
+
+    def submit(self, request):
+        self.asked.append((request.game, request.player, request.t))
+        return self.pool.submit(lambda: self.act([request])[0])
+
+
+def test_a_policy_with_its_own_time_is_asked_once_for_each_reply():
+    remote = Remote()
+    assert_same(tables(play(games(6), remote)), tables(play(games(6), RANDOM)))
+    assert len(remote.asked) == len(set(remote.asked)) > 60
+
+
+def test_a_game_that_awaits_nobody_and_does_not_end_is_an_error():
+    session = start(games(1)[0], Remote())
+    session.asked |= {*range(len(session.seats))}
+    with pytest.raises(RuntimeError, match="nobody is asked"):
+        next(run_sessions([session], 1))
 
 
 # --- saving, stopping, going on ----------------------------------------------------------------------
@@ -317,6 +343,7 @@ OTHER = {
     "fewer": (games(9), RANDOM),
     "players": (games(10), SKILLED),
     "fingerprint": (games(10), Trained()),
+    "rules": ([replace(g, rules=replace(g.rules, corrections=0)) for g in games(10)], RANDOM),
     "kind": ([replace(g, kind=Upside) for g in games(10)], RANDOM),
 }
 

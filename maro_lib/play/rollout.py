@@ -192,6 +192,8 @@ class Table:
                     self._flying[policy.submit(request)] = session, request.player
                 else:
                     waiting.setdefault(id(policy), []).append((session, request))
+        if not waiting and not self._flying:
+            raise RuntimeError("games are under way, but nobody is asked for a reply: an environment or a policy errs")
         n = sum(_answer(asked) for asked in waiting.values())
         return n + self._land(timeout=0 if n else None)
 

@@ -302,7 +302,7 @@ def product_speed(device: str, dtype: torch.dtype) -> float:
     n, watch = (1536, 8192)[device != "cpu"], Stopwatch(device)
     timer = Timer("a @ a", timer=watch.now, globals={"a": torch.randn(n, n, device=device, dtype=dtype)},
                   num_threads=torch.get_num_threads())  # fmt: skip
-    return 2 * n**3 / min(one.mean for one in timer.repeat(3, number=1))
+    return 2 * n**3 / min(timer.timeit(1).mean for _ in range(3))
 
 
 # --- arithmetic ----------------------------------------------------------------------------------------
