@@ -5,7 +5,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from synthetic import make_actions, played, table
 
-from maro_lib.learn.decomposition import CREDIT_RULES, credit_rules, decompose, label, rank_agreement, register
+from maro_lib.learn.decomposition import (
+    CREDIT_RULES,
+    cheap_rules,
+    credit_rules,
+    decompose,
+    label,
+    rank_agreement,
+    register,
+)
 
 FROM_OUTCOME = ["uniform", "terminal", "discounted", "role_baseline", "turn_normalised", "agent_normalised"]
 MEASURED = [*FROM_OUTCOME, "belief_shift"]
@@ -27,6 +35,10 @@ def one_game():
 
 
 # --- the outcome alone -------------------------------------------------------------------------------
+
+
+def test_cheap_rules_are_all_that_weigh_a_table_by_itself():
+    assert {*CREDIT_RULES} - {*cheap_rules()} == {"counterfactual"}
 
 
 def test_uniform_gives_every_action_the_outcome(one_game):
