@@ -16,10 +16,10 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run test lint unit notebooks numerics numbers lab refresh pages clean
+.PHONY: help run test lint unit notebooks numerics numbers kills lab refresh pages clean
 
 # A variable that nobody reads is a misspelt one: `make run PARAM=x` would run the default.
-KNOWN := PARAMS PYTHON ONLY FROM FRESH SET VARIANTS CHECKS NUMERIC
+KNOWN := PARAMS PYTHON ONLY FROM FRESH SET VARIANTS CHECKS NUMERIC KILLS
 UNKNOWN := $(filter-out $(KNOWN),$(foreach v,$(.VARIABLES),$(if $(filter command,$(origin $v)),$v)))
 ifneq ($(UNKNOWN),)
 NEAR := $(shell "$(PYTHON)" -c 'import difflib, sys; print(*difflib.get_close_matches(sys.argv[1].upper(), sys.argv[2:], 1))' \
@@ -68,13 +68,16 @@ numerics: .venv/.ready ## what computes, as other processors would (hours) [VARI
 numbers: .venv/.ready
 	@$(PY) -m pytest -n 2 $(NUMERIC)
 
+kills: .venv/.ready ## kill games and trainings at drawn moments, and compare what comes out (half an hour) [KILLS=25]
+	@$(PY) tests/kills.py $(if $(KILLS),--kills $(KILLS))
+
 lab: .venv/.ready ## open the notebooks in JupyterLab
 	@$(PY) -m jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) --LabApp.default_url=/lab/tree/notebooks/01_environment.ipynb
 
 refresh: .venv/.ready ## execute the notebooks again, in place; an empty `git diff` then proves that nothing moved
 	@$(call apart,for notebook in notebooks/*.ipynb; do $(PY) -m jupyter nbconvert \
 		--to notebook --execute --inplace --ExecutePreprocessor.record_timing=False \
-		--ExecutePreprocessor.coalesce_streams=True "$$notebook" || exit; done)
+		--NotebookExporter.preprocessors=nbconvert.preprocessors.CoalesceStreamsPreprocessor "$$notebook" || exit; done)
 
 pages: .venv/.ready ## write the figures, tables, maps and pictures of README and docs anew
 	@$(PY) -m maro_lib parameters >docs/parameters.md && $(PY) docs/pages.py && $(PY) docs/loop.py

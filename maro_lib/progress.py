@@ -14,6 +14,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+FORMAT = "{l_bar}{bar}| {n:.0f}/{total_fmt} {unit}s [{elapsed}<{remaining}{postfix}]"
 WATCHED = "MARO_WATCHED"  # set for a notebook whose stderr is streamed into a terminal
 
 
@@ -44,7 +45,7 @@ class Bar(tqdm):
 
     def __init__(self, total: int | None, unit: str, *, shown: bool, **options: Any):
         self.place = Place() if shown and in_view() else None
-        options = {"leave": False, "mininterval": 0.5, "miniters": 1} | options
+        options = {"leave": False, "mininterval": 0.5, "miniters": 1, "bar_format": FORMAT} | options
         super().__init__(total=total, unit=unit, disable=not shown, gui=self.place is not None, **options)
         if self.place:
             self.refresh()
@@ -56,10 +57,11 @@ class Bar(tqdm):
         self.place.show(str(self) if msg is None else msg)
         return True
 
-    def beat(self, note: str) -> None:
-        """Say what goes on, also while nothing is finished; drawn as seldom as the bar itself."""
+    def reach(self, n: float, note: str = "") -> None:
+        """Move to n, parts of one included, and say what goes on; drawn as seldom as the bar itself."""
         if self.disable:
             return
+        self.n = n
         self.set_postfix_str(note, refresh=False)
         if time.time() - self.last_print_t >= self.mininterval:
             self.last_print_t = time.time()

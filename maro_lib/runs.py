@@ -123,6 +123,13 @@ def shown(path: Path) -> str:
     return str(path.relative_to(outputs_folder().parent))
 
 
+def portable(name: str) -> str:
+    """Return the name of a model or an adapter as it reads on every machine; of a folder elsewhere, its last part."""
+    path = Path(name)
+    places = (outputs_folder().parent, ROOT, path.parent) if path.is_absolute() else ()
+    return next((str(path.relative_to(place)) for place in places if path.is_relative_to(place)), name)
+
+
 def artefact(run: str, name: str) -> Path:
     """Return where an artefact is to be written; its folder is made."""
     maker(name)
@@ -201,7 +208,7 @@ def finish_file(run: str, notebook: str) -> Path:
 def read_headline(run: str, notebook: str) -> dict[str, Any]:
     """Return the headline numbers that a notebook's last cell wrote; nothing when it was not reached."""
     path = finish_file(run, notebook)
-    return read_json(path, Headline).headline if path.exists() else {}
+    return read_record(path, Headline).headline if path.exists() else {}
 
 
 def make_folder(folder: Path) -> None:
@@ -231,15 +238,15 @@ def write_atomic(path: Path, data: bytes | str) -> None:
 Kind = TypeVar("Kind")
 
 
-def read_json(path: Path, kind: type[Kind], mend: str = "") -> Kind:
+def read_record(path: Path, kind: type[Kind], mend: str = "") -> Kind:
     """Read a JSON file as what it is declared to hold; an error says what is wrong with it, and what mends it."""
     try:
-        return parse_json(path, kind)
+        return parse_record(path, kind)
     except Unreadable as error:
         raise RunError(f"{path}: {error}; {mend or remaking(path)}") from None
 
 
-def parse_json(path: Path, kind: type[Kind]) -> Kind:
+def parse_record(path: Path, kind: type[Kind]) -> Kind:
     """Read a JSON file as what it is declared to hold, for those who mend it themselves."""
     try:
         return _reader(kind).validate_json(path.read_bytes(), strict=True, extra="forbid")

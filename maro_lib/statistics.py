@@ -102,16 +102,6 @@ def t_test(values) -> float:
     return float(ttest_1samp(values, 0.0).pvalue) if values.size > 1 else np.nan
 
 
-def paired_difference(a, b, seed: int, *, n_boot: int = 1000) -> Mean:
-    """Return the mean of a - b over pairs: the same index label for two Series, else the same place."""
-    if isinstance(a, pd.Series) and isinstance(b, pd.Series):
-        a, b = _align(a, b)
-    a, b = _numbers(a, "a"), _numbers(b, "b")
-    if a.size != b.size:
-        raise ValueError(f"a and b are paired, but a has {a.size} values and b has {b.size}")
-    return bootstrap_mean(a - b, seed, n_boot=n_boot)
-
-
 def sign_flip(values, seed: int, groups=None, *, n_flips: int = 10_000) -> float:
     """Return the two-sided p of a mean by flipping the signs of whole groups: all ways, or `n_flips` drawn ones.
 
@@ -186,13 +176,6 @@ def _percentiles(sums, counts, rng: np.random.Generator, n_boot: int) -> tuple[f
         means.append(sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1))
     low, high = np.percentile(np.concatenate(means), [2.5, 97.5])
     return float(low), float(high)
-
-
-def _align(a: pd.Series, b: pd.Series) -> tuple[pd.Series, pd.Series]:
-    alone = a.index.symmetric_difference(b.index)
-    if len(alone) or a.index.has_duplicates or b.index.has_duplicates:
-        raise ValueError(f"a and b are paired by their index, but {len(alone)} labels are in one only or some twice")
-    return a.sort_index(), b.sort_index()
 
 
 def _codes(groups) -> np.ndarray:

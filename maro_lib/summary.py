@@ -76,3 +76,9 @@ def peek_summary(run: str) -> Summary:
 def write_summary(summary: Summary) -> None:
     """Write outputs/<run>/summary.json."""
     write_atomic(run_folder(summary.run) / "summary.json", summary.model_dump_json(indent=1) + "\n")
+
+
+def in_brief(summary: Summary) -> list[str]:
+    """The question, and the sentences that a report answers it with, if it has any."""
+    found = (summary.report or {}).get("answer") or {}
+    return [found["question"], *found["answer"]] if "answer" in found else []

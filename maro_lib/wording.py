@@ -31,3 +31,8 @@ def duration(seconds: float) -> str:
 def amount(n_bytes: float) -> str:
     """Say bytes: 5.2 GB (of 2**30), 40 MB."""
     return f"{n_bytes / GB:.1f} GB" if n_bytes >= GB / 20 else f"{n_bytes / 2**20:.1f} MB"
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message, or what kind of error it is."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__

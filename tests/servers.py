@@ -1,6 +1,6 @@
 """Servers for tests: a good one that plays by rule, and every way in which one misbehaves. Also run as a program.
 
-python servers.py PORT [--die-after N] [--ids] [--stubborn] [--worker FILE] [--never]
+python servers.py PORT [--die-after N] [--ids] [--stubborn] [--worker FILE] [--never] [--talk]
 """
 
 from __future__ import annotations
@@ -173,6 +173,12 @@ def logp(token: int) -> float:
 # --- trouble: what happens to a chat instead of an answer ----------------------------------------------
 
 
+def free_port() -> int:
+    """A port of this machine at which nobody answers."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        return listening.getsockname()[1]
+
+
 def status(code: int, body: object = None, **headers: str) -> Callable[[Handler], None]:
     return lambda h: h.give(code, {"error": {"message": "no luck"}} if body is None else body, **headers)
 
@@ -231,8 +237,13 @@ def main() -> None:
     parser.add_argument("--stubborn", action="store_true")
     parser.add_argument("--never", action="store_true")
     parser.add_argument("--worker")
+    parser.add_argument("--talk", action="store_true", help="say all that it knows")
+    parser.add_argument("--api-key")
+    parser.add_argument("--name")
     a = parser.parse_args()
     print("KEYWORD", os.environ.get("KEYWORD"), flush=True)
+    if a.talk:
+        print(sys.argv, *(f"{name}={value}\n" for name, value in os.environ.items()), flush=True)
     if a.stubborn:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if a.worker:

@@ -76,10 +76,12 @@ def test_a_kill_loses_nothing(tmp_path, alone):
     pd.testing.assert_frame_equal(played_ahead(tmp_path / "rollout"), alone)
 
 
-def test_scripted_players_and_a_few_games_play_in_one_process(tmp_path, monkeypatch):
-    monkeypatch.setattr(ahead, "run_tasks", lambda *_: pytest.fail("several processes"))
-    scripted = Player("random")
-    with scripted.seated() as players:
-        play_shares(some_games(64), scripted, players, tmp_path / "rollout")
-    with PLAYER.seated() as players:
-        play_shares(some_games(3), PLAYER, players, tmp_path / "few")
+@pytest.mark.parametrize(("player", "n_games"), [(Player("random"), 64), (PLAYER, 3)], ids=["scripted", "few"])
+def test_scripted_players_and_a_few_games_play_in_one_process(tmp_path, monkeypatch, player, n_games):
+    """That of `play`, which comes after: nothing is played ahead of it, and no process is started."""
+    started = []
+    monkeypatch.setattr(ahead, "run_tasks", lambda shares, *_: started.extend(shares))
+    with player.seated() as players:
+        play_shares(some_games(n_games), player, players, tmp_path / "rollout")
+        assert started == []
+        assert play(some_games(n_games), players, folder=tmp_path / "rollout").n_resumed == 0

@@ -118,12 +118,9 @@ def test_a_weight_is_the_size_of_the_credit_and_its_sign_the_label(three_games):
     assert balanced.actions["desirable"].tolist() == [True, False] * 9
 
 
-def test_given_lambdas_are_kept(three_games):
+def test_given_lambdas_are_kept_and_one_given_alone_sets_the_other(three_games):
     balanced = balance(three_games, "all", lam_pos=2, lam_neg=0.25)
     assert (balanced.lam_pos, balanced.lam_neg) == (2, 0.25)
-
-
-def test_a_lambda_given_alone_sets_the_other(three_games):
     # W_+ = 12, W_- = 6: 3 * 12 = 6 * 6, and 1.5 * 12 = 3 * 6
     balanced = balance(three_games, "all", lam_pos=3)
     assert (balanced.lam_pos, balanced.lam_neg) == (3, 6)
@@ -341,20 +338,23 @@ def test_a_balanced_set_is_not_changed_afterwards(three_games):
         balance(three_games).lam_pos = 2
 
 
+def one_action_each(seats):
+    """Games of one character with one action, of the (faction, success) given."""
+    rows = [(f"g{k}", "Ann", faction, success, 2.0 * success - 1) for k, (faction, success) in enumerate(seats)]
+    return pd.DataFrame(rows, columns=["game", "agent", "faction", "success", "weight"])
+
+
 def test_classes_weigh_the_same_within_each_faction_and_factions_what_they_did():
     # four civilians lost and one won beside a culprit who won and one who lost; every action has credit 1
     seats = [("civilian", 0)] * 4 + [("civilian", 1)] + [("culprit", 1)] + [("culprit", 0)]
-    rows = [{"game": f"g{k}", "agent": "Ann", "faction": f, "success": s, "weight": 2.0 * s - 1}
-            for k, (f, s) in enumerate(seats)]  # fmt: skip
-    even = balance(pd.DataFrame(rows), "all", classes="per_faction")
+    even = balance(one_action_each(seats), "all", classes="per_faction")
     assert even.actions["weight"].tolist() == pytest.approx([0.625] * 4 + [2.5] + [1.0, 1.0])
     assert (even.lam_pos, even.lam_neg) == pytest.approx((1.0, 1.0))
 
 
 def test_a_faction_of_one_class_keeps_its_weights():
-    rows = [{"game": f"g{k}", "agent": "Ann", "faction": f, "success": s, "weight": 2.0 * s - 1}
-            for k, (f, s) in enumerate([("civilian", 0), ("civilian", 0), ("culprit", 1)])]  # fmt: skip
-    assert balance(pd.DataFrame(rows), "all", classes="per_faction").actions["weight"].tolist() == [1.0, 1.0, 1.0]
+    rows = one_action_each([("civilian", 0), ("civilian", 0), ("culprit", 1)])
+    assert balance(rows, "all", classes="per_faction").actions["weight"].tolist() == [1.0, 1.0, 1.0]
 
 
 # --- the control -------------------------------------------------------------------------------------

@@ -46,6 +46,7 @@ def test_suspicion_is_followed_round_by_round(rated):
     found = suspicions(*rated)
     assert [m.mean for m in found["culprits"]] == [0.5, 2.0]
     assert [m.mean for m in found["innocents"]] == [1.5, 0.0]
+    assert found["culprits"][0].n == 1, "two raters, and one mystery to resample"
 
 
 def test_the_culprit_is_found_when_suspected_most(rated):
@@ -55,7 +56,9 @@ def test_the_culprit_is_found_when_suspected_most(rated):
 
 
 def test_ends_say_who_is_condemned():
-    games = pd.DataFrame({"accused": ["Ann", "Bob", "", "Ann"], "culprits": [["Ann"]] * 4, "script": list("abcd")})
-    assert {name: m.mean for name, m in ends(games).items()} == {
+    games = pd.DataFrame({"accused": ["Ann", "Bob", "", "Ann"], "culprits": [["Ann"]] * 4, "script": list("aabb")})
+    found = ends(games)
+    assert {m.n for m in found.values()} == {2}, "mysteries are resampled"
+    assert {name: m.mean for name, m in found.items()} == {
         "a culprit is condemned": 0.5, "an innocent is condemned": 0.25, "nobody is condemned": 0.25,
     }  # fmt: skip

@@ -175,9 +175,10 @@ def test_rewards_and_sides_come_only_at_the_end(entry, policy):
 @pytest.mark.parametrize(("entry", "policy"), PAIRS, ids=lambda x: x.name)
 def test_every_game_ends_and_every_view_only_grows(entry, policy):
     env, taken = start(entry), Counter()
-    before = views(env, entry)
+    before, over = views(env, entry), [env.progress]
     while env.pending_players():
         advance(env, policy, taken)
+        over.append(env.progress)
         assert sum(taken.values()) <= entry.max_replies
         now = views(env, entry)
         assert all(n[: len(b)] == b for n, b in zip(now, before, strict=True))
@@ -185,6 +186,8 @@ def test_every_game_ends_and_every_view_only_grows(entry, policy):
     for view in before:
         assert [m.role for m in view] == ["system", *["user", "assistant"] * (len(view) // 2)]
     assert sum(m.role == "assistant" for view in before for m in view) == sum(taken.values())
+    assert over == sorted(over)
+    assert 0 <= over[0] < 0.5 < over[-1] == 1, "how much is over is known from the first reply to the last"
     env.close()
 
 

@@ -2,24 +2,23 @@
 
 import json
 import shutil
-import socket
 import time
 from pathlib import Path
 
 import pytest
-from servers import Server
+from servers import Server, free_port
 
 from maro_lib.__main__ import main
 from maro_lib.model import estimates
+from maro_lib.model.adapter_files import ORIGIN, WEIGHTS
 from maro_lib.model.estimates import Memory, Plan, Shape, Speed, Weights
-from maro_lib.model.loading import EMBEDDED
+from maro_lib.model.loading import EMBEDDED, STUDY_ADAPTER
 from maro_lib.model.players import Player
 from maro_lib.play.rollout import play, schedule
 from maro_lib.play.shards import read_table
-from maro_lib.run.fit import check_context, check_memory, check_reuse, check_training
+from maro_lib.run.fit import Timing, check_context, check_memory, check_reuse, check_training, play_some
 from maro_lib.run.machine import check_bitsandbytes, check_disk, check_packages
-from maro_lib.run.models import FoundModel, check_model, check_template
-from maro_lib.run.pace import Timing, play_some
+from maro_lib.run.models import FoundModel, check_adapter, check_model, check_template
 from maro_lib.run.parameters import declared, effective
 from maro_lib.run.sample import Sample, scripts_of
 from maro_lib.run.series import find_notebooks
@@ -46,7 +45,7 @@ def ask(tmp_path, monkeypatch, capsys):
 
     def asked(text: str) -> tuple[int, dict[str, str]]:
         path = tmp_path / "x.yaml"
-        path.write_text("run: x\n" + text)
+        path.write_text(text if text.startswith("run:") else "run: x\n" + text)
         code = main(["doctor", str(path)])
         lines = capsys.readouterr().out.splitlines()[1:]
         return code, {line.split()[1]: line for line in lines if line.split()[0] in ("ok", "warning", "problem")}
@@ -74,7 +73,7 @@ def llama_8b():
 
 
 def sample(first=700, longest=2500, at_most=9000):
-    return Sample(6, 57, first, longest, (longest + at_most) // 2, at_most, 10**6, 0.01, "by hand")
+    return Sample(6, 57, first, longest, (longest + at_most) // 2, at_most, 10**6, "by hand")
 
 
 # --- the arithmetic ----------------------------------------------------------------------------------
@@ -305,11 +304,8 @@ def test_scripted_players_need_no_model(ask):
 
 @pytest.mark.parametrize(
     ("line", "says"),
-    [("n_gmaes: 3", "did you mean 'n_games'?"), ("n_games: 0", "`n_games` must be 1 to 1,000,000, got 0"),
-     ("model: embeded", "did you mean 'embedded'?"), ("model: ./no/folder", "no such folder"),
-     ("model: random\nscript: nowhere.yaml", "no script there"), ("culprits: 4", "culprits: 4"),
-     ("precision: nf5", "did you mean 'nf4'?"), ("server_command: vllm serve x", "without server_url"),
-     ("server_url: http://me:secret@there", "must hold no key")],
+    [("n_gmaes: 3", "did you mean 'n_games'?"), ("culprits: 4", "culprits: 4"),
+     ("run: x/round_2", "is round 2 of the run 'x'"), ("server_url: http://me:secret@there", "looks like a key")],
 )  # fmt: skip
 def test_a_parameter_that_cant_be_meant_ends_it(ask, line, says):
     code, findings = ask(line + "\n")
@@ -418,7 +414,12 @@ def test_shipped_files_for_a_gpu_are_read(path: Path, capsys, tmp_path, monkeypa
         assert any(line.split()[:2] == ["ok", check] for line in lines), lines
 
 
-def free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+def test_an_adapter_is_sound_or_unverified_or_a_problem_before_the_run(tmp_path):
+    shutil.copytree(ROOT / STUDY_ADAPTER, folder := tmp_path / "a")
+    assert check_adapter(STUDY_ADAPTER).found == f"{STUDY_ADAPTER}, for embedded"
+    (folder / ORIGIN).unlink()
+    assert check_adapter(str(folder)).status == "warning"
+    (folder / WEIGHTS).write_bytes(b"half")
+    damaged = check_adapter(str(folder))
+    assert damaged.status == "problem"
+    assert WEIGHTS in damaged.found

@@ -12,7 +12,8 @@ from test_models import lora, sequences
 
 from maro_lib.learn import export
 from maro_lib.learn.export import NOTE, ExportError, merge
-from maro_lib.model.loading import ORIGIN, load, token_logps
+from maro_lib.model.adapter_files import ORIGIN, WEIGHTS, seal
+from maro_lib.model.loading import ModelError, load, token_logps
 
 
 @pytest.fixture(scope="module", params=["nf4", "float32", "bfloat16"])
@@ -28,9 +29,9 @@ def on_nf4(tmp_path):
 
 def save_adapter(folder, precision):
     base = load("embedded", precision=precision)
-    origin = json.dumps(base.origin)
+    origin = base.origin
     lora(base.model).save_pretrained(folder)
-    (folder / ORIGIN).write_text(origin)
+    seal(folder, origin)
     return folder
 
 
@@ -70,6 +71,14 @@ def test_what_an_adapter_was_trained_on_is_known_and_nothing_else_is_taken(on_nf
     assert not (tmp_path / "other").exists()
 
 
+def test_other_weights_of_the_same_shape_are_not_merged_onto(on_nf4, tmp_path):
+    origin = load("embedded", precision="nf4").origin
+    seal(on_nf4, origin.model_copy(update={"weights": "0" * 16}))
+    with pytest.raises(ModelError, match="trained on other weights"):
+        merge("embedded", on_nf4, tmp_path / "merged")
+    assert not (tmp_path / "merged").exists()
+
+
 def onto_the_original(plain, adapter):
     return load("embedded", precision="float32", adapter=str(adapter)).model.merge_and_unload()
 
@@ -106,6 +115,7 @@ def test_merged_folder_holds_all_that_a_player_needs_and_says_where_it_is_from(o
     assert "quantization_config" not in (tmp_path / "merged" / "config.json").read_text()
     note = json.loads((tmp_path / "merged" / NOTE).read_text())
     assert note["model"] == "embedded"
+    assert note["adapter"] == "adapter", "a file that stores its own place is wrong after a copy"
     assert note["largest_gap"] == gap
     assert len(note["adapter_digest"]) == 24
     ours, theirs = load("embedded").tokenizer, load(str(tmp_path / "merged")).tokenizer
@@ -132,6 +142,12 @@ def test_a_missing_adapter_is_a_clear_error(tmp_path):
     with pytest.raises(ExportError, match=r"there is no adapter_model\.safetensors"):
         merge("embedded", tmp_path / "none", tmp_path / "merged")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_damaged_adapter_is_not_merged(on_nf4, tmp_path):
+    (on_nf4 / WEIGHTS).write_bytes((on_nf4 / WEIGHTS).read_bytes()[:-9])
+    with pytest.raises(ExportError, match=r"adapter_model\.safetensors: .*: the file ends in it"):
+        merge("embedded", on_nf4, tmp_path / "merged")
 
 
 def test_an_unwritable_place_is_a_clear_error(on_nf4, tmp_path):

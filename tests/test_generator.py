@@ -1,10 +1,7 @@
 """Generated mysteries: consistent, solvable, exactly as the knobs say, and moved by one knob at a time."""
 
-import os
 import random
 import re
-import subprocess
-import sys
 from collections import Counter
 from dataclasses import replace
 from itertools import product
@@ -12,7 +9,7 @@ from itertools import product
 import pytest
 from scipy.stats import chi2_contingency, chisquare
 
-from maro_lib.world.generator import MAX, Knobs, generate, generate_many, vocabulary
+from maro_lib.world.generator import Knobs, generate, generate_many, vocabulary
 from maro_lib.world.phrases import story_words
 from maro_lib.world.scripts import CULPRIT
 from maro_lib.world.solver import clue_facts, is_solvable, know, suspects
@@ -68,18 +65,17 @@ def test_every_mystery_is_solvable_where_the_bounds_are(register):
         (1, 4), (0, 1, 3), ("closed", "open"), (3, 12), (1, 12), (0, 24)
     ):
         for culprits, clues in product({1, (characters - 1) // 2}, (1, 2 * max(1, rules), 24)):
-            knobs = {
-                "stages": stages, "special_rules": rules, "ending": ending, "characters": characters, "places": places,
-                "culprits": culprits, "clues": clues, "red_herrings": herrings, "private_clues": clues,
-                "register": register,
-            }  # fmt: skip
             try:
-                knobs = Knobs(**knobs)
+                knobs = Knobs(
+                    stages=stages, special_rules=rules, ending=ending, characters=characters, places=places,
+                    culprits=culprits, clues=clues, red_herrings=herrings, private_clues=clues + herrings,
+                    register=register,
+                )  # fmt: skip
             except ValueError:
                 continue
             n += 1
             assert is_solvable(generate(n, knobs)), knobs
-    assert n > 200
+    assert n == 228, "all that is possible"
 
 
 def test_what_everybody_knows_contradicts_nobodys_knowledge(drawn):
@@ -149,13 +145,11 @@ def test_six_in_ten_pieces_of_evidence_are_about_culprits():
     assert {f.who for c in few.clues for f in c.facts} == set(few.culprits)
 
 
-def test_each_culprit_is_implicated_and_each_alibi_is_an_innocents(drawn):
+def test_each_culprit_is_implicated(drawn):
     for knobs, s in drawn:
         told = [f for c in s.clues for f in c.facts]
         assert set(s.culprits) <= {f.who for f in told}
         assert sum(f.who in s.culprits for f in told) == knobs.n_guilt
-        profile = {(f.trait, f.value) for f in s.given}
-        assert not [f for f in told if f.who not in s.culprits and (f.trait, f.value) in profile]
 
 
 # --- exactly as the knobs say ------------------------------------------------------------------------
@@ -173,11 +167,6 @@ def test_the_count_of_every_knob_is_met(drawn):
         assert {c.stage for c in s.clues} == set(range(1, k.stages + 1))
         assert s.register_ == k.register
         assert s.cell == "SM"[k.stages > 1] + "OU"[k.special_rules > 0] + "CO"[k.ending == "open"]
-
-
-def test_no_clue_text_repeats_in_a_script(drawn):
-    for _, s in drawn:
-        assert max(Counter(c.text for c in s.clues).values()) == 1
 
 
 @pytest.mark.parametrize("register", REGISTERS)
@@ -247,11 +236,6 @@ def test_an_impossible_knob_is_named_with_its_bound_and_the_way_out(knobs, messa
         Knobs(**knobs)
 
 
-def test_the_bounds_themselves_are_possible():
-    assert is_solvable(generate(0, Knobs(**MAX, culprits=5, private_clues=48)))
-    assert is_solvable(generate(0, Knobs(characters=3, places=1, clues=1, red_herrings=0, private_clues=0)))
-
-
 # --- from a seed -------------------------------------------------------------------------------------
 
 
@@ -261,18 +245,6 @@ def test_seed_0_is_this_mystery():
     assert s.background.startswith("Mrs Hill is dead. The killer had the bat. The killer wore the cap. ")
     assert [f.value for f in s.given] == ["bat", "cap", "dock"]
     assert (s.names, s.culprits) == (("Yan", "Jim", "Dot", "Tom", "Gus", "Zoe"), ("Gus",))
-
-
-@pytest.mark.parametrize("register", REGISTERS)
-def test_same_seed_same_script_in_another_process(register):
-    code = (
-        "from maro_lib.world.generator import Knobs, generate_many\n"
-        "from dataclasses import replace\n"
-        f"print(*(s.digest for s in generate_many(20, 3, replace({RICH!r}, register={register!r}))))"
-    )
-    env = os.environ | {"PYTHONHASHSEED": "7"}
-    other = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
-    assert other.stdout.split() == [s.digest for s in generate_many(20, 3, replace(RICH, register=register))]
 
 
 def test_different_seeds_give_different_scripts_and_titles(plain):
@@ -366,14 +338,11 @@ STAYS = {
 def test_one_knob_moves_nothing_else(knob, value, register):
     base = replace(BASE, register=register)
     for seed in range(40):
-        before, after = told(generate(seed, base)), told(generate(seed, replace(base, **{knob: value})))
+        scripts = generate(seed, base), generate(seed, replace(base, **{knob: value}))
+        before, after = map(told, scripts)
         for part in STAYS[knob, value]:
             assert before[part] == after[part], (seed, part)
-
-
-@pytest.mark.parametrize(("knob", "value"), STAYS)
-def test_one_knob_does_move_something(knob, value):
-    assert generate(1, BASE).model_dump() != generate(1, replace(BASE, **{knob: value})).model_dump()
+    assert scripts[0].model_copy(update={"title": scripts[1].title}) != scripts[1], "and it does move something"
 
 
 def test_a_stage_more_leaves_most_clues_in_their_stage():
@@ -397,11 +366,13 @@ def test_a_place_more_moves_only_what_it_takes_in():
         assert len([c for c in moved if c.place not in new]) <= 1
 
 
-def test_a_clue_or_herring_more_keeps_those_that_were():
+@pytest.mark.parametrize(
+    ("knob", "value", "part"), [("clues", 9, "texts"), ("red_herrings", 5, "texts"), ("culprits", 2, "culprits")]
+)
+def test_one_more_keeps_those_that_were(knob, value, part):
     for seed in range(40):
-        before = told(generate(seed, BASE))["texts"]
-        assert before < told(generate(seed, replace(BASE, clues=9)))["texts"]
-        assert before < told(generate(seed, replace(BASE, red_herrings=5)))["texts"]
+        before, after = (set(told(generate(seed, k))[part]) for k in (BASE, replace(BASE, **{knob: value})))
+        assert before < after
 
 
 def test_a_special_rule_more_keeps_the_rules_and_alibis_that_were():
@@ -410,11 +381,6 @@ def test_a_special_rule_more_keeps_the_rules_and_alibis_that_were():
         alibis = [{c.text for c in s.clues if not {f.who for f in c.facts} & set(s.culprits)} for s in scripts]
         assert alibis[0] == alibis[1] == alibis[2]
         assert scripts[1].rules == scripts[2].rules[:1]
-
-
-def test_a_culprit_more_keeps_the_culprits_that_were():
-    for seed in range(40):
-        assert set(generate(seed, BASE).culprits) < set(generate(seed, replace(BASE, culprits=2)).culprits)
 
 
 def test_a_character_more_keeps_names_and_is_the_culprit_no_more_often_than_others():

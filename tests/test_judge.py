@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 from dataclasses import dataclass, field
 
 import pandas as pd
@@ -232,6 +233,11 @@ class Says:
         return [Reply(self.reply(r) if callable(self.reply) else self.reply) for r in requests]
 
 
+def judged(policy, n=1, **options):
+    """What a model says of some games of random players."""
+    return judge_games(ModelJudge(policy, **options), *games_of(RANDOM, n), BY_DIGEST)
+
+
 @pytest.mark.parametrize(
     ("text", "score"),
     [("SCORE: 12", 12), ("So so.\nSCORE: 0", 0), ("fine\nscore：20。", 20), ("SCORE: 15/20", 15), ("SCORE: 21", None),
@@ -240,6 +246,15 @@ class Says:
 )  # fmt: skip
 def test_a_score_is_read_from_the_last_line_and_range_checked(text, score):
     assert read_score(text) == score
+
+
+def test_an_endless_judgement_takes_bounded_time():
+    read = model_judge._reader("the cat sat " * 20, "en")
+    assert read("the cat") > 0
+    started = time.process_time()
+    assert read("the cat " * 80_000) > 0
+    assert read_score("SCORE: 1" + " " * 2_000 + "x") is None
+    assert time.process_time() - started < 0.5
 
 
 def test_every_character_is_asked_about_every_ability_and_every_written_section():
@@ -281,32 +296,25 @@ def test_what_cant_be_read_is_asked_again_a_bounded_number_of_times_and_counted(
 
 
 def test_a_second_try_may_succeed():
-    games, actions = games_of(RANDOM, 1)
-    policy = Says(lambda r: "SCORE: 7" if r.salt != "try 1" else "hm")
-    found = judge_games(ModelJudge(policy), games, actions, BY_DIGEST)
+    found = judged(Says(lambda r: "SCORE: 7" if r.salt != "try 1" else "hm"))
     assert set(found.loc[found["kind"] != SECTION, "tries"]) == {2}
 
 
 def test_nothing_is_judged_twice(tmp_path):
-    games, actions = games_of(RANDOM, 2)
     first, again, other = Says(), Says(), Says(name="another")
-    one = judge_games(ModelJudge(first, Cache(tmp_path / "j.jsonl")), games, actions, BY_DIGEST)
-    two = judge_games(ModelJudge(again, Cache(tmp_path / "j.jsonl")), games, actions, BY_DIGEST)
+    one, two = (judged(p, 2, cache=Cache(tmp_path / "j.jsonl")) for p in (first, again))
     pd.testing.assert_frame_equal(one, two)
     assert not again.asked
-    judge_games(ModelJudge(other, Cache(tmp_path / "j.jsonl")), games, actions, BY_DIGEST)
+    judged(other, 2, cache=Cache(tmp_path / "j.jsonl"))
     assert len(other.asked) == len(first.asked), "another judge judges for itself"
 
 
 def test_other_words_make_another_judgement(tmp_path, monkeypatch):
-    games, actions = games_of(RANDOM, 1)
-    cache, first, again, reworded = tmp_path / "j.jsonl", Says(), Says(), Says()
-    judge_games(ModelJudge(first, Cache(cache)), games, actions, BY_DIGEST)
-    judge_games(ModelJudge(again, Cache(cache)), games, actions, BY_DIGEST)
-    assert not again.asked
+    first, reworded = Says(), Says()
+    judged(first, cache=Cache(tmp_path / "j.jsonl"))
     words = wording("en").model_copy(update={"system": "Be kind."})
     monkeypatch.setattr(model_judge, "wording", lambda language: words)
-    judge_games(ModelJudge(reworded, Cache(cache)), games, actions, BY_DIGEST)
+    judged(reworded, cache=Cache(tmp_path / "j.jsonl"))
     assert len(reworded.asked) == len(first.asked)
 
 
@@ -324,12 +332,10 @@ def test_words_that_dont_fit_are_refused_when_they_are_read(tmp_path, before, af
 
 
 def test_a_line_that_was_cut_short_is_judged_again(tmp_path):
-    games, actions = games_of(RANDOM, 1)
-    path = tmp_path / "j.jsonl"
-    whole = judge_games(ModelJudge(Says(), Cache(path)), games, actions, BY_DIGEST)
+    path, policy = tmp_path / "j.jsonl", Says()
+    whole = judged(Says(), cache=Cache(path))
     path.write_bytes(path.read_bytes()[:-20])
-    policy = Says()
-    again = judge_games(ModelJudge(policy, Cache(path)), games, actions, BY_DIGEST)
+    again = judged(policy, cache=Cache(path))
     assert len(policy.asked) == 1
     pd.testing.assert_frame_equal(whole, again)
 
@@ -342,25 +348,22 @@ def test_a_killed_judge_goes_on(tmp_path):
         sys.path.insert(0, sys.argv[2])
         from pathlib import Path
         import test_judge as t
-        games, actions = t.games_of(t.RANDOM, 4)
         policy = t.Says()
         def reply(r):
             if len(policy.asked) > 100:
                 os.kill(os.getpid(), signal.SIGKILL)
             return "SCORE: 12"
         policy.reply = reply
-        t.judge_games(t.ModelJudge(policy, t.Cache(Path(sys.argv[1]))), games, actions, t.BY_DIGEST)
+        t.judged(policy, 4, cache=t.Cache(Path(sys.argv[1])))
     """
     command = [sys.executable, "-c", textwrap.dedent(code), str(path), os.path.dirname(__file__)]
     assert subprocess.run(command).returncode == -signal.SIGKILL
     kept = len(path.read_bytes().splitlines())
     assert kept >= 64
-    games, actions = games_of(RANDOM, 4)
     policy, all_of_it = Says("SCORE: 12"), Says("SCORE: 12")
-    judged = judge_games(ModelJudge(policy, Cache(path)), games, actions, BY_DIGEST)
-    whole = judge_games(ModelJudge(all_of_it), games, actions, BY_DIGEST)
+    gone_on, whole = judged(policy, 4, cache=Cache(path)), judged(all_of_it, 4)
     assert len(policy.asked) == len(all_of_it.asked) - kept
-    pd.testing.assert_frame_equal(judged, whole)
+    pd.testing.assert_frame_equal(gone_on, whole)
 
 
 def test_the_embedded_model_can_be_asked():
@@ -368,9 +371,7 @@ def test_the_embedded_model_can_be_asked():
     from maro_lib.model.loading import load
     from maro_lib.model.local import LocalPolicy, Sampling
 
-    games, actions = games_of(RANDOM, 1)
-    policy = LocalPolicy(load("embedded", precision="float32"), Sampling(max_new_tokens=8))
-    found = judge_games(ModelJudge(policy, retries=0), games, actions, BY_DIGEST)
+    found = judged(LocalPolicy(load("embedded", precision="float32"), Sampling(max_new_tokens=8)), retries=0)
     assert set(found.loc[found["kind"] != SECTION, "status"]) == {"failed"}
     assert all(math.isnan(x) for x in found.loc[found["status"] == "failed", "score"])
 

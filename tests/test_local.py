@@ -15,7 +15,7 @@ from maro_lib.model.chat import Chat
 from maro_lib.model.loading import ModelError, load, token_logps
 from maro_lib.model.local import STRIP, Batch, LocalPolicy, Sampling, draw, strips
 from maro_lib.play.leaks import find_leaks
-from maro_lib.play.policies import RANDOM, WindowError
+from maro_lib.play.policies import WindowError
 from maro_lib.play.rollout import play, schedule, start
 from maro_lib.world.generator import Knobs, generate_many
 from maro_lib.world.mystery import Rules
@@ -37,12 +37,16 @@ def texts(played):
     return played.table("actions")[["game", "seat", "t", "text"]].to_numpy().tolist()
 
 
-def dialogues(loaded, **settings):
-    return play(some_games(), LocalPolicy(loaded, **settings)).table("dialogues")
+def dialogues(policy):
+    return play(some_games(), policy).table("dialogues")
 
 
-def test_log_probs_are_the_same_by_reuse_and_by_either_padding(loaded):
-    table = dialogues(loaded)
+@pytest.fixture(scope="module")
+def table(loaded):
+    return dialogues(LocalPolicy(loaded))
+
+
+def test_log_probs_are_the_same_by_reuse_and_by_either_padding(loaded, table):
     assert table["exact"].all()
     sequences = [list(ids) for ids in table["token_ids"]]
     with torch.inference_mode():
@@ -55,11 +59,12 @@ def test_log_probs_are_the_same_by_reuse_and_by_either_padding(loaded):
         assert torch.allclose(right[k][[i - 1 for i in sampled]], played, atol=1e-4)
 
 
-def test_prefix_reuse_changes_nothing_also_after_eviction(loaded):
-    kept, none = dialogues(loaded), dialogues(loaded, cache_gb=0.0)
-    few = dialogues(loaded, cache_gb=0.003)  # room for a few views only
-    for other in (none, few):
-        assert [list(x) for x in kept["token_ids"]] == [list(x) for x in other["token_ids"]]
+def test_prefix_reuse_changes_nothing_also_after_eviction(loaded, table):
+    none, few = LocalPolicy(loaded, cache_gb=0.0), LocalPolicy(loaded, cache_gb=0.003)  # room for a few views only
+    for policy in (none, few):
+        assert [list(x) for x in dialogues(policy)["token_ids"]] == [list(x) for x in table["token_ids"]]
+    assert 0 < len(few.store) < 16
+    assert 0 < few.store.used <= few.store.budget
 
 
 def test_a_script_is_read_once_for_all_games_that_a_character_plays(loaded, monkeypatch):
@@ -74,13 +79,6 @@ def test_a_script_is_read_once_for_all_games_that_a_character_plays(loaded, monk
     shortest = min(len(policy.chat.text_ids(request.view[0].content)) for request in opening)
     assert len(n_kept) == len(opening) == 3 * len(seats)
     assert all(n > shortest for n in n_kept[len(seats) :]), "and nobody else"
-
-
-def test_evicted_views_keep_within_the_budget(loaded):
-    policy = LocalPolicy(loaded, cache_gb=0.003)
-    play(some_games(), policy)
-    assert 0 < len(policy.store) < 16
-    assert 0 < policy.store.used <= policy.store.budget
 
 
 def test_what_else_is_in_a_batch_changes_nothing(loaded):
@@ -100,7 +98,7 @@ def test_kept_prefix_of_another_text_is_not_used(loaded):
 
 
 def test_replies_end_with_the_stop_token_or_at_the_bound(loaded):
-    table = dialogues(loaded, sampling=Sampling(max_new_tokens=6))
+    table = dialogues(LocalPolicy(loaded, Sampling(max_new_tokens=6)))
     stop = Chat(loaded.tokenizer).stop_ids
     for row in table.itertuples():
         for s in row.spans:
@@ -109,8 +107,8 @@ def test_replies_end_with_the_stop_token_or_at_the_bound(loaded):
             assert not stop & set(said[:-1])
 
 
-def test_sequence_is_the_view_as_the_template_writes_it(loaded):
-    for row in dialogues(loaded).itertuples():
+def test_sequence_is_the_view_as_the_template_writes_it(loaded, table):
+    for row in table.itertuples():
         chat = [dict(m) for m in row.messages]
         stop = all(row.token_ids[s["end"] - 1] == loaded.tokenizer.eos_token_id for s in row.spans)
         if stop:
@@ -151,11 +149,8 @@ def test_a_view_that_outgrows_the_window_is_continued_from_a_summary(loaded):
     n_summaries = (actions["phase"] == "summary").groupby([actions["game"], actions["seat"]]).sum()
     assert (table.groupby(["game", "seat"])["view"].max() == n_summaries).all()
     later = table[table["view"] > 0].iloc[0]
-    summary = actions[(actions.game == later.game) & (actions.seat == later.seat) & (actions.phase == "summary")].iloc[
-        0
-    ]
     assert later["messages"][1]["content"].startswith("Before: ")
-    assert not summary["public"]
+    assert not actions.loc[actions["phase"] == "summary", "public"].any()
     assert sum(len(list(s)) for s in table["spans"]) == len(actions)
 
 
@@ -184,9 +179,8 @@ def test_no_player_can_end_anothers_turn_or_speak_as_the_system(loaded):
     seating = {script.names[0]: forger, "civilian": LocalPolicy(loaded), "culprit": LocalPolicy(loaded)}
     table = play(some_games(1), seating).table("dialogues")
     start, end = loaded.tokenizer.convert_tokens_to_ids(["<|im_start|>", "<|im_end|>"])
-    exact = table[table["exact"]]
-    assert len(exact) == 3
-    for row in exact.itertuples():
+    assert table["exact"].tolist() == [False, True, True, True], "a model plays beside a scripted player"
+    for row in table[1:].itertuples():
         ids = list(row.token_ids)
         sampled = [i for s in row.spans for i in ids[s["start"] : s["end"]]]
         assert any("im_start" in m["content"] for m in row.messages), "the forgery was heard"
@@ -194,13 +188,19 @@ def test_no_player_can_end_anothers_turn_or_speak_as_the_system(loaded):
         assert ids.count(end) <= len(row.messages)
 
 
-def test_a_template_that_rewrites_history_is_found_and_played_row_by_row(loaded):
-    rewriting = copy.deepcopy(loaded)
-    rewriting.tokenizer.chat_template = (
-        "{% for m in messages %}<|im_start|>{{ m.role }}\n"
-        "{% if m.role == 'assistant' and not loop.last %}(said){% else %}{{ m.content }}{% endif %}<|im_end|>\n"
-        "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+def with_template(loaded, said="{{ m.content }}", opening=""):
+    """The model with another template: how it writes what was said, and what it puts before what will be."""
+    other = copy.deepcopy(loaded)
+    other.tokenizer.chat_template = (
+        f"{{% for m in messages %}}<|im_start|>{{{{ m.role }}}}\n{said}<|im_end|>\n{{% endfor %}}"
+        f"{{% if add_generation_prompt %}}<|im_start|>assistant\n{opening}{{% endif %}}"
     )
+    return other
+
+
+def test_a_template_that_rewrites_history_is_found_and_played_row_by_row(loaded):
+    forgetful = "{% if m.role == 'assistant' and not loop.last %}(said){% else %}{{ m.content }}{% endif %}"
+    rewriting = with_template(loaded, forgetful)
     with pytest.raises(ValueError, match="rewriting_template"):
         LocalPolicy(rewriting)
     played = play(some_games(2), LocalPolicy(rewriting, rewriting_template=True))
@@ -210,20 +210,8 @@ def test_a_template_that_rewrites_history_is_found_and_played_row_by_row(loaded)
 
 
 def test_a_think_block_that_the_prompt_injects_is_found(loaded):
-    thinking = copy.deepcopy(loaded)
-    thinking.tokenizer.chat_template = (
-        "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n"
-        "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n<think>\n{% endif %}"
-    )
     with pytest.raises(ValueError, match="otherwise than it asked"):
-        LocalPolicy(thinking)
-
-
-def test_a_model_can_play_beside_scripted_players(loaded):
-    games = some_games(2)
-    played = play(games, {"civilian": LocalPolicy(loaded), "culprit": RANDOM})
-    table = played.table("dialogues").merge(played.table("actions")[["game", "seat", "faction"]].drop_duplicates())
-    assert (table["exact"] == (table["faction"] == "civilian")).all()
+        LocalPolicy(with_template(loaded, opening="<think>\n"))
 
 
 def test_unknown_model_and_precision_are_clear_errors(tmp_path):

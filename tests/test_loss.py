@@ -93,42 +93,33 @@ def test_the_anchor_holds_every_action():
 # --- the reference point -----------------------------------------------------------------------------
 
 
-def test_fixed_z0_is_the_number():
-    assert (float(fixed()), float(fixed(-0.3))) == (0.0, -0.3)
+UP, DOWN = numbers(1.0, -2.0, 4.0), numbers(-1.0, -2.0, 0.0)  # means 1 and -1
+Z0 = {
+    "fixed is the number": (fixed(-0.3), -0.3),
+    "or 0": (fixed(), 0.0),
+    "batch is the mean": (batch(UP), 1.0),
+    "also below 0": (batch(DOWN), -1.0),
+    "clamped is the mean": (clamped(UP), 1.0),
+    "but never below 0": (clamped(DOWN), 0.0),
+    "ema moves by its share": (ema(2.0, UP), 1.9),  # 0.9 * 2 + 0.1 * 1
+    "that is given": (ema(numbers(2.0)[0], UP, decay=0.5), 1.5),
+    "or none": (ema(2.0, UP, decay=1.0), 2.0),
+    "or all": (ema(2.0, UP, decay=0.0), 1.0),
+    "mismatched is KTO's": (mismatched(UP), 1.0),
+    "so never below 0": (mismatched(DOWN), 0.0),
+    "a mean is taken in double precision": (batch(torch.tensor([2**24, 1.0, 1.0])), 16777218 / 3),  # no float32
+}
 
 
-def test_batch_z0_is_the_mean():
-    assert float(batch(numbers(1.0, -2.0, 4.0))) == 1.0
-    assert float(batch(numbers(-1.0, -2.0, 0.0))) == -1.0
-
-
-def test_clamped_z0_is_the_mean_but_never_below_0():
-    assert float(clamped(numbers(1.0, -2.0, 4.0))) == 1.0
-    assert float(clamped(numbers(-1.0, -2.0, 0.0))) == 0.0
-
-
-def test_ema_z0_moves_by_its_share():
-    # 0.9 * 2 + 0.1 * 3; 0.5 * 2 + 0.5 * 3
-    r = numbers(1.0, 3.0, 5.0)
-    assert float(ema(2.0, r)) == pytest.approx(2.1)
-    assert float(ema(numbers(2.0)[0], r, decay=0.5)) == pytest.approx(2.5)
-    assert (float(ema(2.0, r, decay=1.0)), float(ema(2.0, r, decay=0.0))) == (2.0, 3.0)
+@pytest.mark.parametrize(("z0", "expected"), Z0.values(), ids=Z0.keys())
+def test_z0_by_hand(z0, expected):
+    assert float(z0) == pytest.approx(expected, rel=1e-12)
 
 
 def test_per_faction_z0_is_each_factions_own_mean():
     # faction 0: 1, -4; faction 1: 2, 6; nobody of faction 2 is there; faction 3: 5
     z0 = per_faction(numbers(1.0, 2.0, 6.0, -4.0, 5.0), torch.tensor([0, 1, 1, 0, 3]))
     assert z0.tolist() == [-1.5, 4.0, 0.0, 5.0]
-
-
-def test_mismatched_z0_is_ktos():
-    assert float(mismatched(numbers(-3.0, 1.0))) == 0.0
-    assert float(mismatched(numbers(3.0, 1.0))) == 2.0
-
-
-def test_a_mean_is_taken_in_double_precision():
-    # 2^24 + 1 is no float32
-    assert float(batch(torch.tensor([16777216.0, 1.0, 1.0]))) == 16777218 / 3
 
 
 FACTION = torch.tensor([0, 1, 1])
@@ -178,23 +169,6 @@ def test_extreme_log_ratios_stay_finite(dtype, beta):
     assert gradient(logp, *rest, beta=beta, z0=0.0).tolist() == pytest.approx([0, 0, 0, 0], abs=1e-9)
 
 
-@pytest.mark.parametrize("desirable", [True, False])
-def test_a_single_action_is_enough(desirable):
-    # r = z0 whatever the estimator: s = 1/2, gradient -+ beta / 4
-    one = numbers(-2.0), numbers(-5.0), torch.tensor([desirable]), numbers(1.0)
-    for z0 in (3.0, batch(one[0] - one[1]), numbers(3.0)):
-        assert float(maro_loss(*one, beta=0.4, z0=z0)[0]) == 0.5
-        assert gradient(*one, beta=0.4, z0=z0).tolist() == pytest.approx([-0.1 if desirable else 0.1])
-
-
-@pytest.mark.parametrize(("desirable", "loss"), [(True, 0.5), (False, 1.0)])
-def test_one_class_alone_is_enough(desirable, loss):
-    # r = 1, -1 around z0 = 0: sigmoids that add up to 1
-    label = torch.tensor([desirable] * 2)
-    value, _ = maro_loss(numbers(1.0, -1.0), numbers(0.0, 0.0), label, numbers(1.0, 1.0), beta=1.0, z0=0.0, lam_neg=2.0)
-    assert float(value) == pytest.approx(loss)
-
-
 NONE = numbers()
 WRONG = {
     "no action": ({"logp": NONE, "logp_ref": NONE, "desirable": NONE, "weight": NONE}, r"logp: \(0,\)"),
@@ -212,6 +186,10 @@ WRONG = {
     "an endless weight": ({"weight": numbers(1.0, torch.inf, 1.0)}, "weight: 1 of 3 are not finite"),
     "a z0 of nothing": ({"z0": batch(NONE)}, "z0: 1 of 1 are not finite"),
     "a signed weight": ({"weight": numbers(1.0, -1.0, 1.0)}, "weight: some are negative; the class stands in"),
+    "no beta": ({"beta": 0.0}, "beta 0.0, .* are needed"),
+    "a beta that turns sides": ({"beta": -1.0}, "beta -1.0, .* are needed"),
+    "winners that cost": ({"lam_pos": -1.0}, ".* lam_pos -1.0, .* are needed"),
+    "losers that cost": ({"lam_neg": -0.5}, ".* lam_neg -0.5: .* are needed"),
 }  # fmt: skip
 
 
@@ -401,10 +379,3 @@ def test_the_loss_imports_torch_only():
         if isinstance(node, ast.ImportFrom):
             names.add("." * node.level or node.module.partition(".")[0])
     assert names - sys.stdlib_module_names == {"torch"}
-
-
-@pytest.mark.parametrize("wrong", [{"beta": 0.0}, {"beta": -1.0}, {"lam_pos": -1.0}, {"lam_neg": -0.5}])
-def test_a_loss_that_would_reward_the_wrong_side_is_refused(wrong):
-    one = torch.zeros(1)
-    with pytest.raises(ValueError, match="are needed"):
-        maro_loss(one, one, torch.tensor([True]), torch.ones(1), **({"beta": 1.0, "z0": 0.0} | wrong))

@@ -9,6 +9,7 @@ import pytest
 from maro_lib.measure.metrics import (
     ABILITIES,
     Ratings,
+    by,
     clue_investigation,
     compliance,
     interactivity,
@@ -165,3 +166,9 @@ def test_mirage_mode_counts_what_mirage_counts(game):
     assert table[0, "SCI"] == (0.5 + 0.25) / 2, "an empty section counts, with Rouge-L 0; a failed one does not"
     with pytest.raises(ValueError, match="strict, mirage"):
         social(*game, mode="strickt")
+
+
+def test_intervals_resample_mysteries():
+    table = pd.DataFrame({"order": range(4), "script": list("aabb"), "faction": "civilian", "value": [1.0, 0, 1, 1]})
+    (row,) = by(table.assign(metric="TII"), ["faction"]).to_dict("records")
+    assert (row["mean"], row["games"], row["mysteries"]) == (0.75, 4, 2)

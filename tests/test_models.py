@@ -1,11 +1,19 @@
 """Loading: 4 bits that train rightly, adapters that can be switched off, and nothing that runs foreign code."""
 
+import json
+import shutil
+import warnings
+
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
-from maro_lib.model.loading import ModelError, load, token_logps
+from maro_lib.model import adapter_files
+from maro_lib.model.adapter_files import CONFIG, ORIGIN, WEIGHTS, seal
+from maro_lib.model.loading import STUDY_ADAPTER, ModelError, load, token_logps
 from maro_lib.model.local import LocalPolicy
 from maro_lib.play.rollout import play, schedule
+from maro_lib.runs import ROOT
 from maro_lib.world.generator import Knobs, generate_many
 from maro_lib.world.mystery import Rules
 
@@ -96,6 +104,171 @@ def test_an_adapter_without_safetensors_is_refused(tmp_path):
     (tmp_path / "adapter_model.bin").write_bytes(b"")
     with pytest.raises(ModelError, match=r"adapter_model\.safetensors"):
         load("embedded", adapter=str(tmp_path))
+
+
+# --- an adapter's folder -----------------------------------------------------------------------------
+
+A = "base_model.model.model.layers.1.mlp.up_proj.lora_A.weight"
+
+
+@pytest.fixture
+def sealed(adapter):
+    seal(tmp := ROOT / adapter, load("embedded").origin)
+    return tmp
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory):
+    """Models of the embedded one's shape: one trained again in its linear layers alone, one in its norms too."""
+    folders = {}
+    for part in ("proj", "norm"):
+        loaded, folder = load("embedded"), tmp_path_factory.mktemp("other") / part
+        with torch.no_grad():
+            for name, p in loaded.model.named_parameters():
+                if "proj.weight" in name or part in name:
+                    p.add_(0.02 * torch.randn(p.shape, generator=torch.Generator().manual_seed(0)))
+        loaded.model.save_pretrained(folder)
+        loaded.tokenizer.save_pretrained(folder)
+        folders[part] = str(folder)
+    return folders
+
+
+def said(name, **more):
+    """What loading warns of."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        load(name, **more)
+    return " ".join(str(w.message) for w in caught if w.category is UserWarning)
+
+
+@pytest.mark.parametrize("trained_on", ["float64", "float32", "bfloat16", "nf4"])
+@pytest.mark.parametrize("here", ["float64", "float32", "bfloat16", "nf4"])
+def test_the_same_base_in_another_precision_is_the_same_and_another_base_is_not(adapter, other, trained_on, here):
+    seal(folder := ROOT / adapter, load("embedded", precision=trained_on).origin)
+    crossing = (trained_on == "nf4") != (here == "nf4")
+    told = said("embedded", precision=here, adapter=adapter)
+    assert ("close, not the same" in told) == crossing
+    assert crossing or not told
+    with pytest.raises(ModelError, match=rf"base\.json: .* on other weights \(embedded, {trained_on} .*; load those"):
+        load(other["norm" if crossing else "proj"], precision=here, adapter=str(folder))
+
+
+def test_beside_another_adapter_a_wrong_one_is_refused_and_nothing_is_left_of_it(sealed, other, tmp_path):
+    wrong = tmp_path / "wrong"
+    shutil.copytree(sealed, wrong)
+    seal(wrong, load(other["proj"]).origin)
+    loaded = load("embedded", adapter=str(sealed))
+    before = loaded.model.state_dict().keys()
+    with pytest.raises(ModelError, match="other weights"):
+        loaded.beside(str(wrong))
+    assert loaded.model.state_dict().keys() == before
+    assert loaded.beside(str(sealed)).slot == "beside_1"
+
+
+def test_an_adapter_made_elsewhere_is_said_to_be_unverified_once(adapter):
+    assert "was made elsewhere: that it was trained on embedded is unverified" in said("embedded", adapter=adapter)
+    assert said("embedded", adapter=adapter) == ""
+
+
+def test_the_adapter_that_comes_along_is_verified():
+    assert said("embedded", adapter=STUDY_ADAPTER) == ""
+    assert len(json.loads((ROOT / STUDY_ADAPTER / ORIGIN).read_text())["digests"]) == 57
+
+
+def change_config(**fields):
+    def change(folder):
+        config = json.loads((folder / CONFIG).read_text()) | fields
+        (folder / CONFIG).write_text(json.dumps(config))
+
+    return change
+
+
+def change_tensors(change):
+    def changed(folder):
+        tensors = load_file(folder / WEIGHTS)
+        change(tensors)
+        save_file(tensors, folder / WEIGHTS)
+
+    return changed
+
+
+def truncate(folder):
+    (folder / WEIGHTS).write_bytes((folder / WEIGHTS).read_bytes()[:-100])
+
+
+def cut_in_the_header(folder):
+    (folder / WEIGHTS).write_bytes((folder / WEIGHTS).read_bytes()[:100])
+
+
+def flip_a_bit(folder):
+    data = bytearray((folder / WEIGHTS).read_bytes())
+    data[-1000] ^= 1
+    (folder / WEIGHTS).write_bytes(data)
+
+
+def put_number(number):
+    return change_tensors(lambda t: t[A].view(-1)[3:4].fill_(number))
+
+
+BROKEN = {  # what was done, what is said, and whether it is seen also where there is no digest
+    "truncated": (truncate, r"adapter_model\.safetensors: base_model.*lora.*: the file ends in it", True),
+    "header": (cut_in_the_header, r"adapter_model\.safetensors: damaged", True),
+    "bit": (flip_a_bit, r"adapter_model\.safetensors: base_model.*is not what training wrote", False),
+    "nan": (put_number(torch.nan), rf"adapter_model\.safetensors: {A}: holds numbers that are not finite", True),
+    "inf": (put_number(torch.inf), rf"adapter_model\.safetensors: {A}: holds numbers that are not finite", True),
+    "ints": (change_tensors(lambda t: t.update({A: t[A].int()})), rf"{A}: holds torch.int32", True),
+    "missing": (change_tensors(lambda t: t.pop(A)), rf"adapter_model\.safetensors: {A}: missing", True),
+    "extra": (change_tensors(lambda t: t.update(x=t[A] + 1)), r"adapter_model\.safetensors: x: not asked for", True),
+    "shape": (change_tensors(lambda t: t.update({A: t[A][:, 1:].clone()})), rf"safetensors: {A}", True),
+    "alpha": (change_config(lora_alpha=9), r"adapter_config\.json: is not what training wrote", False),
+    "rank": (change_config(r=3), r"adapter_config\.json|shape is \(4, ", True),
+    "no target": (change_config(target_modules=["nothing"]), r"adapter_config\.json", True),
+    "a block": (change_config(target_modules=["mlp"]), r"adapter_config\.json", True),
+    "pissa": (change_config(init_lora_weights="pissa"), r"adapter_config\.json: init_lora_weights: 'pissa'", True),
+    "eva": (change_config(init_lora_weights="eva"), r"adapter_config\.json: init_lora_weights: 'eva'", True),
+    "code": (change_config(auto_mapping={"parent_library": "os"}), "auto_mapping: not supported", True),
+    "whole": (change_config(modules_to_save=["lm_head"]), "modules_to_save: not supported", True),
+    "dora": (change_config(use_dora=True), "use_dora: not supported", True),
+    "kind": (change_config(peft_type="LOHA"), r"adapter_config\.json: describes no LoRA adapter", True),
+    "pattern": (change_config(target_modules=".*"), r"adapter_config\.json: target_modules: '\.\*'", True),
+    "no JSON": (lambda folder: (folder / CONFIG).write_text("{"), r"adapter_config\.json: .*JSON", True),
+    "base": (lambda folder: (folder / ORIGIN).write_text("[]"), r"base\.json: ", True),
+}
+
+
+@pytest.mark.parametrize("broken", BROKEN)
+@pytest.mark.parametrize("noted", [True, False], ids=["sealed", "made elsewhere"])
+def test_a_broken_adapter_is_refused_with_file_and_tensor(sealed, broken, noted):
+    break_it, message, always = BROKEN[broken]
+    if not noted:
+        (sealed / ORIGIN).unlink()
+    break_it(sealed)
+    if noted or always:
+        with pytest.raises(ModelError, match=message):
+            load("embedded", adapter=str(sealed))
+    else:
+        load("embedded", adapter=str(sealed))
+
+
+def test_a_config_never_moves_the_base_nor_is_followed(sealed, monkeypatch):
+    change_config(init_lora_weights="gaussian", base_model_name_or_path="/nowhere", lora_dropout=0.5)(sealed)
+    (sealed / ORIGIN).unlink()
+    loaded, plain = load("embedded", adapter=str(sealed)), load("embedded")
+    with loaded.base() as base, torch.inference_mode():
+        assert torch.equal(base(torch.tensor([[5]])).logits, plain.model(torch.tensor([[5]])).logits)
+    kept = loaded.model.peft_config["default"]
+    assert (kept.init_lora_weights, kept.lora_dropout) == (True, 0.0)
+
+    made = adapter_files._peft_config
+
+    def pissa(fields):
+        config = made(fields)
+        config.init_lora_weights = "pissa"
+        return config
+
+    monkeypatch.setattr(adapter_files, "_peft_config", pissa)
+    with pytest.raises(ModelError, match="attaching it has changed the base"):
+        load("embedded", adapter=str(sealed))
 
 
 def test_code_that_comes_with_a_model_is_not_run(tmp_path):

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,30 +13,22 @@ from maro_lib.runs import ROOT
 from maro_lib.world.scripts import bundled
 
 
-class Run:
-    """A run of the real notebooks, each call in a process of its own, with its outputs in a folder of the test."""
-
-    def __init__(self, folder: Path):
-        self.folder = folder
-
-    def __call__(self, params: Path, *options: str) -> subprocess.CompletedProcess:
-        command = [sys.executable, "-m", "maro_lib", "run", str(params), *options]
-        environment = {**os.environ, "MARO_OUTPUTS": str(self.folder / "outputs")}
-        return subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, timeout=900)
-
-    def summary(self, run: str) -> dict:
-        return json.loads((self.folder / "outputs" / run / "summary.json").read_text())
-
-
 @pytest.fixture
-def run(tmp_path) -> Run:
-    return Run(tmp_path)
+def run(tmp_path) -> Callable[..., None]:
+    """A run of the real notebooks to its end, in a process of its own, with its outputs in a folder of the test."""
+
+    def finished(params: Path, *options: str) -> None:
+        command = [sys.executable, "-m", "maro_lib", "run", str(params), *options]
+        environment = {**os.environ, "MARO_OUTPUTS": str(tmp_path / "outputs")}
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=900)
+        assert done.returncode == 0, done.stderr
+
+    return finished
 
 
-def test_smallest_run_reaches_the_end(run):
-    done = run(ROOT / "params" / "smoke.yaml")
-    assert done.returncode == 0, done.stderr
-    stages = run.summary("smoke")["stages"]
+def test_smallest_run_reaches_the_end(run, tmp_path):
+    run(ROOT / "params" / "smoke.yaml")
+    stages = json.loads((tmp_path / "outputs" / "smoke" / "summary.json").read_text())["stages"]
     assert {stage["status"] for stage in stages.values()} == {"ran"}
     assert stages["02_rollout"]["headline"]["games"] == 20
 
@@ -52,15 +45,13 @@ def test_unfit_rule_is_refused_before_anything_is_read(tmp_path):
 @pytest.mark.parametrize("case", [name for name in bundled() if name != "stroke_before_quarter"])  # it is the default
 def test_every_bundled_case_can_be_the_first_notebooks(case, run, tmp_path):
     (tmp_path / "case.yaml").write_text(f"run: case\ncase: {case}\n")
-    done = run(tmp_path / "case.yaml", "--only", "01")
-    assert done.returncode == 0, done.stderr
+    run(tmp_path / "case.yaml", "--only", "01")
 
 
 def test_expectations_about_the_toy_stop_nobody(run, tmp_path):
     """A precision in which batches change replies, and a rule under which `ips` blinds no lazy learner."""
     sizes = "n_games: 4\nn_scripts: 2\nn_compare: 4\nn_counterfactual: 2\nn_samples: 1\n"
     (tmp_path / "other.yaml").write_text(f"run: other\nprecision: bfloat16\nrule: belief_shift\nmode: all\n{sizes}")
-    done = run(tmp_path / "other.yaml", "--only", "02,03,04")
-    assert done.returncode == 0, done.stderr
+    run(tmp_path / "other.yaml", "--only", "02,03,04")
     played = (tmp_path / "outputs" / "other" / "04_balancing.ipynb").read_text()
     assert "NOT as expected: this run: under `ips` the lazy learner is blind" in played

@@ -14,6 +14,7 @@ from maro_lib.run.parameters import (
     parameters_page,
     read_parameters,
 )
+from maro_lib.run.quick import quick_problems
 from maro_lib.run.ranges import RANGE_OF, RANGES, outside
 from maro_lib.runs import ROOT
 
@@ -106,7 +107,7 @@ def test_what_is_not_set_has_its_default():
     ("text", "message"),
     [
         ("trian_epochs: 3", r"x.yaml:1: unknown name `trian_epochs`; did you mean 'train_epochs'\?"),
-        ("zzz: 3", "unknown name `zzz`; known: camp_weights, is_strict, lr"),
+        ("run: x\nzzz: 3", "unknown name `zzz`; known: camp_weights, is_strict, lr"),
         ("lr: 1e-4", r"`lr` must be float, got '1e-4' \(str\); YAML reads this as text, write 1.0e-4"),
         ("lr: 2.5e4", r"write 2.5e\+4"),
         ("rates: [0.1, 3e-2]", "write 3.0e-2"),
@@ -121,13 +122,13 @@ def test_what_is_not_set_has_its_default():
         ("rules: a", r"`rules` must be list\[str\], got 'a'"),
         ("camp_weights: {culprit: x}", r"`camp_weights` must be dict\[str, float\]"),
         ("lr: 0.1\nlr: 0.2", r"x.yaml:2: `lr` is given twice \(first in .*x.yaml:1\)"),
-        ("camp_weights: {a: 1, a: 2}", "key 'a' is given twice"),
-        ("1: 2", "a name must be text, got 1"),
-        ("[a]: 2", "a name must be text"),
+        ("camp_weights: {a: 1, a: 2}", "a key is given twice"),
+        ("run: x\n1: 2", "a name must be text, got 1"),
+        ("run: x\n[a]: 2", "a name must be text"),
         ("", "must hold lines `name: value`"),
         ("# nothing\n", "must hold lines `name: value`"),
         ("- run", "must hold lines `name: value`"),
-        ("run: [", "is not YAML"),
+        ("run: [", "is not plain YAML"),
     ],
 )
 def test_mistake_in_a_file_is_named_with_its_place(tmp_path, text, message):
@@ -172,6 +173,8 @@ def test_every_parameter_of_the_notebooks_has_one_range_and_its_default_is_insid
         ("beta: .inf", "must be above 0, got inf"),
         ("z0: emma", "`z0` must be one of ema, batch, .*mismatched, got 'emma'; did you mean 'ema'"),
         ("rule: counterfactual", "must be one of uniform, terminal, "),
+        ("maro_iterations: 0", "`maro_iterations` must be 1 to 100, got 0$"),
+        ("opponents: bse", "must be one of self, base, earlier, got 'bse'; did you mean 'base'"),
         ("illegal: kep", "must be one of keep, drop, got 'kep'; did you mean 'keep'"),
         ("arms: [MARO, mine]", "must be one of MARO, shuffled labels, .*, got 'mine'"),
         ("bench_script: [100, 0]", "must be 1 to 100,000, got 0"),
@@ -182,6 +185,28 @@ def test_a_value_out_of_range_is_refused_with_its_place(tmp_path, line, message)
     (tmp_path / "x.yaml").write_text(f"run: x\n{line}\n")
     with pytest.raises(ParameterError, match=f"x.yaml:2: .*{message}"):
         load_params(tmp_path / "x.yaml", declared(NOTEBOOKS))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"model": "embeded"}, "model: embeded: there is no such folder; did you mean 'embedded'"),
+        ({"model": "./no/folder"}, "model: ./no/folder: there is no such folder"),
+        ({"adapter": "./none"}, "adapter: ./none: there is no such folder"),
+        ({"script": "nowhere.yaml"}, "script: nowhere.yaml: no script there"),
+        ({"culprits": 4}, "culprits: 4"),
+        ({"camp_weights": {"culprits": 1.0}}, "did you mean 'culprit'"),
+        ({"server_command": "vllm serve x"}, "server_command without server_url"),
+        ({"server_url": "http://me:secret@there"}, "must hold no key"),
+        ({"server_url": "http://there", "server_key_env": "NO_SUCH_KEY"}, "variable NO_SUCH_KEY is not set"),
+        ({"evals": ["maro_wher"]}, "did you mean 'maro_where'"),
+        ({"eval_data": "none"}, "eval_data: none: there is no such folder"),
+    ],
+)
+def test_what_is_not_there_or_does_not_go_together_is_named(values, message):
+    problem = "\n".join(quick_problems(effective(values, declared(NOTEBOOKS))))
+    assert message in problem
+    assert "secret" not in problem
 
 
 def test_choices_are_those_of_the_library():
@@ -203,7 +228,7 @@ def test_what_is_set_on_the_command_line_is_checked_like_a_file(tmp_path):
     (tmp_path / "x.yaml").write_text("run: x\nlr: 0.5\n")
     values = load_params(tmp_path / "x.yaml", KNOWN, ["lr=0.25", "train_epochs=4", "rules=[a,b]"])
     assert values == {"run": "x", "lr": 0.25, "train_epochs": 4, "rules": ["a", "b"]}
-    with pytest.raises(ParameterError, match=r"SET lr=1e-4: `lr` must be float.*\nSET trian_epochs=1: unknown name"):
+    with pytest.raises(ParameterError, match=r"SET lr: `lr` must be float.*\nSET trian_epochs: unknown name"):
         load_params(tmp_path / "x.yaml", KNOWN, ["lr=1e-4", "trian_epochs=1"])
     for words in ("lr", "lr=", "=1"):
         with pytest.raises(ParameterError, match="must be name=value"):

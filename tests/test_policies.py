@@ -1,11 +1,10 @@
 """Laws of the players: skill decides who wins, every scripted reply is legal, and a request is all that counts."""
 
-import random
 from collections import Counter
 
 import pytest
 from scipy.stats import binomtest
-from worlds import Fixed, advance, begin, finish, requests, varied_scripts, world, worlds
+from worlds import advance, begin, finish, requests, varied_scripts, world, worlds
 
 from maro_lib.play.policies import NAIVE, RANDOM, SKILLED, Mixture, Policy, Scripted, suspicion
 from maro_lib.world.mystery import MurderMystery, Rules
@@ -29,9 +28,8 @@ def gains(better, worse):
     return binomtest(sum(changed), len(changed), 0.5, alternative="greater").pvalue
 
 
-@pytest.mark.parametrize("culprits", [0, 0.5])
-def test_civilian_skill_wins_games_for_the_civilians(culprits):
-    assert gains(civilians_win(Scripted(1, culprits)), civilians_win(Scripted(0, culprits))) < 1e-6
+def test_civilian_skill_wins_games_for_the_civilians():
+    assert gains(civilians_win(Scripted(1, 0.5)), civilians_win(Scripted(0, 0.5))) < 1e-6
 
 
 @pytest.mark.parametrize("civilians", [0, 0.5])
@@ -80,13 +78,8 @@ def test_a_skilled_culprit_searches_nothing_and_blames_one_innocent():
         mine = [a for a in env.log if env.names[a.player] == "Cal"]
         assert {a.kind for a in mine if a.phase == "turn"} == {"ask"}
         assert env.votes[2] in {"Ann", "Ben", "Dot"}
-        assert all(a.ratings[a_target(a)] == (2, 0) for a in mine if a.phase == "rate")
-
-
-def a_target(action):
-    """The one whom a rating accuses."""
-    (target,) = [name for name, (s, _) in action.ratings.items() if s == 2]
-    return target
+        for rated in (a.ratings for a in mine if a.phase == "rate"):
+            assert [trust for suspicion, trust in rated.values() if suspicion == 2] == [0], "it accuses one"
 
 
 def test_a_naive_player_believes_what_is_said_most_often():
@@ -145,18 +138,6 @@ def test_every_scripted_reply_is_legal(name, policy):
         assert env.n_passes == env.n_cut == 0
 
 
-@pytest.mark.parametrize("register", ["compact", "prose"])
-def test_every_scripted_reply_to_a_generated_mystery_is_legal(register):
-    from maro_lib.world.generator import Knobs, generate
-
-    rng = random.Random(0)
-    for seed in range(12):
-        knobs = Knobs(characters=rng.randint(4, 8), private_clues=rng.randint(0, 3), register=register)
-        script = generate(seed, knobs)
-        env = finish(begin(script, seed, rounds=2, corrections=0), rng.choice(SCRIPTED), seed)
-        assert [a for a in env.log if not a.legal] == []
-
-
 def test_chinese_players_speak_chinese():
     script = worlds()["zh"]
     book = phrasebook("zh", "prose")
@@ -169,20 +150,12 @@ def test_chinese_players_speak_chinese():
 
 
 @pytest.mark.parametrize("policy", SCRIPTED, ids=lambda p: p.name)
-def test_a_reply_depends_on_its_request_alone(policy):
-    batch, rng = [], random.Random(1)
-    for seed in range(12):
-        env, taken = begin(seed=seed), Counter()
-        for _ in range(seed):
-            advance(env, RANDOM, taken, seed)
-        batch += requests(env, taken, seed, game=f"g{seed}")
-    replies = policy.act(batch)
-    order = rng.sample(range(len(batch)), len(batch))
-    assert policy.act([batch[k] for k in order]) == [replies[k] for k in order]
-    assert [policy.act([r])[0] for r in batch] == replies
-    assert policy.act(batch[:5]) + policy.act(batch[5:]) == replies
-    assert policy.act([]) == []
-    assert policy.act([r._replace(game="another name") for r in batch]) == replies
+def test_a_games_name_changes_no_reply(policy):
+    env, taken = begin(), Counter()
+    while env.pending_players():
+        wanted = requests(env, taken)
+        assert policy.act([r._replace(game="another name") for r in wanted]) == policy.act(wanted)
+        advance(env, RANDOM, taken)
 
 
 def test_another_salt_is_another_draw_and_another_seed_as_well():
@@ -206,18 +179,7 @@ def test_acting_changes_no_request():
     assert repr(request) == before
 
 
-# --- fixed replies, and names ------------------------------------------------------------------------
-
-
-def test_fixed_replies_are_given_in_their_order():
-    replies = {(p, t): f"Reply {t} of player {p}." for p in range(4) for t in range(1, 10)}
-    env, taken = begin(rounds=1, corrections=0, ratings="never"), Counter()
-    finish(env, Fixed(replies), taken=taken)
-    assert taken == dict.fromkeys(range(4), 3)
-    said = {(a.player, a.phase): a.text for a in env.log}
-    assert said[2, "intro"] == "Reply 1 of player 2."
-    assert said[2, "turn"] == "Reply 2 of player 2."
-    assert said[2, "vote"] == "Reply 3 of player 2."
+# --- names -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("policy", "name"), [
@@ -226,8 +188,6 @@ def test_fixed_replies_are_given_in_their_order():
     (NAIVE, "scripted(0,0)"),
     (Scripted(0.5, 0), "scripted(0.5,0)"),
     (Mixture(), "mixture(0.4,0.95,0.05)"),
-    (Fixed({}), "fixed"),
-    (Fixed({}, "by hand"), "by hand"),
 ])  # fmt: skip
 def test_a_players_name_tells_its_settings(policy, name):
     assert isinstance(policy, Policy)

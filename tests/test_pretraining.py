@@ -16,6 +16,7 @@ from maro_lib.embedded.card import read_card
 from maro_lib.embedded.exam import exam_games, take_exam
 from maro_lib.embedded.lessons import (
     CORRECTION,
+    Recipe,
     any_game,
     clue_drill,
     drill,
@@ -25,7 +26,6 @@ from maro_lib.embedded.lessons import (
     weigh,
 )
 from maro_lib.embedded.pretraining import learn, new_model, same_words, tokenizer_texts, train_tokenizer, weighted_loss
-from maro_lib.embedded.recipe import Recipe
 from maro_lib.embedded.tasks import items
 from maro_lib.model.chat import Chat
 from maro_lib.model.loading import EMBEDDED, load
@@ -175,6 +175,7 @@ def test_card_names_the_recipe_of_params_embedded(card):
 def test_card_tells_the_truth(card):
     """The numbers of the card, computed again on the shipped weights, from fewer games and items."""
     again = take_exam(load("embedded"), n_games=48, n_items=150)
+    assert again["legal first replies"].n == again["civilians' right votes"].n == 48, "games are resampled"
     for name, score in again.items():
         told = card["scores"][name]
         noise = 2 * ((score.high - score.low) ** 2 + (told["high"] - told["low"]) ** 2) ** 0.5 / 2

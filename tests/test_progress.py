@@ -2,10 +2,10 @@
 
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
-from jupyter_client.manager import start_new_kernel
+from jupyter_client.manager import run_kernel
 
 from maro_lib.play.policies import RANDOM
 from maro_lib.play.rollout import play, schedule
@@ -17,8 +17,8 @@ WALK = """
 from maro_lib.progress import Bar
 with Bar(3, "game", shown=True, mininterval=0.0) as bar:
     for k in range(3):
-        bar.beat(f"{k} done")
-        bar.update()
+        bar.reach(k + 0.5, f"{k} done")
+        bar.update(0.5)
 """
 CURVES = """
 import pandas as pd
@@ -30,35 +30,24 @@ with watching(True, 9, seconds=0.0) as live:
 """
 
 
-class Notebook:
-    """A real kernel, and what it sends to whoever shows a notebook."""
-
-    def __init__(self):
-        self.manager, self.client = start_new_kernel()
-
-    def run(self, code: str) -> list[tuple[str, dict]]:
-        sent = []
-        self.client.execute_interactive(
-            code, output_hook=lambda m: sent.append((m["msg_type"], m["content"])), timeout=60
-        )
-        return [(kind, what) for kind, what in sent if kind not in ("status", "execute_input")]
-
-    def close(self) -> None:
-        self.client.stop_channels()
-        self.manager.shutdown_kernel(now=True)
-
-
 @pytest.fixture(scope="module")
-def notebook() -> Iterator[Notebook]:
+def run() -> Iterator[Callable[[str], list[tuple[str, dict]]]]:
+    """A real kernel: what it sends to whoever shows a notebook, when it runs code."""
     with pytest.MonkeyPatch.context() as environment:  # this environment's kernel, not the user's other one
         environment.setenv("JUPYTER_PREFER_ENV_PATH", "1")
-        started = Notebook()
-    yield started
-    started.close()
+        with run_kernel() as client:
+
+            def sent_by(code: str) -> list[tuple[str, dict]]:
+                sent = []
+                client.execute_interactive(code, output_hook=sent.append, timeout=60)
+                kinds = ((m["msg_type"], m["content"]) for m in sent)
+                return [(kind, what) for kind, what in kinds if kind not in ("status", "execute_input")]
+
+            yield sent_by
 
 
-def test_bar_moves_under_its_cell_and_is_gone_at_the_end(notebook):
-    (first, placed), *changes = notebook.run(WALK)
+def test_bar_moves_under_its_cell_and_is_gone_at_the_end(run):
+    (first, placed), *changes = run(WALK)
     assert (first, placed["data"]) == ("display_data", {SAID: ""}), "what nbval compares: it is stored, and empty"
     assert {kind for kind, _ in changes} == {"update_display_data"}, "nothing is printed"
     shown = [what["data"][SAID] for _, what in changes]
@@ -68,36 +57,34 @@ def test_bar_moves_under_its_cell_and_is_gone_at_the_end(notebook):
     assert {what["transient"]["display_id"] for _, what in changes} == {placed["transient"]["display_id"]}
 
 
-def test_bar_is_gone_after_an_error_too(notebook):
-    failing = WALK.replace("bar.update()", "raise ValueError('on the way')")
-    sent = notebook.run(failing)
+def test_bar_is_gone_after_an_error_too(run):
+    failing = WALK.replace("bar.update(0.5)", "raise ValueError('on the way')")
+    sent = run(failing)
     (_, placed), *changes, (last, error) = sent
     assert placed["data"] == {SAID: ""}
     assert changes[-1][1]["data"] == {SAID: ""}
     assert (last, error["evalue"]) == ("error", "on the way")
 
 
-def test_bar_that_is_not_wanted_leaves_no_place(notebook):
-    assert notebook.run(WALK.replace("shown=True", "shown=False")) == []
-    assert (
-        notebook.run("import maro_lib.show.figures as f\nwith f.watching(False, 9) as live: assert live is None") == []
-    )
+def test_bar_that_is_not_wanted_leaves_no_place(run):
+    assert run(WALK.replace("shown=True", "shown=False")) == []
+    assert run("import maro_lib.show.figures as f\nwith f.watching(False, 9) as live: assert live is None") == []
 
 
-def test_curves_are_drawn_again_and_again_and_are_gone_at_the_end(notebook):
-    (_, placed), *changes = notebook.run(CURVES)
+def test_curves_are_drawn_again_and_again_and_are_gone_at_the_end(run):
+    (_, placed), *changes = run(CURVES)
     assert placed["data"] == {SAID: ""}
     assert ["image/png" in what["data"] for _, what in changes] == [True, True, False]
     assert changes[-1][1]["data"] == {SAID: ""}
 
 
-def test_in_a_notebook_that_a_terminal_watches_the_bar_goes_to_stderr(notebook):
-    notebook.run(f"import os; os.environ[{WATCHED!r}] = '1'")
+def test_in_a_notebook_that_a_terminal_watches_the_bar_goes_to_stderr(run):
+    run(f"import os; os.environ[{WATCHED!r}] = '1'")
     try:
-        sent = notebook.run(WALK)
-        steps = notebook.run(CURVES)
+        sent = run(WALK)
+        steps = run(CURVES)
     finally:
-        notebook.run(f"del os.environ[{WATCHED!r}]")
+        run(f"del os.environ[{WATCHED!r}]")
     for unit, told in (("game", sent), ("step", steps)):
         assert {(kind, what["name"]) for kind, what in told} == {("stream", "stderr")}
         assert unit in "".join(what["text"] for _, what in told)
@@ -114,30 +101,34 @@ def test_outside_a_notebook_the_bar_is_a_line_that_is_wiped():
     assert last == ""
 
 
-def test_a_beat_is_seen_while_nothing_is_finished():
+def test_a_note_is_seen_while_nothing_is_finished():
     stderr = io.StringIO()
     with Bar(2, "game", shown=True, file=stderr, mininterval=0.0) as bar:
-        bar.beat("17 actions")
+        bar.reach(0.5, "17 actions")
+    assert "25%" in stderr.getvalue(), "what is half done counts"
     assert "0/2" in stderr.getvalue()
     assert "17 actions" in stderr.getvalue()
 
 
-def test_beats_draw_no_more_often_than_the_bar():
+def test_notes_draw_no_more_often_than_the_bar():
     stderr = io.StringIO()
     with Bar(2, "game", shown=True, file=stderr, mininterval=60.0) as bar:
         before = stderr.getvalue()
         for k in range(1000):
-            bar.beat(f"{k} actions")
+            bar.reach(k / 1000, f"{k} actions")
         assert stderr.getvalue() == before
-    Bar(2, "game", shown=False).beat("nobody sees it")
+    Bar(2, "game", shown=False).reach(1, "nobody sees it")
 
 
 def test_games_that_all_run_at_once_still_show_how_far_they_are(capsys):
     games = schedule(generate_many(4, seed=0), 4, seed=0)
-    told = []
+    reached, told = [], []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Bar, "beat", lambda _, note: told.append(note))
+        patch.setattr(Bar, "reach", lambda _, n, note: reached.append(n) or told.append(note))
         play(games, RANDOM, concurrency=4, progress=True)
+    assert reached == sorted(reached)
+    assert len(set(reached)) > 20, "long before the first game is over"
+    assert reached[-1] == 4
     rounds = [int(re.search(r"slowest in round (\d+)", note)[1]) for note in told]
     assert rounds == sorted(rounds)
     assert (rounds[0], rounds[-1]) == (0, games[0].rules.rounds)

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import example, given, settings
+from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 from worlds import worlds
 
 from maro_lib.strict_yaml import StrictLoader
+from maro_lib.world import replies
 from maro_lib.world.phrases import phrasebook
 from maro_lib.world.replies import Illegal, Move, clean, name_spelling, parse
 from maro_lib.world.scripts import parse_script
@@ -147,19 +148,52 @@ def test_what_is_written_by_the_phrasebook_is_read_back(data):
     assert parse("rate", book.rate_all(ratings), spelling, allowed, script.places) == Move("rate", ratings=ratings)
 
 
+# --- of any length ------------------------------------------------------------------------------------
+
 ENDLESS = [
     "\n", "!\n", "ASK ", "vote, ", "1. ", "search the ", "Ben ", "Ben Ash ", "a: ", "vote the Ben ", "ASK Ben: ",
     "王明", "not Ben ", "not vote, I vote ", "ben not, ", "vote mr. mr ", "ASK Ben\n\n", "trust", "trust suspicion | ",
-    "Ben trust 1 ", "不投王明",
+    "Ben trust 1 ", "不投王明", "VOTE Ben", "VOTE Ben????", "?", " ", "**", "ASK Ben: x ", "ASK Ben: why?\n",
+    "SEARCH Hall ", "SEARCH Hall, and ", "question ", "i  ", "rather  ", "no,  ", "0 ", "0-2\n", "1/2", "9", "Ben 1 1 ",
+    "询问", "询问王明：吗？", "\"", "a\u0323\u0301", "\u0323\u0301", "\u0f73", "\ufb2c", "\u1100", "\ud800", "\u200b",
 ]  # fmt: skip
+FOR_EVER = st.lists(st.sampled_from([*ENDLESS, *WORDS]) | st.text(min_size=1, max_size=4), min_size=1, max_size=4).map(
+    "".join
+)
 
 
-@pytest.mark.parametrize("text", ENDLESS)
-def test_endless_text_costs_time_in_proportion(text):
+def seconds(phase, text):
     started = time.process_time()
+    (en if text.isascii() else zh)(phase, text)
+    return time.process_time() - started
+
+
+def test_of_an_endless_reply_the_beginning_is_read():
+    n = replies.MAX_REPLY
+    assert en("vote", "\n" * (n - 3) + "Ben and Iris") == Move("vote", target=BEN)
+    assert en("vote", "\n" * n + "Ben") == Illegal("empty")
+    assert en("intro", "a" * (n + 1)) == Move("intro", "a" * n)
+    assert len(zh("intro", "\ufb2c" * n).text) == n, "also when each sign is composed of three"
+
+
+@pytest.mark.parametrize("unit", ENDLESS)
+@pytest.mark.parametrize("before", ["", "a", "VOTE Ben"])
+def test_without_a_bound_time_is_in_proportion_to_length(unit, before, monkeypatch):
+    monkeypatch.setattr(replies, "MAX_REPLY", 10**9)
     for phase in ("intro", "turn", "rate", "vote"):
-        en(phase, text * (40_000 // len(text)) + "a")
-    assert time.process_time() - started < 3.0, "40,000 characters take well under a second; quadratic work far longer"
+        short, long = (before + unit * (n // len(unit)) + "Ben a" for n in (5_000, 20_000))
+        ratios = (seconds(phase, long) / seconds(phase, short) for _ in range(4))
+        assert any(ratio < 7 for ratio in ratios), f"{phase}: four times the length takes four times as long, not 16"
+
+
+@settings(max_examples=60, deadline=None, phases=[Phase.explicit, Phase.generate])
+@given(FOR_EVER, FOR_EVER, st.sampled_from([0, 1, 100]))
+@example("?", "VOTE Ben", 1)
+@example("不投王明", "", 0)
+def test_a_reply_of_any_length_takes_ten_milliseconds_at_most(unit, before, times):
+    text = before * times + unit * (1_000_000 // len(unit))
+    for phase in ("intro", "turn", "answer", "rate", "vote", "summary"):
+        assert any(seconds(phase, text) < 0.010 for _ in range(3)), phase
 
 
 # --- names -------------------------------------------------------------------------------------------

@@ -21,8 +21,8 @@ from maro_lib.play.rollout import play, schedule
 from maro_lib.play.shards import read_scripts, read_table
 from maro_lib.run.compare import compare_runs
 from maro_lib.runs import RunError, run_folder
-from maro_lib.show.report import answer_sentences, beyond_control, chosen, in_brief, write_report
-from maro_lib.summary import Summary, read_summary, write_summary
+from maro_lib.show.report import answer_sentences, beyond_control, chosen, write_report
+from maro_lib.summary import Summary, in_brief, read_summary, write_summary
 from maro_lib.world.generator import generate_many
 from maro_lib.world.mystery import Rules
 
@@ -168,7 +168,7 @@ def test_a_run_that_was_not_measured_says_so(outputs):
 
 
 def test_a_damaged_file_costs_its_part_and_not_the_page(outputs):
-    make_run("damaged")
+    shutil.copytree(run_folder("a"), run_folder("damaged"))
     (run_folder("damaged") / "choices.json").write_text("{")
     text = write_report("damaged").read_text(encoding="utf-8")
     assert "Left out: choice" in text

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,13 +17,14 @@ import pytest
 
 from maro_lib.play import rollout
 from maro_lib.play.policies import RANDOM, SKILLED, Mixture, Random, Reply
-from maro_lib.play.rollout import Game, count_replies, play, schedule, seat_policies
+from maro_lib.play.rollout import Game, count_replies, play, run_sessions, schedule, seat_policies, start
 from maro_lib.play.shards import StorageError, read_scripts, read_table, shard_folders
 from maro_lib.play.tables import SCHEMAS, TABLES
 from maro_lib.runs import ROOT
 from maro_lib.world.generator import Knobs, generate_many
 from maro_lib.world.mystery import MurderMystery, Rules
 from maro_lib.world.phrases import story_words
+from maro_lib.world.replies import MAX_REPLY
 
 SCRIPTS = generate_many(3, 0, Knobs(characters=4))
 N_GAMES = 120
@@ -153,6 +155,31 @@ def test_a_policy_that_miscounts_is_named():
         play(games(1), Miscounting())
 
 
+class Remote(Random):
+    """Answers in threads, one after the other, and notes what it was asked."""
+
+    def __init__(self):
+        object.__setattr__(self, "asked", [])
+        object.__setattr__(self, "pool", ThreadPoolExecutor(2))
+
+    def submit(self, request):
+        self.asked.append((request.game, request.player, request.t))
+        return self.pool.submit(lambda: self.act([request])[0])
+
+
+def test_a_policy_with_its_own_time_is_asked_once_for_each_reply():
+    remote = Remote()
+    assert_same(tables(play(games(6), remote)), tables(play(games(6), RANDOM)))
+    assert len(remote.asked) == len(set(remote.asked)) > 60
+
+
+def test_a_game_that_awaits_nobody_and_does_not_end_is_an_error():
+    session = start(games(1)[0], Remote())
+    session.asked |= {*range(len(session.seats))}
+    with pytest.raises(RuntimeError, match="nobody is asked"):
+        next(run_sessions([session], 1))
+
+
 # --- saving, stopping, going on ----------------------------------------------------------------------
 
 CHILD = """
@@ -200,27 +227,6 @@ def test_a_finished_rollout_plays_nothing_again(tmp_path):
     assert before == {p: p.stat().st_mtime_ns for p in (tmp_path / "rollout").rglob("*")}
 
 
-class Failing(Mixture):
-    """Fails once in the middle of a run, as a server does."""
-
-    name = Mixture().name
-    calls = 0
-
-    def act(self, requests):
-        type(self).calls += 1
-        if self.calls == 60:
-            raise ConnectionError("the server went away")
-        return super().act(requests)
-
-
-def test_what_was_finished_before_a_failure_is_saved(tmp_path, undisturbed):
-    with pytest.raises(ConnectionError):
-        play(games(), Failing(), folder=tmp_path / "rollout", concurrency=4)
-    played = play(games(), Mixture(), folder=tmp_path / "rollout")
-    assert 0 < played.n_resumed < N_GAMES
-    assert_same(tables(played), undisturbed)
-
-
 class Counting(Mixture):
     """Counts what it is asked, and fails at one of the calls."""
 
@@ -236,11 +242,12 @@ class Counting(Mixture):
 
 
 def test_no_reply_is_asked_for_twice_after_a_failure(tmp_path, undisturbed):
-    Counting.fails_at = 25
+    Counting.fails_at = 60
     with pytest.raises(ConnectionError):
-        play(games(), Counting(), folder=tmp_path / "rollout", concurrency=8)
+        play(games(), Counting(), folder=tmp_path / "rollout", concurrency=4)
     assert (tmp_path / "rollout" / "unfinished.json").exists()
-    played = play(games(), Counting(), folder=tmp_path / "rollout", concurrency=8)
+    played = play(games(), Counting(), folder=tmp_path / "rollout", concurrency=4)
+    assert 0 < played.n_resumed < N_GAMES, "what was finished is saved"
     assert_same(tables(played), undisturbed)
     assert Counting.asked == len(undisturbed["actions"])
     assert not (tmp_path / "rollout" / "unfinished.json").exists()
@@ -302,14 +309,6 @@ def hurt(path: Path, damage: str) -> None:
     path.write_bytes({"flip": bytes(data), "cut": bytes(data[: len(data) // 2]), "empty": b""}[damage])
 
 
-def test_reading_a_damaged_table_names_the_file(tmp_path):
-    folder = tmp_path / "rollout"
-    play(games(20), Mixture(), folder=folder)
-    hurt(folder / "shard-00000" / "actions.parquet", "cut")
-    with pytest.raises(StorageError, match=r"shard-00000/actions\.parquet: is damaged"):
-        read_table(folder, "actions")
-
-
 def test_leftovers_of_a_killed_write_are_no_shard(tmp_path, undisturbed):
     folder = tmp_path / "rollout"
     play(games(), Mixture(), folder=folder, shard_size=40)
@@ -325,11 +324,31 @@ def test_a_rollout_keeps_the_scripts_it_was_played_with(tmp_path):
     assert [kept[d] for d in played.table("games")["digest"]] == [g.script for g in games(10)]
 
 
-@pytest.mark.parametrize(
-    ("other_games", "other_policies"),
-    [(games(10, seed=6), RANDOM), (games(9), RANDOM), (games(10), SKILLED)],
-    ids=["seed", "fewer", "players"],
-)
+@dataclass(frozen=True)
+class Trained(Random):
+    """Its name does not tell all that it is."""
+
+    fingerprint: str = "other weights"
+
+
+class Upside(MurderMystery):
+    """A game of another kind: who wins, loses."""
+
+    def winner(self):
+        return "culprit" if super().winner() == "civilian" else "civilian"
+
+
+OTHER = {
+    "seed": (games(10, seed=6), RANDOM),
+    "fewer": (games(9), RANDOM),
+    "players": (games(10), SKILLED),
+    "fingerprint": (games(10), Trained()),
+    "rules": ([replace(g, rules=replace(g.rules, corrections=0)) for g in games(10)], RANDOM),
+    "kind": ([replace(g, kind=Upside) for g in games(10)], RANDOM),
+}
+
+
+@pytest.mark.parametrize(("other_games", "other_policies"), OTHER.values(), ids=OTHER)
 def test_games_of_another_request_are_kept_apart(tmp_path, other_games, other_policies):
     folder = tmp_path / "rollout"
     first = tables(play(games(10), RANDOM, folder=folder))
@@ -337,7 +356,8 @@ def test_games_of_another_request_are_kept_apart(tmp_path, other_games, other_po
     assert second.n_resumed == 0
     assert "kept as rollout.other-1" in second.notes[0]
     assert_same({n: read_table(tmp_path / "rollout.other-1", n) for n in TABLES}, first)
-    assert len(second.table("games")) == len(other_games)
+    assert play(other_games, other_policies, folder=folder).n_resumed == len(other_games)
+    assert_same(tables(second), tables(play(other_games, other_policies)))
 
 
 def test_more_games_go_on_with_those_that_are_there(tmp_path):
@@ -347,28 +367,6 @@ def test_more_games_go_on_with_those_that_are_there(tmp_path):
     assert (more.n_resumed, len(more.table("games")), more.notes) == (10, 25, ())
     assert_same(tables(more), tables(play(games(25), RANDOM)))
     assert set(more.table("games")["digest"]) <= read_scripts(folder).keys()
-
-
-def test_a_policy_whose_name_tells_not_all_has_a_fingerprint(tmp_path):
-    @dataclass(frozen=True)
-    class Trained(Random):
-        fingerprint: str = "first weights"
-
-    play(games(3), Trained(), folder=tmp_path / "rollout")
-    assert play(games(3), Trained(), folder=tmp_path / "rollout").n_resumed == 3
-    again = play(games(3), Trained(fingerprint="second weights"), folder=tmp_path / "rollout")
-    assert again.n_resumed == 0
-
-
-def test_a_game_of_another_kind_is_played_saved_and_kept_apart(tmp_path):
-    class Upside(MurderMystery):
-        def winner(self):
-            return "culprit" if super().winner() == "civilian" else "civilian"
-
-    usual = play(games(5), RANDOM, folder=tmp_path / "rollout").table("games")["winner"]
-    other = play([replace(g, kind=Upside) for g in games(5)], RANDOM, folder=tmp_path / "rollout")
-    assert other.n_resumed == 0
-    assert (usual != other.table("games")["winner"]).all()
 
 
 def test_games_of_other_code_are_kept_apart(tmp_path, monkeypatch):
@@ -421,7 +419,7 @@ def test_two_processes_do_not_play_into_one_folder(tmp_path):
 def test_a_game_stored_twice_is_an_error(tmp_path):
     folder = tmp_path / "rollout"
     play(games(10), RANDOM, folder=folder)
-    subprocess.run(["cp", "-r", str(folder / "shard-00000"), str(folder / "shard-00001")], check=True)
+    shutil.copytree(folder / "shard-00000", folder / "shard-00001")
     with pytest.raises(StorageError, match="stored twice"):
         play(games(10), RANDOM, folder=folder)
 
@@ -429,6 +427,19 @@ def test_a_game_stored_twice_is_an_error(tmp_path):
 def test_an_empty_folder_says_so(tmp_path):
     with pytest.raises(StorageError, match="holds no games"):
         read_table(tmp_path, "games")
+
+
+@pytest.mark.parametrize(("token_ids", "length"), [(None, MAX_REPLY), ((1, 2), 15_000)])
+def test_an_endless_reply_is_cut_in_its_players_view_unless_its_ids_are_kept(token_ids, length):
+    class Endless:
+        name = "endless"
+
+        def act(self, requests):
+            return [Reply("no " * 5_000, token_ids)] * len(requests)
+
+    rows = play([Game("endless", 0, SCRIPTS[0], 1)], Endless()).table("dialogues")
+    replies = [m["content"] for messages in rows["messages"] for m in messages if m["role"] == "assistant"]
+    assert {len(text) for text in replies} == {length}
 
 
 def test_odd_text_survives_the_tables(tmp_path):

@@ -13,13 +13,14 @@ import pandas as pd
 import pytest
 import torch
 from servers import Server
-from test_series import Place, wait_until
+from test_series import Place
+from waiting import wait_for
 
 from maro_lib.learn.balancing import NothingToLearn, balance
 from maro_lib.learn.corpus import make_corpus
 from maro_lib.learn.counterfactuals import counterfactual_values
 from maro_lib.learn.decomposition import decompose
-from maro_lib.model.loading import load, quiet
+from maro_lib.model.loading import STUDY_ADAPTER, load, quiet
 from maro_lib.model.local import LocalPolicy, Sampling
 from maro_lib.model.players import Opposed, Player, learner
 from maro_lib.play.policies import NAIVE, RANDOM, SKILLED
@@ -28,6 +29,7 @@ from maro_lib.run import series
 from maro_lib.run.parameters import declared
 from maro_lib.run.series import SEED_STEP, StageRun, check_rounds, choose, find_notebooks, in_order, plan
 from maro_lib.runs import (
+    ROOT,
     Artefacts,
     MissingInput,
     RunError,
@@ -37,13 +39,14 @@ from maro_lib.runs import (
     located,
     needs,
     opposing,
+    portable,
     round_of,
     run_folder,
     shown,
 )
 from maro_lib.show.figures import plot_rounds
 from maro_lib.statistics import Rate
-from maro_lib.study.rounds import round_table, wins_by_round
+from maro_lib.study.rounds import wins_by_round
 from maro_lib.world.generator import Knobs, generate_many
 from maro_lib.world.mystery import Rules
 
@@ -61,15 +64,11 @@ TWO = THREE.replace("3", "2")
 class Rounds(Place):
     """A series of several rounds: many notebooks."""
 
+    patience = 900
+
     def __init__(self, folder: Path):
         super().__init__(folder, "rounds")
         self.set(THREE)
-
-    def run(self, *options: str) -> subprocess.CompletedProcess:
-        command, folder = self.command(*options), self.folder
-        return subprocess.run(
-            command, cwd=folder, env=self.environment, capture_output=True, text=True, timeout=900
-        )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -81,10 +80,7 @@ def finished(tmp_path_factory) -> tuple[Rounds, subprocess.CompletedProcess]:
 @pytest.fixture
 def again(finished, tmp_path) -> Rounds:
     """A copy of three finished rounds, to change something in."""
-    shutil.copytree(finished[0].folder, tmp_path, dirs_exist_ok=True)
-    place = Rounds.__new__(Rounds)
-    place.folder, place.notebooks = tmp_path, tmp_path / "series"
-    return place
+    return finished[0].copied(tmp_path)
 
 
 def steps_told(done: subprocess.CompletedProcess, word: str) -> list[str]:
@@ -177,7 +173,7 @@ def test_a_killed_round_goes_on_and_the_one_before_is_skipped(again, monkeypatch
     rollout = again.made("round_2/rollout")
     monkeypatch.setenv("STOP_IN", "cpu/round_2")
     with again.started() as process:
-        wait_until(lambda: (rollout / "game-0.txt").exists())
+        wait_for((rollout / "game-0.txt").exists, 120)
         process.send_signal(signal.SIGKILL)
     monkeypatch.delenv("STOP_IN")
     saved = (rollout / "game-0.txt").stat().st_mtime_ns
@@ -326,36 +322,46 @@ def test_an_adapter_is_found_by_the_name_it_is_shown_with(outputs, tmp_path, mon
     monkeypatch.chdir(tmp_path.parent)
     assert located(shown(folder)) == folder == learned_adapter("cpu", 2)
     assert located(str(folder)) == folder
+    assert portable(str(folder)) == shown(folder)
+    assert portable(str(ROOT / STUDY_ADAPTER)) == STUDY_ADAPTER
+    assert portable(str(tmp_path / "model")) == "model", "a place of this machine is stored nowhere"
+    assert [portable(name) for name in ("embedded", "owner/model")] == ["embedded", "owner/model"]
 
 
-def test_later_stages_are_run_for_what_the_last_round_learned(outputs, tmp_path, monkeypatch):
-    monkeypatch.setitem(series.STAGES, "06_social_metrics", Artefacts(reads=("learning",)))
+def planned(folder: Path, text: str, only: str = "", notebooks: Path = FIXTURE) -> series.Series:
+    (folder / "x.yaml").write_text(text)
+    return plan(folder / "x.yaml", only, "", notebooks)
+
+
+@pytest.fixture
+def metrics(tmp_path) -> Path:
+    """A notebook that reads what was learned, after those of the rounds."""
     notebooks = shutil.copytree(FIXTURE, tmp_path / "series")
-    shutil.copy(notebooks / "03_decomposition.ipynb", notebooks / "06_social_metrics.ipynb")
-    (tmp_path / "x.yaml").write_text(TWO)
-    planned = plan(tmp_path / "x.yaml", "06", "", notebooks)
+    return shutil.copy(notebooks / "03_decomposition.ipynb", notebooks / "06_social_metrics.ipynb")
+
+
+def test_later_stages_are_run_for_what_the_last_round_learned(outputs, tmp_path, metrics, monkeypatch):
+    monkeypatch.setitem(series.STAGES, "06_social_metrics", Artefacts(reads=("learning",)))
+    of_two = planned(tmp_path, TWO, "06", metrics.parent)
     learn("cpu")
     with pytest.raises(MissingInput, match=r"outputs/cpu/round_2/learning is missing.*ONLY=round_2/05"):
-        planned.fingerprint(notebooks / "06_social_metrics.ipynb")
+        of_two.fingerprint(metrics)
     (learn("cpu/round_2") / "weights.txt").write_text("one")
-    before = planned.fingerprint(notebooks / "06_social_metrics.ipynb")
+    before = of_two.fingerprint(metrics)
     (learned_adapter("cpu", 2) / "weights.txt").write_text("other")
-    assert planned.fingerprint(notebooks / "06_social_metrics.ipynb") != before
+    assert of_two.fingerprint(metrics) != before
 
 
-def test_an_optional_input_counts_when_it_is_there(outputs, tmp_path, monkeypatch):
+def test_an_optional_input_counts_when_it_is_there(outputs, tmp_path, metrics, monkeypatch):
     reads = Artefacts(reads=("learning", "control"), optional=("control",))
     monkeypatch.setitem(series.STAGES, "06_social_metrics", reads)
-    notebooks = shutil.copytree(FIXTURE, tmp_path / "series")
-    shutil.copy(notebooks / "03_decomposition.ipynb", notebooks / "06_social_metrics.ipynb")
-    (tmp_path / "x.yaml").write_text("run: cpu\n")
-    planned = plan(tmp_path / "x.yaml", "06", "", notebooks)
+    of_one = planned(tmp_path, "run: cpu\n", "06", metrics.parent)
     learn("cpu")
     artefact("cpu", "control").unlink()
-    without = planned.fingerprint(notebooks / "06_social_metrics.ipynb")
+    without = of_one.fingerprint(metrics)
     artefact("cpu", "control").mkdir()
     (artefact("cpu", "control") / "weights.txt").write_text("one")
-    assert planned.fingerprint(notebooks / "06_social_metrics.ipynb") != without
+    assert of_one.fingerprint(metrics) != without
 
 
 def test_experiments_run_only_when_they_are_named():
@@ -367,24 +373,21 @@ def test_experiments_run_only_when_they_are_named():
 
 
 def test_a_round_needs_what_the_one_before_learned(outputs, tmp_path):
-    (tmp_path / "x.yaml").write_text(TWO)
-    second = plan(tmp_path / "x.yaml", "", "", FIXTURE).in_round(2)
+    second = planned(tmp_path, TWO).in_round(2)
     with pytest.raises(MissingInput, match=r"outputs/cpu/learning is missing.*make run ONLY=05"):
         second.fingerprint(FIXTURE / "02_rollout.ipynb")
 
 
 def test_an_adapter_that_a_parameter_file_names_counts(outputs, tmp_path):
     adapter = learn("other")
-    (tmp_path / "x.yaml").write_text(f"run: cpu\nadapter: {shown(adapter)}\n")
-    planned = plan(tmp_path / "x.yaml", "", "", FIXTURE)
-    before = planned.fingerprint(FIXTURE / "02_rollout.ipynb")
+    named = planned(tmp_path, f"run: cpu\nadapter: {shown(adapter)}\n")
+    before = named.fingerprint(FIXTURE / "02_rollout.ipynb")
     (adapter / "weights.txt").write_text("trained again")
-    assert series.fingerprints.changed_parts(before, planned.fingerprint(FIXTURE / "02_rollout.ipynb")) == ["adapter"]
+    assert series.fingerprints.changed_parts(before, named.fingerprint(FIXTURE / "02_rollout.ipynb")) == ["adapter"]
 
 
 def test_an_earlier_adapter_counts_where_it_plays(outputs, tmp_path):
-    (tmp_path / "x.yaml").write_text(THREE)
-    third = plan(tmp_path / "x.yaml", "", "", FIXTURE).in_round(3)
+    third = planned(tmp_path, THREE).in_round(3)
     for run in ("cpu", "cpu/round_2"):
         (learn(run) / "weights.txt").write_text(run)
     for k in (1, 2):
@@ -508,8 +511,9 @@ def apart(adapters, **more) -> Opposed:
 
 def test_adapters_on_one_base_never_mix(adapters):
     with player(adapters).seated() as together:
-        models = {id(p.loaded.model) for p in (together.learner, *together.opponents)}
-        assert len(models) == 1
+        policies = (together.learner, *together.opponents)
+        assert len({id(p.loaded.model) for p in policies}) == 1
+        assert len({id(p.store) for p in policies}) == len({str(texts(p)) for p in policies}) == 3
         said = texts(together)
         swapped = texts(turned(together))  # the same seats, now read by another adapter
         again = texts(together)  # with everything that was kept
@@ -522,20 +526,13 @@ def turned(opposed: Opposed) -> Opposed:
     return Opposed(opposed.opponents[-1], (opposed.learner,), opposed.seed)
 
 
-def test_each_adapter_says_something_else(adapters):
-    with player(adapters).seated() as together:
-        policies = (together.learner, *together.opponents)
-        assert len({str(texts(p)) for p in policies}) == 3
-        assert len({p.name for p in policies}) == 3
-        assert len({id(p.store) for p in policies}) == 3
-
-
 def test_an_adapter_is_known_by_its_weights_not_by_its_company(adapters):
     with player(adapters).seated() as together:
         learner_, base, other = together.learner, *together.opponents
         assert learner_.loaded.fingerprint == load("embedded", precision="float32", adapter=adapters[0]).fingerprint
         assert other.loaded.fingerprint == load("embedded", precision="float32", adapter=adapters[1]).fingerprint
-        assert len({learner_.fingerprint, base.fingerprint, other.fingerprint}) == 3
+        assert len({p.fingerprint for p in (learner_, base, other)}) == 3
+        assert len({p.name for p in (learner_, base, other)}) == 3
         assert learner(together) == learner_.name
         assert together.name == f"{learner_.name} against {base.name} or {other.name}"
 
@@ -628,14 +625,6 @@ def two_rounds(outputs) -> None:
         end(run, "02_rollout", {"games": 40, "learner": learner(policies)})
     learn("cpu")
     end("cpu", "05_maro_training", {"steps": 9})
-
-
-def test_headlines_stand_round_by_round(two_rounds):
-    table = round_table("cpu", 3)
-    assert table["games"].fillna(-1).tolist() == [40, 40, -1]
-    assert table["steps"].fillna(-1).tolist() == [9, -1, -1]
-    assert table["learner"].tolist()[:2] == [NAIVE.name, SKILLED.name]
-    assert table.index.tolist() == [1, 2, 3]
 
 
 def test_wins_are_those_of_the_learner(two_rounds):

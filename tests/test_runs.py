@@ -154,7 +154,7 @@ def test_a_damaged_shard_names_the_stage_that_makes_it_wherever_that_is_noticed(
     shard = outputs / place / "shard-00000"
     shard.mkdir(parents=True)
     (shard / "games.parquet").write_text("damaged")
-    with pytest.raises(StorageError, match="is damaged") as error:
+    with pytest.raises(StorageError, match=r"shard-00000/games\.parquet: is damaged") as error:
         read_table(outputs / place, "games")
     assert advice in str(error.value)
 

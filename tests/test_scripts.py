@@ -85,17 +85,11 @@ def test_yaml_keeps_every_script(tmp_path_factory, script):
     assert load_script(path).digest == script.digest
 
 
-@pytest.mark.parametrize("text", ODD)
-def test_yaml_keeps_odd_text(tmp_path, text):
-    script = parse_script(small(background=text))
-    dump_script(script, tmp_path / "case.yaml")
-    assert load_script(tmp_path / "case.yaml").background == text.strip()
-
-
 def test_yaml_is_written_to_be_read():
     text = dump_script(parse_script(small(background="雨夜。\n井边。")))
     assert "雨夜。" in text
     assert text.index("title") < text.index("background") < text.index("characters") < text.index("truth")
+    assert parse_script(small(background="\n 雨夜。 ")).background == "雨夜。"
     assert "trigger" not in text  # what is left at its default is not written
 
 
@@ -104,6 +98,7 @@ def test_the_digest_sees_every_change():
     assert one.digest == same.digest
     assert one.digest != parse_script(small(background="Somebody else did it.")).digest
     assert one.digest != parse_script(small(unique=["arm"])).digest
+    assert one.model_copy().digest == one.digest != one.model_copy(update={"title": "Other"}).digest
 
 
 def test_a_script_tells_names_places_and_culprits():
@@ -129,13 +124,9 @@ def test_a_culprit_outside_the_players_is_allowed():
 BAD = {
     "an unknown field": (small(backgrund="x"),
         "backgrund: unknown name; did you mean 'background'? (known: title, cell, language, register, background,"),
-    "an unknown field deep inside": (small(clues=clue(txt="x")),
-        "clues[0].txt: unknown name; did you mean 'text'? (known: id, text, place, stage, private_to, trigger, facts)"),
-    "an unknown section": (small(characters=changed(1, sections=[{"storry": "x"}])),
+    "an unknown field deep inside": (small(characters=changed(1, sections=[{"storry": "x"}])),
         "characters[1].sections[0].storry: unknown name; did you mean 'story'? (known: story, script, relationship,"),
     "a missing field": ({k: v for k, v in small().items() if k != "truth"}, "truth: is missing"),
-    "a missing field inside": (small(clues=[{"id": "k1", "place": "Hall"}]), "clues[0].text: is missing"),
-    "a wrong type": (small(background=7), "background: Input should be a valid string; got 7"),
     "a wrong type inside": (small(characters=changed(2, sections={"story": "x"})),
         "characters[2].sections: Input should be a valid tuple; got a dict"),
     "a wrong choice": (small(characters=changed(0, faction="butler")),
@@ -159,8 +150,6 @@ BAD = {
         small(stages=[{}, {}], characters=[c | {"sections": [{}, {}]} for c in small()["characters"]]),
         "cell: SOC does not fit 2 stage(s)"),
     "a multi cell with one stage": (small(cell="MUO"), "cell: MUO does not fit 1 stage(s)"),
-    "another culprit in the truth": (small(truth={"culprits": ["Ben"], "text": ""}),
-        "truth.culprits: ['Ben'], but the faction says ['Ann']"),
     "a culprit that the truth leaves out": (small(characters=changed(2, faction="culprit")),
         "truth.culprits: ['Ann'], but the faction says ['Ann', 'Cal']"),
     "a culprit that the factions leave out": (small(truth={"culprits": ["Ann", "Cal"], "text": ""}),
@@ -220,11 +209,11 @@ def test_many_mistakes_are_cut_with_their_count():
 
 @pytest.mark.parametrize(("content", "said"), [
     (b"title: \xff\xfe", "is not UTF-8 text (byte 7)"),
-    (b"title: [1, 2", "is not YAML: "),
-    (b"title: a\ntitle: b", "key 'title' is given twice"),
-    (b"clues:\n- {id: a, id: b}", "key 'id' is given twice"),
-    (b"title: !!python/object/apply:os.getcwd []", "is not YAML: could not determine a constructor"),
-    (b"? [a]\n: b", "is not YAML: "),
+    (b"title: [1, 2", "is not plain YAML: "),
+    (b"title: a\ntitle: b", "a key is given twice"),
+    (b"clues:\n- {id: a, id: b}", "a key is given twice"),
+    (b"title: !!python/object/apply:os.getcwd []", "is not plain YAML: a tag (`!...`)"),
+    (b"? [a]\n: b", "is not plain YAML: "),
     (b"", "holds 0 YAML documents"),
     (b"a: 1\n---\nb: 2\n", "holds 2 YAML documents"),
 ])  # fmt: skip
@@ -245,65 +234,34 @@ def test_a_missing_file_is_named(tmp_path):
 # --- the solver, by hand ---------------------------------------------------------------------------
 
 
-def facts(*triples: tuple[str, str, str]) -> list[Fact]:
-    return [Fact(who=w, trait=t, value=v) for w, t, v in triples]
+def facts(told: str) -> list[Fact]:
+    """Facts from "who trait value, who trait value, ..."."""
+    return [Fact(who=w, trait=t, value=v) for w, t, v in map(str.split, filter(None, told.split(", ")))]
 
 
-ONE = parse_script(small())
-TWO = parse_script(small(characters=changed(1, faction="culprit"), truth={"culprits": ["Ann", "Ben"], "text": ""}))
+TRUTH_OF_TWO = {"culprits": ["Ann", "Ben"], "text": ""}
+ONE = parse_script(small(unique=["ring"]))
+TWO = parse_script(small(unique=["ring"], characters=changed(1, faction="culprit"), truth=TRUTH_OF_TWO))
+ALL, PAIRS = ["Ann", "Ben", "Cal"], ["Ann Ben", "Ann Cal", "Ben Cal"]
+SUSPECTS = {  # what is known, and who can have done it: one, or two together
+    "without facts everybody is suspect": ("", ALL, PAIRS),
+    "another value clears": ("culprit arm left, Ben arm right", ["Ann", "Cal"], ["Ann Cal"]),
+    "the same value neither clears nor convicts": ("culprit arm left, Ben arm left", ALL, PAIRS),
+    "one of several values does not clear": ("culprit arm left, Ben arm right, Ben arm left", ALL, PAIRS),
+    "a trait that the culprit is not known to have clears nobody": ("culprit arm left, Ben hat red", ALL, PAIRS),
+    "a unique trait convicts": ("culprit ring gold, Ben ring gold", ["Ben"], ["Ann Ben", "Ben Cal"]),
+    "a unique trait convicts both of two": ("culprit ring gold, Ben ring gold, Cal ring gold", [], ["Ben Cal"]),
+    "another value of a unique trait clears": ("culprit ring gold, Ben ring tin", ["Ann", "Cal"], ["Ann Cal"]),
+    "a unique trait of which nothing is given": ("Ben ring gold", ALL, PAIRS),
+    "all are cleared": ("culprit arm left, Ann arm right, Ben arm right, Cal arm right", [], []),
+    "who is caught is cleared": ("culprit ring gold, Ann ring gold, culprit arm left, Ann arm right", [], []),
+}
 
 
-def test_without_facts_everybody_is_suspect():
-    assert suspects(ONE, []) == [("Ann",), ("Ben",), ("Cal",)]
-    assert suspects(TWO, []) == [("Ann", "Ben"), ("Ann", "Cal"), ("Ben", "Cal")]
-
-
-def test_another_value_clears():
-    known = facts(("culprit", "arm", "left"), ("Ben", "arm", "right"))
-    assert suspects(ONE, known) == [("Ann",), ("Cal",)]
-    assert suspects(TWO, known) == [("Ann", "Cal")]
-
-
-def test_the_same_value_neither_clears_nor_convicts():
-    assert suspects(ONE, facts(("culprit", "arm", "left"), ("Ben", "arm", "left"))) == [("Ann",), ("Ben",), ("Cal",)]
-
-
-def test_one_of_several_values_does_not_clear():
-    known = facts(("culprit", "arm", "left"), ("Ben", "arm", "right"), ("Ben", "arm", "left"))
-    assert suspects(ONE, known) == [("Ann",), ("Ben",), ("Cal",)]
-
-
-def test_a_trait_that_the_culprit_is_not_known_to_have_clears_nobody():
-    assert suspects(ONE, facts(("culprit", "arm", "left"), ("Ben", "hat", "red"))) == [("Ann",), ("Ben",), ("Cal",)]
-
-
-def test_a_unique_trait_convicts():
-    script = parse_script(small(unique=["ring"]))
-    assert suspects(script, facts(("culprit", "ring", "gold"), ("Ben", "ring", "gold"))) == [("Ben",)]
-    assert suspects(script, facts(("culprit", "ring", "gold"), ("Ben", "ring", "tin"))) == [("Ann",), ("Cal",)]
-    assert suspects(script, facts(("Ben", "ring", "gold"))) == [("Ann",), ("Ben",), ("Cal",)]
-
-
-def test_a_unique_trait_convicts_both_of_two():
-    two = parse_script(TWO.model_dump(mode="json", by_alias=True) | {"unique": ["ring"]})
-    assert suspects(two, facts(("culprit", "ring", "gold"), ("Ben", "ring", "gold"))) == [
-        ("Ann", "Ben"),
-        ("Ben", "Cal"),
-    ]
-    assert suspects(two, facts(("culprit", "ring", "gold"), ("Ben", "ring", "gold"), ("Cal", "ring", "gold"))) == [
-        ("Ben", "Cal")
-    ]
-
-
-def test_a_contradiction_leaves_nobody():
-    script = parse_script(small(unique=["ring"]))
-    both = facts(("culprit", "ring", "gold"), ("Ann", "ring", "gold"), ("Ben", "ring", "gold"))
-    assert suspects(script, both) == []
-    all_cleared = facts(("culprit", "arm", "left"), *((n, "arm", "right") for n in ("Ann", "Ben", "Cal")))
-    assert suspects(script, all_cleared) == []
-    caught_but_cleared = facts(("culprit", "ring", "gold"), ("Ann", "ring", "gold"), ("culprit", "arm", "left"),
-                               ("Ann", "arm", "right"))  # fmt: skip
-    assert suspects(script, caught_but_cleared) == []
+@pytest.mark.parametrize("law", SUSPECTS)
+def test_the_solver_by_hand(law):
+    known, *left = SUSPECTS[law]
+    assert [[" ".join(c) for c in suspects(script, facts(known))] for script in (ONE, TWO)] == left
 
 
 SEEN_MIRRORED = {"text": "Who casts no shadow is seen mirrored.", "when": {"shadow": "none", "arm": "left"},
@@ -312,20 +270,19 @@ MIRROR = parse_script(small(cell="SUC", rules=[SEEN_MIRRORED]))
 
 
 def test_a_special_rule_overrides_what_was_seen():
-    seen = facts(("culprit", "arm", "left"), ("Ben", "arm", "left"), ("Cal", "arm", "right"))
-    assert suspects(MIRROR, seen) == [("Ann",), ("Ben",)]
-    assert suspects(MIRROR, [*seen, *facts(("Ben", "shadow", "none"))]) == [("Ann",)]
-    assert know(MIRROR, [*seen, *facts(("Ben", "shadow", "none"))])["Ben"] == {"arm": {"right"}, "shadow": {"none"}}
+    seen = "culprit arm left, Ben arm left, Cal arm right"
+    assert suspects(MIRROR, facts(seen)) == [("Ann",), ("Ben",)]
+    shadowless = facts(f"{seen}, Ben shadow none")
+    assert suspects(MIRROR, shadowless) == [("Ann",)]
+    assert know(MIRROR, shadowless)["Ben"] == {"arm": {"right"}, "shadow": {"none"}}
 
 
 def test_a_special_rule_needs_all_of_its_conditions():
-    seen = facts(("culprit", "arm", "left"), ("Ben", "shadow", "none"))
-    assert know(MIRROR, seen)["Ben"] == {"shadow": {"none"}}
+    assert know(MIRROR, facts("culprit arm left, Ben shadow none"))["Ben"] == {"shadow": {"none"}}
 
 
 def test_a_special_rule_never_rewrites_the_culprits_profile():
-    seen = facts(("culprit", "arm", "left"), ("culprit", "shadow", "none"), ("Ben", "arm", "right"))
-    assert suspects(MIRROR, seen) == [("Ann",), ("Cal",)]
+    assert suspects(MIRROR, facts("culprit arm left, culprit shadow none, Ben arm right")) == [("Ann",), ("Cal",)]
 
 
 def test_special_rules_follow_from_each_other_in_any_order():
@@ -334,13 +291,13 @@ def test_special_rules_follow_from_each_other_in_any_order():
         {"text": "Who is dead is a ghost.", "when": {"pulse": "none"}, "then": {"kind": "ghost"}},
     ]
     for rules in (chain, chain[::-1]):
-        known = know(parse_script(small(cell="SUC", rules=rules)), facts(("Ben", "pulse", "none")))
+        known = know(parse_script(small(cell="SUC", rules=rules)), facts("Ben pulse none"))
         assert known["Ben"] == {"pulse": {"none"}, "kind": {"ghost"}, "touch": {"cold"}}
 
 
 def test_a_special_rule_without_condition_changes_nothing():
     script = parse_script(small(cell="SUC", rules=[{"text": "It is always night.", "then": {"arm": "left"}}]))
-    assert know(script, facts(("Ben", "arm", "right")))["Ben"] == {"arm": {"right"}}
+    assert know(script, facts("Ben arm right"))["Ben"] == {"arm": {"right"}}
 
 
 def known(script):
@@ -380,18 +337,6 @@ each_case = pytest.mark.parametrize("script", CASES.values(), ids=CASES)
 
 
 @each_case
-def test_a_bundled_mystery_is_solvable(script):
-    assert is_solvable(script)
-
-
-@each_case
-def test_every_innocent_of_a_bundled_mystery_is_cleared_or_ruled_out(script):
-    left = {n for c in suspects(script, clue_facts(script)) for n in c}
-    assert left == set(script.culprits)
-    assert set(script.names) - left
-
-
-@each_case
 def test_what_characters_know_fits_the_truth_of_a_bundled_mystery(script):
     assert suspects(script, (*clue_facts(script), *known(script))) == suspects(script, clue_facts(script))
 
@@ -410,13 +355,6 @@ def test_an_unorthodox_mystery_needs_its_rules_and_no_other_has_any(script):
     assert is_solvable(without) == (script.cell[1] == "O")
 
 
-@each_case
-def test_the_truth_of_a_bundled_mystery_names_its_culprits(script):
-    for culprit in script.truth.culprits:
-        spellings = (culprit, *script.character(culprit).aliases)
-        assert any(s in script.truth.text for s in spellings)
-
-
 def test_the_bundled_mysteries_cover_the_range():
     shapes = [(s.cell, s.language, len(s.names), len(s.stages)) for s in CASES.values()]
     assert any(cell == "SOO" and players >= 5 for cell, _, players, _ in shapes)
@@ -424,9 +362,3 @@ def test_the_bundled_mysteries_cover_the_range():
     assert any(cell not in ("SOO", "MUC") for cell, language, _, _ in shapes if language == "en")
     assert sum(language == "en" for _, language, _, _ in shapes) >= 3
     assert any(language == "zh" for _, language, _, _ in shapes)
-
-
-def test_a_changed_copy_is_another_script():
-    script = bundled()["quiet_hours"]
-    assert script.model_copy().digest == script.digest
-    assert script.model_copy(update={"title": "Other"}).digest != script.digest

@@ -1,6 +1,7 @@
 """The series runner, run as users run it: a process of its own, on small series named after what they provoke."""
 
 import contextlib
+import copy
 import json
 import os
 import pty
@@ -8,11 +9,11 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from waiting import wait_for
 
 from maro_lib.run.series import choose, find_notebooks, opening, plan
 from maro_lib.runs import ROOT, RunError
@@ -23,6 +24,8 @@ FIXTURES = Path(__file__).parent / "fixtures" / "notebooks"
 
 class Place:
     """A folder with a series of notebooks, a parameter file and outputs."""
+
+    patience = 180
 
     def __init__(self, folder: Path, series: str):
         self.folder, self.notebooks = folder, folder / "series"
@@ -39,10 +42,18 @@ class Place:
     def environment(self) -> dict[str, str]:
         return {**os.environ, "MARO_OUTPUTS": str(self.folder / "outputs"), "PYTHONDONTWRITEBYTECODE": "1"}
 
+    def copied(self, folder: Path) -> "Place":
+        """A copy of all of it, to change something in."""
+        shutil.copytree(self.folder, folder, dirs_exist_ok=True)
+        place = copy.copy(self)
+        place.folder, place.notebooks = folder, folder / "series"
+        return place
+
     def run(self, *options: str) -> subprocess.CompletedProcess:
         return subprocess.run(
-            self.command(*options), cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=180
-        )
+            self.command(*options), cwd=self.folder, env=self.environment, capture_output=True, text=True,
+            timeout=self.patience,
+        )  # fmt: skip
 
     @contextlib.contextmanager
     def started(self) -> Iterator[subprocess.Popen]:
@@ -81,10 +92,7 @@ def finished(tmp_path_factory) -> tuple[Place, subprocess.CompletedProcess]:
 @pytest.fixture
 def again(finished, tmp_path) -> Place:
     """A copy of a finished run, to change something in."""
-    shutil.copytree(finished[0].folder, tmp_path, dirs_exist_ok=True)
-    place = Place.__new__(Place)
-    place.folder, place.notebooks = tmp_path, tmp_path / "series"
-    return place
+    return finished[0].copied(tmp_path)
 
 
 @pytest.fixture(scope="module")
@@ -331,23 +339,15 @@ def test_mistaken_parameter_file_runs_nothing(tmp_path):
     assert not (place.folder / "outputs").exists()
 
 
-@pytest.mark.parametrize(
-    ("line", "message"),
-    [("n_games: -5", "x.yaml:2: `n_games` must be 1 to 1,000,000, got -5"),
-     ("evals: [maro_wher]", "did you mean 'maro_where'"), ("adapter: ./none", "./none: there is no such folder"),
-     ("model: embeded", "there is no such folder; did you mean 'embedded'"),
-     ("server_key_env: NO_SUCH_KEY\nserver_url: http://localhost:1", "variable NO_SUCH_KEY is not set"),
-     ("script: nowhere.yaml", "no script there"), ("culprits: 4", "culprits: 4"), ("eval_data: none", "no such folder"),
-     ("camp_weights: {culprits: 1.0}", "did you mean 'culprit'")],
-)  # fmt: skip
-def test_what_cant_be_meant_is_refused_before_anything_runs(tmp_path, line, message):
+def test_what_cant_be_meant_is_refused_before_anything_runs(tmp_path):
     place = Place(tmp_path, "good")
-    place.set(f"run: cpu\n{line}\n")
+    place.set("run: cpu\nculprits: 4\nadapter: ./none\n")
     began = os.times()
     command = place.command()[:5]  # the real notebooks
     done = subprocess.run(command, cwd=place.folder, env=place.environment, capture_output=True, text=True)
     assert done.returncode == 1
-    assert message in done.stderr
+    for problem in ("culprits: 4", "./none: there is no such folder"):
+        assert problem in done.stderr
     assert not (place.folder / "outputs").exists()
     assert sum(os.times()[2:4]) - sum(began[2:4]) < 2, "seconds of processor time: no model library is loaded for this"
 
@@ -393,7 +393,7 @@ def test_one_run_at_a_time_and_ctrl_c_loses_nothing(tmp_path):
     place = Place(tmp_path, "endless")
     for n_saved, stop, to_all in ((1, signal.SIGINT, False), (2, signal.SIGTERM, False), (3, signal.SIGTERM, True)):
         with place.started() as first:
-            wait_until(lambda n=n_saved: place.made("rollout").exists() and len(os.listdir(place.made("rollout"))) == n)
+            wait_for(lambda n=n_saved: len(list(place.made("rollout").glob("*"))) == n, 120)
             assert not place.made("report.html").exists(), "the one of the attempt before tells nothing of this one"
             second = place.run()
             os.killpg(first.pid, stop) if to_all else first.send_signal(stop)  # a batch system tells every process
@@ -407,13 +407,6 @@ def test_one_run_at_a_time_and_ctrl_c_loses_nothing(tmp_path):
         assert "interrupted" in place.made("report.html").read_text()
     # each attempt went on from what the one before had saved
     assert sorted(os.listdir(place.made("rollout"))) == ["game-0.txt", "game-1.txt", "game-2.txt"]
-
-
-def wait_until(condition) -> None:
-    end = time.monotonic() + 120
-    while not condition():
-        assert time.monotonic() < end, "waited for two minutes"
-        time.sleep(0.05)
 
 
 # --- what is chosen --------------------------------------------------------------------------------

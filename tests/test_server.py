@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -15,17 +16,20 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import servers
-from servers import END, KNOWN, VLLM, Server, logp, play_by_rule, prompt_tokens, status, tokens
+from servers import END, KNOWN, VLLM, Server, free_port, logp, play_by_rule, prompt_tokens, status, tokens
+from waiting import wait_for
 from worlds import begin, requests, world
 
 from maro_lib.model import endpoint
+from maro_lib.model.adapter_files import WEIGHTS
 from maro_lib.model.endpoint import ServerError
-from maro_lib.model.loading import EMBEDDED
+from maro_lib.model.loading import EMBEDDED, STUDY_ADAPTER
 from maro_lib.model.server import ServerPolicy, defuse, estimate_tokens, load_adapter, unload_adapter
 from maro_lib.model.server_process import ServerStartError, serving
 from maro_lib.play.policies import Policy, Remote, Windowed, WindowError
 from maro_lib.play.rollout import play, schedule
 from maro_lib.play.tables import TABLES
+from maro_lib.runs import located
 from maro_lib.world.mystery import Rules
 from maro_lib.world.protocol import Message
 
@@ -53,11 +57,6 @@ def assert_same(left, right):
 def wanted(n: int = 4):
     """The first request of as many games."""
     return [requests(begin(world(), seed=k), {}, seed=k, game=f"g{k}")[0] for k in range(n)]
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return listening.getsockname()[1]
 
 
 @pytest.fixture(scope="module")
@@ -121,15 +120,12 @@ def test_no_more_requests_at_once_than_said():
     assert max(most) == 3
 
 
-def test_thoughts_are_not_said():
-    with Server(say=lambda *_: "<think>Cal did it. </think>\n\n I know nothing. ") as server:
-        assert policy(server.url).act(wanted(1))[0].text == "I know nothing."
-
-
-@pytest.mark.parametrize("content", [None, ""])
-def test_an_empty_reply_is_a_reply(content):
+@pytest.mark.parametrize(
+    ("content", "text"), [("<think>Cal did it. </think>\n\n I know nothing. ", "I know nothing."), (None, ""), ("", "")]
+)
+def test_thoughts_are_not_said_and_an_empty_reply_is_a_reply(content, text):
     with Server(say=lambda *_: content) as server:
-        assert policy(server.url).act(wanted(1))[0].text == ""
+        assert policy(server.url).act(wanted(1))[0].text == text
 
 
 def test_special_tokens_in_somebodys_words_end_no_turn():
@@ -143,6 +139,12 @@ def test_special_tokens_in_somebodys_words_end_no_turn():
         assert special not in sent[1]["content"]
     for plain in ("<name>: suspicion <0-2>", "[…]", "a < b", "if <x>", "【安】", "[A]"):
         assert defuse(plain) == plain
+
+
+def test_endless_words_are_looked_through_once_for_special_tokens():
+    started, text = time.process_time(), "<" + "_" * 20_000
+    assert defuse(text) == text
+    assert time.process_time() - started < 0.5
 
 
 # --- what may pass -----------------------------------------------------------------------------------
@@ -244,19 +246,13 @@ def test_after_the_bound_the_error_says_all(trouble, why, monkeypatch):
         assert part in str(error.value)
 
 
-def test_a_closed_port_is_a_clear_error():
-    url = f"http://127.0.0.1:{free_port()}"
-    began = time.monotonic()
-    with pytest.raises(ServerError, match="3 x can't connect"):
-        play(games(), policy(url))
-    assert time.monotonic() - began < 1
-
-
 def test_after_the_server_is_back_the_same_policy_plays_on(undisturbed):
     port = free_port()
     made = policy(f"http://127.0.0.1:{port}", timeout=5)
-    with pytest.raises(ServerError):
+    began = time.monotonic()
+    with pytest.raises(ServerError, match="3 x can't connect"):
         play(games(), made)
+    assert time.monotonic() - began < 1
     with Server(port):
         assert_same(tables(play(games(), made)), undisturbed)
 
@@ -356,7 +352,7 @@ def test_a_run_that_fails_leaves_nothing_behind_that_waits():
 def running(port: int, *options: str):
     process = subprocess.Popen([sys.executable, "-I", PROGRAM, str(port), *options], stdout=subprocess.DEVNULL)
     try:
-        wait_for(lambda: is_open(port))
+        wait_for(lambda: is_open(port), 10)
         yield process
     finally:
         process.kill()
@@ -367,13 +363,6 @@ def is_open(port: int) -> bool:
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
         return True
     return False
-
-
-def wait_for(happened, seconds: float = 10.0) -> None:
-    end = time.monotonic() + seconds
-    while not happened():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.02)
 
 
 # --- token ids ---------------------------------------------------------------------------------------
@@ -630,6 +619,17 @@ def test_an_adapter_is_loaded_played_and_forgotten():
             unload_adapter(server.url, "night-1")
 
 
+def test_a_damaged_adapter_is_not_announced(tmp_path):
+    shutil.copytree(located(STUDY_ADAPTER), folder := tmp_path / "a")
+    with Server() as server:
+        server.adapters = {}
+        load_adapter(server.url, "sound", str(folder))
+        (folder / WEIGHTS).write_bytes((folder / WEIGHTS).read_bytes()[:-9])
+        with pytest.raises(ServerError, match=r"`a` is not loaded: .*_model\.safetensors: .*the file ends in it"):
+            load_adapter(server.url, "a", str(folder))
+        assert server.adapters == {"sound": str(folder)}
+
+
 def test_a_server_without_adapters_says_how_to_have_them():
     with Server() as server, pytest.raises(ServerError, match="--enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=1"):
         load_adapter(server.url, "a", "/models/a")
@@ -699,21 +699,17 @@ def test_a_server_does_not_outlive_its_run(place, number):
     wait_for(lambda: not is_open(port) and not any(map(is_alive, started)), 5)
 
 
-def test_a_server_that_ends_early_shows_its_last_words(place):
+def test_a_server_that_ends_early_shows_its_last_words_and_its_code(place):
     _, url, log, _ = place
+    suicide = f'{sys.executable} -c "import os; os.kill(os.getpid(), 9)"'
+    with pytest.raises(ServerStartError, match="exit code 137"), serving(suicide, url, log=log, wait=20):
+        pass
     talk = "import sys; print('\\n'.join(map(str, range(100))), flush=True); sys.exit('CUDA out of memory')"
     with pytest.raises(ServerStartError) as error, serving(f'{sys.executable} -c "{talk}"', url, log=log, wait=20):
         pass
     assert "exit code 1" in str(error.value)
     assert str(error.value).endswith("CUDA out of memory")
     assert len(str(error.value).splitlines()) == 21
-
-
-def test_a_server_killed_while_it_starts_is_told_by_its_code(place):
-    _, url, log, _ = place
-    suicide = f'{sys.executable} -c "import os; os.kill(os.getpid(), 9)"'
-    with pytest.raises(ServerStartError, match="exit code 137"), serving(suicide, url, log=log, wait=20):
-        pass
 
 
 def test_a_server_that_never_answers_is_stopped(place):

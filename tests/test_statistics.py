@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from maro_lib import statistics
-from maro_lib.statistics import Rate, bootstrap_mean, holm, mcnemar, paired_difference, paired_rates, t_mean, win_rate
+from maro_lib.statistics import Rate, bootstrap_mean, holm, mcnemar, paired_rates, t_mean, t_test, win_rate
 
 
 def test_a_win_rate_reads_as_percent_with_interval_and_n():
@@ -18,7 +18,7 @@ def test_wilsons_interval_stays_inside_0_and_1():
     assert rate.high == pytest.approx(1.0)
 
 
-@pytest.mark.parametrize("empty", [win_rate([]), bootstrap_mean([], 0), paired_difference([], [], 0)])
+@pytest.mark.parametrize("empty", [win_rate([]), bootstrap_mean([], 0), t_mean([])])
 def test_nothing_counted_is_said_without_nan(empty):
     assert f"{empty}" == repr(empty) == "no data (n = 0)"
 
@@ -84,23 +84,6 @@ def test_a_missing_group_is_named(groups):
         bootstrap_mean([1, 2, 3], 0, groups)
 
 
-def test_pairs_cancel_what_they_share():
-    # a - b is 1 for every pair, however much the pairs differ among themselves
-    assert str(paired_difference([11, 21, 31], [10, 20, 30], 0)) == "1.00 [1.00, 1.00] (n = 3)"
-
-
-def test_pairs_of_series_are_found_by_label():
-    a, b = pd.Series([11, 21], index=["s1", "s2"]), pd.Series([20, 10], index=["s2", "s1"])
-    assert paired_difference(a, b, 0).mean == paired_difference(a, b, 0).low == 1.0
-
-
-def test_a_value_without_partner_is_refused():
-    with pytest.raises(ValueError, match="2 labels are in one only"):
-        paired_difference(pd.Series([1.0], index=["s1"]), pd.Series([1.0], index=["s2"]), 0)
-    with pytest.raises(ValueError, match="a has 1 values and b has 2"):
-        paired_difference([1], [1, 2], 0)
-
-
 def test_a_rate_shows_thousands():
     assert str(Rate(0.5, 0.4, 0.6, 12000)) == "50.0 % [40.0, 60.0] (n = 12,000)"
 
@@ -152,5 +135,10 @@ def test_a_few_seeds_have_students_interval():
     found = t_mean([1, 2, 3])  # t(2) = 4.3027, standard error 0.5774
     assert (found.mean, found.n) == (2.0, 3)
     assert (found.low, found.high) == (pytest.approx(2 - 2.4841, abs=1e-3), pytest.approx(2 + 2.4841, abs=1e-3))
-    assert np.isnan(t_mean([5.0]).low)
-    assert t_mean([]).n == 0
+    assert str(t_mean([5.0])) == "5.00 no interval (n = 1)"
+
+
+def test_student_gives_a_few_seeds_a_p():
+    # mean 2 / standard error 0.5774: t = 3.4641 at 2 degrees of freedom, p = 1 - t / sqrt(2 + t^2) = 1 - sqrt(12 / 14)
+    assert t_test([1, 2, 3]) == t_test([-1, -2, -3]) == pytest.approx(1 - (12 / 14) ** 0.5)
+    assert np.isnan(t_test([5.0]))

@@ -35,9 +35,11 @@ from maro_lib.learn.guard import TrainingWarning
 from maro_lib.learn.settings import REFERENCE_POINTS, Settings
 from maro_lib.learn.trainer import MaroTrainer, TrainingError, whole_checkpoints
 from maro_lib.learn.training import train
-from maro_lib.model.loading import ORIGIN, Loaded, load, token_logps
+from maro_lib.model.adapter_files import ADAPTER_FILES, read_adapter
+from maro_lib.model.loading import Loaded, load, token_logps
 from maro_lib.model.local import LocalPolicy
 from maro_lib.play.rollout import play, schedule
+from maro_lib.runs import ROOT
 from maro_lib.study.trainbench import gap
 from maro_lib.world.generator import generate_many
 from maro_lib.world.mystery import Rules
@@ -266,9 +268,10 @@ def test_the_adapter_that_was_saved_is_what_was_trained_and_says_on_which_weight
     assert any(t.abs().max() > 0 for n, t in weights(trained).items() if "lora_B" in n)
     state = again.model.state_dict()
     assert all(torch.equal(state[n.replace(".weight", ".default.weight")], t) for n, t in weights(trained).items())
-    assert json.loads((trained.folder / ORIGIN).read_text()) == {
-        "model": "embedded", "precision": "nf4", "dtype": "float32",
-    }  # fmt: skip
+    origin = read_adapter(trained.folder).origin
+    assert origin.model_copy(update={"digests": {}}) == again.origin == load("embedded", precision="nf4").origin
+    assert origin.digests.keys() == {"adapter_config.json", *weights(trained)}
+    assert str(ROOT) not in "".join((trained.folder / n).read_text() for n in ("adapter_config.json", "base.json"))
 
 
 @pytest.mark.parametrize("where", ["base", "adapter"])
@@ -384,17 +387,8 @@ def test_the_curve_has_a_row_per_step_and_its_columns_per_faction(tmp_path):
     trained = train(tiny(), corpus(), BASIC, tmp_path / "x", live=shown.append)
     assert trained.curve["step"].tolist() == [1, 2, 3, 4, 5, 6]
     per_faction = {f"{name}/{faction}" for name in TOLD for faction in ("civilian", "culprit")}
-    assert set(trained.curve) == {
-        *TOLD,
-        *per_faction,
-        "z0",
-        "z0_next",
-        "loss",
-        "grad_norm",
-        "learning_rate",
-        "epoch",
-        "step",
-    }
+    others = {"z0", "z0_next", "loss", "grad_norm", "learning_rate", "epoch", "step"}
+    assert set(trained.curve) == {*TOLD, *per_faction, *others}
     assert trained.curve["n"].sum() == 2 * len(corpus().actions)
     assert [len(c) for c in shown] == [1, 2, 3, 4, 5, 6]
     pd.testing.assert_frame_equal(shown[-1], trained.curve)
@@ -458,7 +452,7 @@ def undisturbed(whole):
 
 def assert_same(trained, undisturbed) -> None:
     assert is_equal(weights(trained), weights(undisturbed))
-    pd.testing.assert_frame_equal(trained.curve, undisturbed.curve, rtol=SHARE, atol=SHARE)  # sums: up to rounding
+    pd.testing.assert_frame_equal(trained.curve, undisturbed.curve, check_exact=True)
     assert (trained.status, trained.notes) == (undisturbed.status, undisturbed.notes)
 
 
@@ -496,35 +490,34 @@ def test_training_says_nothing_outside_its_curve(tmp_path, capfd):
 # --- cut short ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("at", [1, 3, 5])
-def test_what_was_interrupted_goes_on_in_the_same_process(tmp_path, undisturbed, at):
-    def press_ctrl_c(curve):
-        if len(curve) == at:
+def press_ctrl_c(at: int):
+    """What is told of a training until a step, and then interrupts it."""
+
+    def live(curve):
+        if curve["step"].iloc[-1] == at:
             raise KeyboardInterrupt
 
-    for loaded in (tiny(), tuned(tiny())):
+    return live
+
+
+@pytest.fixture(scope="module")
+def whole_continued(tmp_path_factory):
+    with one_thread():
+        return train(tuned(tiny()), corpus(), BASIC, tmp_path_factory.mktemp("continued") / "x")
+
+
+@pytest.mark.parametrize("at", [1, 3, 5])
+def test_what_was_interrupted_goes_on_in_the_same_process(tmp_path, undisturbed, whole_continued, at):
+    """Also an adapter that is trained on."""
+    for loaded, whole in ((tiny(), undisturbed), (tuned(tiny()), whole_continued)):
         folder = tmp_path / (loaded.adapter or "fresh")
         with pytest.raises(KeyboardInterrupt):
-            train(loaded, corpus(), BASIC, folder, live=press_ctrl_c)
+            train(loaded, corpus(), BASIC, folder, live=press_ctrl_c(at))
         n_done = len(whole_checkpoints(folder))
         assert n_done == at // 2
         steps = []
-        trained = train(loaded, corpus(), BASIC, folder, live=steps.append)
+        assert_same(train(loaded, corpus(), BASIC, folder, live=steps.append), whole)
         assert len(steps) == 6 - 2 * n_done, "what was done before is not done again"
-        if not loaded.adapter:
-            assert_same(trained, undisturbed)
-
-
-def test_a_continued_adapter_that_was_interrupted_goes_on_as_if_it_was_not(tmp_path):
-    def press_ctrl_c(curve):
-        if len(curve) == 1:
-            raise KeyboardInterrupt
-
-    whole = train(tuned(tiny()), corpus(), BASIC, tmp_path / "whole")
-    loaded = tuned(tiny())
-    with pytest.raises(KeyboardInterrupt):
-        train(loaded, corpus(), BASIC, tmp_path / "x", live=press_ctrl_c)
-    assert_same(train(loaded, corpus(), BASIC, tmp_path / "x"), whole)
 
 
 def test_a_checkpoint_without_its_mark_is_not_gone_on_from(tmp_path, undisturbed):
@@ -657,28 +650,6 @@ def test_killed_while_the_end_is_written_it_is_written_again(tmp_path, undisturb
     assert {p.name for p in folder.iterdir() if p.suffix != ".tmp"} == names
 
 
-def test_killed_at_any_moment_it_goes_on_to_the_same_adapter(tmp_path, undisturbed, worker):
-    folder, seed = tmp_path / "x", time.time_ns()
-    rng, n_kills = random.Random(seed), 0
-    began = time.monotonic()
-    worker.start(tmp_path / "whole")
-    assert worker.end() == (0, "")
-    seconds = time.monotonic() - began
-    for _ in range(8):
-        child = worker.start(folder)
-        time.sleep(rng.uniform(0.3, 1.0) * seconds)
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(child, signal.SIGKILL)
-        if worker.end()[0] == -signal.SIGKILL:
-            n_kills += 1
-            assert_whole(folder)
-        else:  # the timed one, being the first, was the slowest
-            seconds /= 2
-            shutil.rmtree(folder)
-    assert n_kills, f"seed {seed}"
-    assert_same(train(tiny(), corpus(), BASIC, folder), undisturbed)
-
-
 def test_a_full_disk_is_a_clear_error_and_what_was_saved_before_is_safe(tmp_path, undisturbed, worker):
     folder, before = tmp_path / "x", []
     for at in (2, 14, 19, 26, 31, 36, 20):
@@ -708,9 +679,7 @@ def test_checkpoints_are_bounded_in_number_and_hold_no_pickle_of_ours(tmp_path, 
     assert [p.name for p in whole_checkpoints(folder)] == ["checkpoint-4", "checkpoint-5", "checkpoint-6"]
     assert_whole(folder)
     assert not list(folder.rglob("*.bin"))
-    assert {p.name for p in (folder / "adapter").iterdir()} == {
-        "adapter_config.json", "adapter_model.safetensors", "README.md", ORIGIN,
-    }  # fmt: skip
+    assert {p.name for p in (folder / "adapter").iterdir()} == set(ADAPTER_FILES)
 
 
 def test_what_is_pickled_is_read_as_weights_only(tmp_path, monkeypatch, undisturbed):
@@ -783,13 +752,8 @@ def test_a_step_that_teaches_nothing_is_a_warning_and_a_note(tmp_path):
 
 def test_notes_outlive_an_interruption(tmp_path):
     no_weight = replace(corpus(), actions=corpus().actions.assign(weight=0.0))
-
-    def press_ctrl_c(curve):
-        if len(curve) == 5:
-            raise KeyboardInterrupt
-
     with pytest.warns(TrainingWarning), pytest.raises(KeyboardInterrupt):
-        train(tiny(), no_weight, BASIC, tmp_path / "x", live=press_ctrl_c)
+        train(tiny(), no_weight, BASIC, tmp_path / "x", live=press_ctrl_c(5))
     with pytest.warns(TrainingWarning):
         notes = train(tiny(), no_weight, BASIC, tmp_path / "x").notes
     assert [n.split()[1] for n in notes] == ["1", "2", "3", "4", "5", "6"]
@@ -851,11 +815,7 @@ def test_illegal_moves_stop_training_at_the_last_good_checkpoint(tmp_path):
 
 
 def test_what_was_legal_before_training_is_remembered_over_an_interruption(tmp_path):
-    def press_ctrl_c(curve):
-        if (curve["step"] == 3).any():
-            raise KeyboardInterrupt
-
     with pytest.raises(KeyboardInterrupt):
-        train(tiny(), corpus(), BASIC, tmp_path / "x", watch=Falling(0.95, 0.9), live=press_ctrl_c)
+        train(tiny(), corpus(), BASIC, tmp_path / "x", watch=Falling(0.95, 0.9), live=press_ctrl_c(3))
     trained = train(tiny(), corpus(), BASIC, tmp_path / "x", watch=Falling(0.8))
     assert "stopped at step 4: only 80 %" in trained.status

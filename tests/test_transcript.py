@@ -1,10 +1,12 @@
 """What a game looks like: safe whatever a model says, the same every time, and no secret outside its fold."""
 
 import re
-from html.parser import HTMLParser
+from xml.etree import ElementTree
 
+import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.colors import to_hex, to_rgb
 
 from maro_lib.markup import Html, prose, tag
 from maro_lib.play.policies import SKILLED, Reply
@@ -28,46 +30,24 @@ NASTY = (
 )
 
 
-class Reader(HTMLParser):
-    """Reads a page as a browser would: elements, attributes, the text of each block, and what stands in which fold."""
+class Reader:
+    """A page as strict XML: elements, attributes, the text of each block, and what stands in which closed fold."""
 
     def __init__(self, html: str):
-        super().__init__()
-        self.stack: list[str] = []
-        self.tags: set[str] = set()
-        self.attributes: list[tuple[str, str]] = []
-        self.blocks: list[str] = []
-        self.cells: list[str] = []
-        self.folds: list[str] = []  # the text of each closed fold
-        self._open: list[list[str]] = []  # for each element that is open: name, text, attributes
-        self.feed(html)
-        self.close()
-        assert not self._open, f"never closed: {[e[0] for e in self._open]}"
+        assert "<!--" not in html
+        whole = html.replace("<wbr>", "<wbr/>").replace("<details open", '<details open=""')
+        self.elements = list(ElementTree.fromstring(whole).iter())
+        self.blocks = [text_of(e) for e in self.elements if e.get("dir") == "auto"]
+        self.cells = [text_of(e) for e in self.elements if e.tag in ("td", "th")]
+        self.folds = [text_of(e) for e in self.elements if e.tag == "details" and e.get("open") is None]
 
-    def handle_starttag(self, name, attributes):
-        self.tags.add(name)
-        self.attributes += attributes
-        if name != "wbr":
-            self._open.append([name, "", dict(attributes)])
+    @property
+    def attributes(self) -> list[tuple[str, str]]:
+        return [pair for e in self.elements for pair in e.items()]
 
-    def handle_endtag(self, name):
-        if name == "wbr":
-            return
-        opened, text, attributes = self._open.pop()
-        assert opened == name, f"<{opened}> is closed by </{name}>"
-        if attributes.get("dir") == "auto":
-            self.blocks.append(text)
-        if name in ("td", "th"):
-            self.cells.append(text)
-        if name == "details" and "open" not in attributes:
-            self.folds.append(text)
 
-    def handle_data(self, data):
-        for element in self._open:
-            element[1] += data
-
-    def handle_comment(self, data):
-        raise AssertionError(f"a comment: {data}")
+def text_of(element: ElementTree.Element) -> str:
+    return "".join(element.itertext())
 
 
 class Acting:
@@ -137,7 +117,7 @@ def everything(policy, script=None):
 
 def assert_harmless(html: str) -> None:
     page = Reader(html)
-    assert page.tags <= TAGS
+    assert {e.tag for e in page.elements} <= TAGS
     assert {name for name, _ in page.attributes} <= ATTRIBUTES
     assert not [v for n, v in page.attributes if n != "style" and v and "alert" in v]
 
@@ -310,22 +290,18 @@ def test_the_smallest_credit_keeps_its_digits():
 # --- colours, rules side by side, scripts ------------------------------------------------------------
 
 
-def luminance(colour: str) -> float:
-    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
-    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
-    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-
-
-def contrast(a: str, b: str) -> float:
-    low, high = sorted((luminance(a), luminance(b)))
+def contrast(*colours: str) -> float:
+    """The contrast of two colours, as WCAG has it."""
+    parts = (np.array(to_rgb(colour)) for colour in colours)
+    low, high = sorted(np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4) @ (0.2126, 0.7152, 0.0722)
+                       for c in parts)  # fmt: skip
     return (high + 0.05) / (low + 0.05)
 
 
 def washed(colour: tuple[int, int, int], page: str) -> str:
     """The colour that a tint at full strength has on a page."""
-    behind = (int(page[i : i + 2], 16) for i in (1, 3, 5))
     a = transcript.STRONGEST
-    return "#" + "".join(f"{round(a * c + (1 - a) * p):02x}" for c, p in zip(colour, behind, strict=True))
+    return to_hex(a * np.array(colour) / 255 + (1 - a) * np.array(to_rgb(page)))
 
 
 def test_every_colour_can_be_read_in_a_light_and_in_a_dark_theme():
@@ -334,6 +310,18 @@ def test_every_colour_can_be_read_in_a_light_and_in_a_dark_theme():
         assert min(contrast(c, page) for c in transcript.SEATS) > 4
         for full in (transcript.PRAISE, transcript.BLAME, transcript.SUSPICION, transcript.TRUST):
             assert contrast(washed(full, page), text) > 4.5
+
+
+def test_no_theme_stripes_the_rows_under_a_tint():
+    for shown in everything(SKILLED):
+        assert "<tr>" not in shown.html
+
+
+def test_the_legend_is_coloured_as_the_credits_are():
+    tables, script = played()
+    page = show_game(tables, "g000000", script=script, credit=credit_of(tables, [1.0, -0.5])).html
+    legend = page[page.index("credit of an action") : page.index("blame to praise")]
+    assert "opacity" not in legend.split("</span>", 1)[1].rsplit("<span", 1)[0]
 
 
 def test_a_view_has_no_colours_that_a_theme_could_not_change():
@@ -373,13 +361,9 @@ def test_a_case_file_gives_nothing_away_before_reveal():
     for word in ("culprit", "civilian", "kettle", "torn glove", "put it into the tea"):
         assert word not in closed.html, word
         assert word in opened.html, word
-    assert "🔒 private: only Ada Grey reads thisStoryAda&#x27;s own secret." in fold_text(closed)
+    assert "🔒 private: only Ada Grey reads thisStoryAda's own secret." in Reader(closed.html).folds
     assert closed.html.count("own secret") == 1
     assert repr(closed) == "The Cold Tea (SOC, en): 4 characters, 2 clues"
-
-
-def fold_text(shown) -> list[str]:
-    return [f.replace("'", "&#x27;") for f in Reader(shown.html).folds]
 
 
 def test_a_view_is_shown_from_the_game_and_from_the_table_alike():

@@ -16,7 +16,7 @@ from typing import Any
 import pandas as pd
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from maro_lib.embedded.recipe import Recipe
+from maro_lib.embedded.lessons import Recipe
 from maro_lib.model.loading import EMBEDDED, quiet
 from maro_lib.provenance import git_state
 from maro_lib.runs import make_folder, write_atomic

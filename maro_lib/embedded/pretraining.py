@@ -27,8 +27,17 @@ from torch.nn import functional as F
 from transformers import Qwen2Config, Qwen2ForCausalLM, Qwen2Tokenizer
 
 from maro_lib.embedded import tasks
-from maro_lib.embedded.lessons import Example, Maker, any_game, default_game, lesson_games, lessons, views, width
-from maro_lib.embedded.recipe import Recipe
+from maro_lib.embedded.lessons import (
+    Example,
+    Maker,
+    Recipe,
+    any_game,
+    default_game,
+    lesson_games,
+    lessons,
+    views,
+    width,
+)
 from maro_lib.model.chat import Chat
 from maro_lib.play.policies import Mixture
 from maro_lib.play.rollout import run_sessions, start

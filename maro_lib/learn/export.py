@@ -9,7 +9,6 @@ gets its name. Taught in notebook 05.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -18,8 +17,9 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 
-from maro_lib.model.loading import ORIGIN, Loaded, load, quiet, token_logps
-from maro_lib.runs import located, remedy
+from maro_lib.model.adapter_files import WEIGHTS, AdapterError, Origin, attach, digest_of, read_adapter
+from maro_lib.model.loading import Loaded, load, quiet, token_logps
+from maro_lib.runs import located, portable, remedy
 
 NOTE = "merged.json"  # what a merged folder was made from
 TOLERANCE = 1e-3  # float32 rounding reaches 1e-5 on the embedded model, a wrong way of merging 2
@@ -38,12 +38,13 @@ def merge(
     `precision` is that of the weights that the adapter was trained on; `auto` takes what training noted there.
     """
     adapter, target = located(str(adapter)), Path(target)
-    if not (adapter / "adapter_model.safetensors").exists():
-        raise ExportError(f"{adapter}: there is no adapter_model.safetensors; give the folder that training wrote")
+    try:
+        trained_on = read_adapter(adapter).origin
+    except AdapterError as error:
+        raise ExportError(f"{adapter}: {error}") from None
     if target.exists() and not (target / NOTE).exists():
         raise ExportError(f"{target}: holds something that `merge` did not make; give another folder")
-    trained_on = json.loads((adapter / ORIGIN).read_text(encoding="utf-8")) if (adapter / ORIGIN).exists() else {}
-    precision = trained_on.get("precision", precision) if precision == "auto" else precision
+    precision = trained_on.precision if trained_on and precision == "auto" else precision
     plain = load(name, precision=precision, device=device)
     _check_base(plain, trained_on, adapter)
     sequences = _sequences(plain)
@@ -66,16 +67,15 @@ def merge(
     return gap
 
 
-def _check_base(plain: Loaded, trained_on: dict[str, str], adapter: Path) -> None:
-    """Refuse to merge onto other weights than the adapter was trained on."""
+def _check_base(plain: Loaded, trained_on: Origin | None, adapter: Path) -> None:
+    """Refuse to merge onto another precision than the adapter was trained on; other weights are refused at loading."""
     here = plain.origin
-    for what in ("precision", "dtype"):
-        if trained_on.get(what, here[what]) != here[what]:
-            raise ExportError(
-                f"{adapter}: was trained on {trained_on['precision']} weights in {trained_on['dtype']}, not on "
-                f"{here['precision']} in {here['dtype']}: merged so it would be another model. Take the precision, "
-                "and the kind of device, that it was trained with"
-            )
+    if trained_on and (trained_on.precision, trained_on.dtype) != (here.precision, here.dtype):
+        raise ExportError(
+            f"{adapter}: was trained on {trained_on.precision} weights in {trained_on.dtype}, not on "
+            f"{here.precision} in {here.dtype}: merged so it would be another model. Take the precision, "
+            "and the kind of device, that it was trained with"
+        )
 
 
 def _sequences(loaded: Loaded) -> list[list[int]]:
@@ -100,11 +100,9 @@ def _as_trained(
 
 def _merged(plain: Loaded, adapter: Path) -> torch.nn.Module:
     """Merge into the plain base, made float32 first: under an attached adapter that would do nothing."""
-    from peft import PeftModel
-
     with quiet():
         model = plain.model.dequantize(torch.float32) if plain.precision == "nf4" else plain.model
-        return PeftModel.from_pretrained(model.float(), str(adapter)).merge_and_unload()
+        return attach(model.float(), read_adapter(adapter)).merge_and_unload()
 
 
 def _write(model: torch.nn.Module, tokenizer, folder: Path) -> None:
@@ -126,8 +124,9 @@ def _put(temporary: Path, target: Path) -> None:
 
 
 def _note(plain: Loaded, adapter: Path, gap: float) -> str:
-    digest = hashlib.blake2b((adapter / "adapter_model.safetensors").read_bytes(), digest_size=12).hexdigest()
-    made_from = plain.origin | {"adapter": str(adapter), "adapter_digest": digest, "largest_gap": gap}
+    digest = digest_of((adapter / WEIGHTS).read_bytes())
+    made_from = plain.origin.model_dump(exclude={"digests"}) | {"adapter": portable(str(adapter))}
+    made_from |= {"adapter_digest": digest, "largest_gap": gap}
     return json.dumps(made_from, indent=1) + "\n"
 
 

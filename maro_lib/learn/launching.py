@@ -22,6 +22,7 @@ from pathlib import Path
 
 import pandas as pd
 import torch
+import yaml
 from accelerate import DistributedType
 from accelerate.commands.config import load_config_from_file
 
@@ -35,6 +36,7 @@ from maro_lib.model.server_process import TAIL, end_group
 from maro_lib.play.rollout import Game
 from maro_lib.runs import located, make_folder, write_atomic
 from maro_lib.side_by_side import Tell, run_tasks
+from maro_lib.strict_yaml import StrictLoader, read_text
 from maro_lib.world.mystery import MurderMystery, Rules
 from maro_lib.world.scripts import dump_scripts, load_scripts
 
@@ -138,8 +140,10 @@ def _check(n_processes: int, config: Path, watch: QuickGames | None) -> None:
     if n_gpus and n_processes > n_gpus:
         raise LaunchError(f"num_processes: {n_processes}, but there are {n_gpus} GPUs here, and each process needs one")
     try:
+        if "distributed_type" not in (yaml.load(read_text(config), StrictLoader) or ()):
+            raise ValueError("it names no distributed_type")  # of another file, accelerate's own errors would quote
         kind = load_config_from_file(str(config)).distributed_type
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, yaml.YAMLError) as error:
         raise LaunchError(f"{config}: accelerate can't read it as its configuration ({error})") from None
     if kind == DistributedType.FSDP and not n_gpus:
         raise LaunchError(f"{config}: FSDP needs GPUs, and there are none here")

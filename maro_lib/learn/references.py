@@ -28,7 +28,7 @@ REFERENCES_FOLDER = "references"  # beside those of the trainings that use it
 def references_path(folder: Path, loaded: Loaded, corpus: Corpus, sequences: Sequence[int], *, half: bool) -> Path:
     """Where the log-probs of the action tokens in some sequences of a corpus are, under the weights of `loaded`."""
     total = hashlib.blake2b(digest_size=12)
-    total.update(json.dumps([loaded.origin, loaded.fingerprint, half, [*sequences]]).encode())
+    total.update(json.dumps([loaded.origin.model_dump(), loaded.fingerprint, half, [*sequences]]).encode())
     for ids in corpus.ids:
         total.update(len(ids).to_bytes(8, "little") + np.asarray(ids, np.int32).tobytes())
     total.update(corpus.actions[["row", "start", "end"]].to_numpy(np.int64).tobytes())

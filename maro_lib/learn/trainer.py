@@ -63,7 +63,7 @@ class MaroTrainer(Trainer):
             self.crossed = Material(others := crossed(corpus, settings.seed), place(others, self.planned))
         self.numbers: dict[str, float] = {}
         self.head = bare_head(loaded.model)
-        self.mlp = None if settings.checkpointing else last_mlp(loaded.model)  # computed again it would be whole
+        self.mlp = last_mlp(loaded.model)
         plan = [{"step": k} for k in range(len(self.plan))]
         arguments = _arguments(loaded, settings, folder, len(plan))
         super().__init__(model=loaded.model, args=arguments, train_dataset=plan, data_collator=lambda x: x[0])
@@ -83,8 +83,9 @@ class MaroTrainer(Trainer):
 
     def read(self, model: torch.nn.Module, row: TrainingRow) -> torch.Tensor:
         """Log pi of a row's action tokens, in float64: sums of hundreds, and differences of such sums, follow."""
+        again = self.settings.checkpointing and torch.is_grad_enabled()  # computed again, the last MLP would be whole
         with self.compute_loss_context_manager():
-            return row_logps(model, row, self.head, self.mlp).double()
+            return row_logps(model, row, self.head, None if again else self.mlp).double()
 
     def find_references(self, model: torch.nn.Module) -> None:
         """Take the reference log-probs from the dialogues or from where they are kept, or compute and keep them."""

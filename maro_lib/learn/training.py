@@ -27,7 +27,8 @@ from maro_lib.learn.guard import Guard, Live, Watch
 from maro_lib.learn.references import REFERENCES_FOLDER, references_path
 from maro_lib.learn.settings import Settings
 from maro_lib.learn.trainer import Diverged, MaroTrainer, TrainingError, is_on_cpu, whole_checkpoints
-from maro_lib.model.loading import ORIGIN, Loaded, quiet
+from maro_lib.model.adapter_files import Origin, seal
+from maro_lib.model.loading import Loaded, quiet
 from maro_lib.play.shards import set_aside
 from maro_lib.runs import make_folder, write_atomic
 
@@ -50,6 +51,7 @@ def train(
     if not len(corpus):
         raise TrainingError(f"there is nothing to train on. {corpus.statement}")
     folder, digest = Path(folder), _digest(loaded, corpus, settings)
+    origin = loaded.origin  # before FSDP cuts the weights
     with PartialState(cpu=is_on_cpu(loaded)).main_process_first():  # the others find it open
         _open_job(folder, digest)
     if trained := finished(folder):
@@ -61,7 +63,7 @@ def train(
         status, history = _train(trainer, folder), trainer.state.log_history
         notes = notes_of(history, settings.objective)
         trained = Trained(folder / "adapter", as_curve(history), status, (*notes,))
-        _save(trainer, trained)
+        _save(trainer, trained, origin)
         trainer.accelerator.wait_for_everyone()
     return trained
 
@@ -121,14 +123,15 @@ def _restore(trainer: MaroTrainer, good: Path) -> None:
     set_peft_model_state_dict(trainer.model, load_peft_weights(str(good), device=str(trainer.args.device)))
 
 
-def _save(trainer: MaroTrainer, trained: Trained) -> None:
+def _save(trainer: MaroTrainer, trained: Trained, origin: Origin) -> None:
     """Write adapter and curve, then the word that all is done; all processes take part, the first one writes."""
     temporary, folder = trained.folder.with_name(".adapter.tmp"), trained.folder.parent
     try:
         trainer.save_model(str(temporary), _internal_call=True)
         if not trainer.is_world_process_zero():
             return
-        write_atomic(temporary / ORIGIN, json.dumps(trainer.loaded.origin))
+        (temporary / "README.md").unlink(missing_ok=True)  # PEFT's template, which names a place of this machine
+        seal(temporary, origin)
         shutil.rmtree(trained.folder, ignore_errors=True)
         temporary.rename(trained.folder)
         buffer = io.BytesIO()

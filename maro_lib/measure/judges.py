@@ -114,19 +114,16 @@ def with_texts(actions: pd.DataFrame, seat: int, texts: list[str]) -> pd.DataFra
 
 
 def rename(what: Any, names: Mapping[str, str]) -> Any:
-    """The same table, script or scripts with other names, wherever they stand."""
+    """The same table, script, scripts or cell with other names, wherever they stand."""
     if isinstance(what, Script):
         return Script.model_validate_json(_replaced(what.model_dump_json(by_alias=True), names))
     if isinstance(what, dict):
         return {digest: rename(script, names) for digest, script in what.items()}
-    return what.map(lambda x: _replaced_in(x, names))
-
-
-def _replaced_in(cell: Any, names: Mapping[str, str]) -> Any:
-    if isinstance(cell, str):
-        return _replaced(cell, names)
-    is_texts = isinstance(cell, np.ndarray) and cell.dtype.kind == "O"
-    return np.array([_replaced(text, names) for text in cell]) if is_texts else cell
+    if isinstance(what, pd.DataFrame):
+        return what.map(lambda cell: rename(cell, names))
+    if isinstance(what, np.ndarray) and what.dtype.kind == "O":
+        return np.array([_replaced(text, names) for text in what])
+    return _replaced(what, names) if isinstance(what, str) else what
 
 
 def _replaced(text: str, names: Mapping[str, str]) -> str:

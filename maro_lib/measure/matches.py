@@ -16,13 +16,11 @@ from typing import NamedTuple
 import pandas as pd
 
 from maro_lib.measure.metrics import victory
-from maro_lib.model.ahead import Share, play_shares
+from maro_lib.model.ahead import Share, play_all, play_shares
 from maro_lib.model.loading import Loaded, load
 from maro_lib.model.local import LocalPolicy
 from maro_lib.model.players import NOBODY, line_up
 from maro_lib.play.rollout import Game, Played, Seats, play
-from maro_lib.progress import Bar
-from maro_lib.side_by_side import run_tasks
 from maro_lib.statistics import Mean, bootstrap_mean
 
 BASE, MARO = "base", "MARO"  # whose adapter plays: nobody's, that of a run's training, or
@@ -77,8 +75,7 @@ def play_ahead(games: Sequence[Game], loaded: Loaded, adapters: Mapping[Path, st
         Share(games, LineUp(loaded.name, loaded.precision, str(adapter), who), folder / who)
         for folder, adapter in adapters.items() for who in LINE_UPS if who != NOBODY
     ]  # fmt: skip
-    with Bar(len(shares) * len(games), "game", shown=progress) as bar:
-        run_tasks(shares, n, lambda _, n_more: bar.update(n_more))
+    play_all(shares, n, progress=progress)
 
 
 def saved(folder: Path) -> dict[tuple[str, str], Path]:

@@ -28,6 +28,7 @@ from maro_lib.progress import Bar
 from maro_lib.world.history import public_lines
 from maro_lib.world.phrases import braces, phrasebook, read_words
 from maro_lib.world.protocol import Message, Prompt
+from maro_lib.world.replies import MAX_REPLY
 
 QUESTIONS_AT_ONCE = 64  # per call of the policy
 SCORED = (*ABILITIES, ROLE_PLAY)
@@ -61,7 +62,7 @@ def wording(language: str) -> Wording:
     return read_words(_WORDS / f"judge_{language}.yaml", Wording)
 
 
-_SCORE = re.compile(r"SCORE\s*[:：]\s*(\d{1,3})(?![\d.])\s*(?:/\s*20)?\s*[.。]?\s*$", re.IGNORECASE)
+_SCORE = re.compile(r"SCORE\s*[:：]\s*(\d{1,3})(?![\d.])\s*+(?:/\s*+20\s*+)?(?:[.。]\s*+)?$", re.IGNORECASE)
 
 
 def read_score(text: str) -> float | None:
@@ -147,7 +148,7 @@ def _chat(words: Wording, asked: str) -> tuple[Message, ...]:
 
 
 def _reader(text: str, language: str) -> Callable[[str], float | None]:
-    return lambda said: rouge_l(said, text, language) if said.strip() else None
+    return lambda said: rouge_l(said[:MAX_REPLY], text, language) if said.strip() else None
 
 
 def _request(key: str, question: Question, tries: int) -> Request:

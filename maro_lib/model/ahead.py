@@ -39,8 +39,19 @@ class Share:
 
     def __call__(self, tell: Tell) -> None:
         with self.player.seated() as players:
-            options = {"folder": self.folder, "concurrency": self.concurrency}
-            tell(play(self.games, players, on_game=lambda: tell(1), **options).n_resumed)
+            play(self.games, players, folder=self.folder, concurrency=self.concurrency, on_step=tell)
+
+
+def play_all(shares: Sequence[Share], n_processes: int, n_done: int = 0, progress: bool = False) -> None:
+    """Play shares side by side under one bar of all their games."""
+    over = dict.fromkeys(range(len(shares)), 0.0)
+    with Bar(n_done + sum(len(share.games) for share in shares), "game", shown=progress, initial=n_done) as bar:
+
+        def show(number: int, n_over: float) -> None:
+            over[number] = n_over
+            bar.reach(n_done + sum(over.values()))
+
+        run_tasks(shares, n_processes, show)
 
 
 def play_shares(
@@ -56,8 +67,7 @@ def play_shares(
     if n == 1 or len(left) < WORTH * n:
         return
     shares = [Share(left[k::n], player, folder.with_name(f".{folder.name}-{k}"), concurrency) for k in range(n)]
-    with Bar(len(games), "game", shown=progress, initial=len(done)) as bar:
-        run_tasks(shares, n, lambda _, n_more: bar.update(n_more))
+    play_all(shares, n, len(done), progress)
     with games_folder(games, players, folder) as shards:
         for share in shares:
             shards.adopt(share.folder)

@@ -33,6 +33,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from maro_lib.play.policies import WindowError
+from maro_lib.strict_json import read_json
 
 MAX_BYTES = 8 * 2**20  # of one answer; 32,000 token ids and as many log-probs are under 6 MB
 LONGEST_PAUSE = 60.0  # seconds between two attempts, whatever the server asks for
@@ -80,6 +81,13 @@ class Endpoint:
             if self._loop is None:
                 self._begin()
         return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+    def ask_once(self, path: str, body: Mapping[str, Any] | None = None) -> Answer:
+        """Get a page, or post something there; end the connection when the answer has come."""
+        try:
+            return self.run(self.exchange(path, body)).result()
+        finally:
+            self.close()
 
     def _begin(self) -> None:
         self._loop, self._client = asyncio.new_event_loop(), _new_client(self.url)
@@ -144,11 +152,12 @@ class Endpoint:
             why += ". Redirects are not followed: give the address where the server really is"
         raise (Refused if status in (400, 422) else ServerError)(why)
 
-    async def exchange(self, path: str, body: Mapping[str, Any]) -> Answer:
-        """Post one thing and read the answer: both within the deadline, and no more than MAX_BYTES."""
+    async def exchange(self, path: str, body: Mapping[str, Any] | None) -> Answer:
+        """Post one thing (or nothing) and read the answer: both within the deadline, and no more than MAX_BYTES."""
+        content = None if body is None else json.dumps(body).encode()  # ASCII: a lone surrogate breaks nothing
         try:
             async with asyncio.timeout(self.timeout):
-                return await self._send(path, json.dumps(body).encode())  # ASCII: a lone surrogate breaks nothing
+                return await self._send(path, content)
         except TimeoutError:
             failed = f"no whole answer within {self.timeout:g} s"
         except httpx.ConnectTimeout:
@@ -159,10 +168,10 @@ class Endpoint:
             failed = f"the connection broke ({type(error).__name__})"
         raise Unreached(failed)  # here, where no httpx error (it knows the key) is its context
 
-    async def _send(self, path: str, content: bytes) -> Answer:
+    async def _send(self, path: str, content: bytes | None) -> Answer:
         headers = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
         async with self._client.stream(
-            "POST", self.url + path, content=content, headers=headers, auth=self._sign
+            "GET" if content is None else "POST", self.url + path, content=content, headers=headers, auth=self._sign
         ) as response:
             data = bytearray()
             async for part in response.aiter_raw():  # as it came: what is compressed all the same is no JSON
@@ -231,8 +240,8 @@ def _new_client(url: str) -> httpx.AsyncClient:
 def _check_answer(body: bytes) -> dict:
     """Return a chat's answer as JSON, or say what is wrong with it."""
     try:
-        answer = json.loads(body)
-    except (ValueError, RecursionError):
+        answer = read_json(body)
+    except ValueError:
         raise Unreached("an answer that is not JSON") from None
     choices = answer.get("choices") if isinstance(answer, dict) else None
     if not (isinstance(choices, list) and choices and isinstance(choices[0], dict)):
@@ -257,8 +266,8 @@ def _retry_after(headers: Mapping[str, str]) -> float:
 def error_message(answer: Answer) -> str:
     """What a server says about an error, in one short line."""
     text = answer.body[:20_000].decode("utf-8", "replace")
-    with contextlib.suppress(ValueError, RecursionError):
-        text = _find_message(json.loads(text))
+    with contextlib.suppress(ValueError):
+        text = _find_message(read_json(text))
     return _one_line(text) or "no message"
 
 

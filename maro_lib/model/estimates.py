@@ -204,9 +204,8 @@ def training_memory(
     from maro_lib.model.head import LOGITS_AT_ONCE
 
     s = shape
-    ends = (
-        7 * s.hidden + 2 * (s.heads + s.kv_heads) * s.head_size + 3 * s.intermediate
-    )  # in + out of a layer's matrices
+    # in + out of a layer's matrices
+    ends = 7 * s.hidden + 2 * (s.heads + s.kv_heads) * s.head_size + 3 * s.intermediate
     return Training(
         weights=weight_bytes(weights, precision, compute),
         adapters=s.layers * rank * ends * (4 + 4 + 8),

@@ -13,14 +13,17 @@ import os
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 from transformers.utils import logging as hf_logging
 
-from maro_lib.runs import ROOT, located
+from maro_lib.model.adapter_files import ADAPTER_FILES, Origin, attach, compare, read_adapter, weight_digests
+from maro_lib.runs import ROOT, located, portable
+from maro_lib.wording import first_line
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -29,7 +32,6 @@ EMBEDDED = ROOT / "maro_lib" / "embedded" / "weights"
 STUDY_ADAPTER = "maro_lib/embedded/adapters/maro_seed0"  # what it learned from 2,000 games: notebook 08
 PRECISIONS = ("auto", "float64", "float32", "bfloat16", "nf4")
 SIDE_BY_SIDE = 2**29  # weights that processes side by side may hold together: 2 GB in float32
-ORIGIN = "base.json"  # in an adapter's folder: the weights that it was trained on
 
 
 class ModelError(RuntimeError):
@@ -64,10 +66,14 @@ class Loaded:
             total.update(f"{name} {tuple(tensor.shape)} {some.double().tolist()}".encode())
         return total.hexdigest()
 
-    @property
-    def origin(self) -> dict[str, str]:
-        """The weights that an adapter is trained on; `dtype` tells 4 bits made on a GPU from a processor's."""
-        return {"model": self.name, "precision": self.precision, "dtype": str(self.model.dtype).partition(".")[2]}
+    @cached_property
+    def origin(self) -> Origin:
+        """The base, as it is noted with an adapter that is trained on it."""
+        weights, unquantised = weight_digests(self.model)
+        return Origin(
+            model=portable(self.name), precision=self.precision, dtype=str(self.model.dtype).partition(".")[2],
+            weights=weights, unquantised=unquantised,
+        )  # fmt: skip
 
     @property
     def n_side_by_side(self) -> int:
@@ -82,9 +88,9 @@ class Loaded:
         return self.model
 
     def beside(self, adapter: str) -> Loaded:
-        """The same model with another adapter than this one, attached beside it: no second copy is needed."""
-        slot = f"beside_{len(self.model.peft_config)}"
-        return replace(self, model=_attach(self.model, adapter, slot), adapter=adapter, slot=slot)
+        """The same model with another adapter, beside those that it carries: no second copy is needed."""
+        slot = f"beside_{len(self.model.peft_config)}" if self.adapter else self.slot
+        return replace(self, model=_attach(self, adapter, slot), adapter=adapter, slot=slot)
 
     @contextlib.contextmanager
     def base(self) -> Iterator[PreTrainedModel]:
@@ -98,7 +104,10 @@ def load(
 ) -> Loaded:
     """Load a model (`embedded`, a folder, or a hub name); `sharded` where FSDP is to spread it over several GPUs."""
     device = best_device() if device == "auto" else device
-    precision = _choose(precision, device)
+    if precision not in PRECISIONS:
+        raise ModelError(f"precision: {precision!r}; one of {', '.join(PRECISIONS)} is needed")
+    if precision == "auto":
+        precision = "float32" if device == "cpu" else "bfloat16"
     source = str(EMBEDDED) if name == "embedded" else str(located(name)) if located(name).is_dir() else name
     with quiet():
         try:
@@ -112,15 +121,13 @@ def load(
             )
         except (OSError, ValueError) as error:
             raise ModelError(
-                f"model {name!r} can't be loaded: {_first_line(error)}. Give a folder or a hub name that holds "
+                f"model {name!r} can't be loaded: {first_line(error)}. Give a folder or a hub name that holds "
                 "safetensors, a tokenizer, and no code of its own; offline, a folder"
             ) from error
     tokenizer.name_or_path = name
     guard_4bit(model)
-    if adapter:
-        model = _attach(model, adapter)
-    model.eval()
-    return Loaded(model, tokenizer, name, precision, adapter, sharded)
+    loaded = Loaded(model.eval(), tokenizer, name, precision, sharded=sharded)
+    return loaded.beside(adapter) if adapter else loaded
 
 
 def token_logps(
@@ -164,12 +171,6 @@ def guard_4bit(model: torch.nn.Module) -> None:
             module.support_avx512bf16_for_cpu = False
 
 
-def _choose(precision: str, device: str) -> str:
-    if precision not in PRECISIONS:
-        raise ModelError(f"precision: {precision!r}; one of {', '.join(PRECISIONS)} is needed")
-    return ("float32" if device == "cpu" else "bfloat16") if precision == "auto" else precision
-
-
 def _how(precision: str, device: str, sharded: bool) -> dict[str, object]:
     if precision != "nf4":
         return {"dtype": getattr(torch, precision)}
@@ -186,25 +187,29 @@ def _how(precision: str, device: str, sharded: bool) -> dict[str, object]:
     }
 
 
-def _attach(model: PreTrainedModel, adapter: str, slot: str = "default") -> PreTrainedModel:
-    from peft import PeftModel  # imports bitsandbytes: only when there is an adapter
+def _attach(loaded: Loaded, adapter: str, slot: str) -> PreTrainedModel:
+    try:
+        files = read_adapter(_adapter_folder(adapter))
+        note = compare(files.origin, loaded.origin)
+        with quiet():
+            model = attach(loaded.model, files, slot)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ModelError(f"adapter {adapter!r} can't be attached: {first_line(error)}") from error
+    if note:
+        _say_once(f"adapter {adapter!r}: {note}")
+    return model
+
+
+def _adapter_folder(adapter: str) -> Path:
+    from huggingface_hub import snapshot_download
 
     folder = located(adapter)
-    if folder.is_dir() and not (folder / "adapter_model.safetensors").exists():
-        raise ModelError(f"adapter {adapter!r}: there is no adapter_model.safetensors in it (pickles are not read)")
-    try:
-        source = str(folder) if folder.is_dir() else adapter
-        with quiet():
-            if not isinstance(model, PeftModel):
-                return PeftModel.from_pretrained(model, source, adapter_name=slot)
-            model.load_adapter(source, adapter_name=slot, torch_device=str(model.device))
-            return model
-    except (OSError, ValueError, RuntimeError) as error:
-        raise ModelError(f"adapter {adapter!r} can't be attached: {_first_line(error)}") from error
+    return folder if folder.is_dir() else Path(snapshot_download(adapter, allow_patterns=[*ADAPTER_FILES]))
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]
+@cache
+def _say_once(sentence: str) -> None:
+    warnings.warn(sentence, stacklevel=2)
 
 
 @contextlib.contextmanager

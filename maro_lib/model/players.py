@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from maro_lib.credentials import key_problem
 from maro_lib.play.policies import NAIVE, RANDOM, SKILLED, Mixture, Policy
 from maro_lib.runs import located
 from maro_lib.world.scripts import FACTIONS
@@ -76,6 +77,11 @@ class Player:
     seed: int = 0
     against: tuple[str, ...] = ()  # the opponents' adapters (empty: the base); see `runs.opposing`
 
+    def __post_init__(self):
+        for name, value in vars(self).items():
+            if problem := key_problem(name, value):
+                raise ValueError(f"{name} {problem}")
+
     @property
     def is_scripted(self) -> bool:
         return self.model in (*SCRIPTED, "mixture") and not self.server_url
@@ -128,9 +134,12 @@ class Player:
             return policy
 
         with (
-            serving(self.server_command, self.server_url, wait=self.server_wait, log=folder / "server.log"),
+            serving(
+                self.server_command, self.server_url, wait=self.server_wait, log=folder / "server.log",
+                keys=(self.server_key_env,),
+            ),
             contextlib.ExitStack() as until_the_end,
-        ):
+        ):  # fmt: skip
             yield with_adapter
 
     def _served(self, adapter: str) -> str:

@@ -17,8 +17,10 @@ import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
+from maro_lib.model.adapter_files import AdapterError, read_adapter
 from maro_lib.model.chat import spoken
 from maro_lib.model.endpoint import Endpoint, Refused, ServerError, Unreached, error_message
 from maro_lib.play.policies import Reply, Request, WindowError
@@ -28,7 +30,7 @@ from maro_lib.world.protocol import Message
 PLAIN_SAMPLING = {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}  # else a model's own defaults filter
 OPTIONAL = ({"return_token_ids": True} | PLAIN_SAMPLING, {"logprobs": True}, {"seed": 0}, {"top_p": 1.0})
 
-_SPECIAL = re.compile(r"<(?=[|｜/<]|\w*_\w*>|(?:s|bos|eos|pad|unk|mask)>)|\[(?=/?[A-Z][A-Z_]+\])")
+_SPECIAL = re.compile(r"<(?=[|｜/<]|[^\W_]*+_\w*+>|(?:s|bos|eos|pad|unk|mask)>)|\[(?=/?[A-Z][A-Z_]+\])")
 
 
 class ServerPolicy:
@@ -263,7 +265,15 @@ def _view_tokens(request: Request) -> int:
 
 
 def load_adapter(url: str, name: str, path: str, *, key_env: str = "OPENAI_API_KEY", timeout: float = 120.0) -> None:
-    """Have a vLLM server load a LoRA adapter; `name` is then a model's name. A new version needs a new name."""
+    """Have a vLLM server load a LoRA adapter; `name` is then a model's name. A new version needs a new name.
+
+    A folder that is here, too, is checked first; only the server knows the base.
+    """
+    if Path(path).is_dir():
+        try:
+            read_adapter(Path(path))
+        except AdapterError as error:
+            raise ServerError(f"adapter `{name}` is not loaded: {path}: {error}") from None
     _change_adapter("load", url, {"lora_name": name, "lora_path": str(path)}, key_env, timeout)
 
 
@@ -276,11 +286,9 @@ def _change_adapter(verb: str, url: str, body: Mapping[str, str], key_env: str, 
     endpoint = Endpoint(url, key_env, timeout)
     what = f"{endpoint.url}: adapter `{body['lora_name']}` can't be {verb}ed"
     try:
-        answer = endpoint.run(endpoint.exchange(f"/v1/{verb}_lora_adapter", body)).result()
+        answer = endpoint.ask_once(f"/v1/{verb}_lora_adapter", body)
     except Unreached as error:
         raise ServerError(f"{what}: {error}") from None
-    finally:
-        endpoint.close()
     if answer.status == 200:
         return
     why = error_message(answer)

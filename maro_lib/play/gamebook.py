@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from maro_lib.play.rollout import Game, schedule
-from maro_lib.runs import read_json, write_atomic
+from maro_lib.runs import read_record, write_atomic
 from maro_lib.world.casebook import find_playable
 from maro_lib.world.generator import Knobs, generate_many
 from maro_lib.world.mystery import Rules
@@ -47,4 +47,4 @@ class Gamebook:
 
 
 def load_gamebook(path: Path) -> Gamebook:
-    return read_json(path, Gamebook)
+    return read_record(path, Gamebook)

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from maro_lib.play.policies import Reply
 from maro_lib.play.shards import Wanted, content_digest, free_name
-from maro_lib.runs import Unreadable, parse_json, write_atomic
+from maro_lib.runs import Unreadable, parse_record, write_atomic
 
 SeatReplies = Sequence[Sequence[Reply]]
 
@@ -41,7 +41,7 @@ class Journal:
         if not self.path.exists():
             return {}, ""
         try:
-            unfinished = parse_json(self.path, Unfinished)
+            unfinished = parse_record(self.path, Unfinished)
             if content_digest(_as_text(unfinished.replies)) != unfinished.digest:
                 raise Unreadable("is damaged (not as it was written)")
             if not self.wanted.goes_on_from(unfinished.wanted):

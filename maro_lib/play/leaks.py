@@ -16,6 +16,7 @@ from typing import NamedTuple
 from maro_lib.play.policies import Policy, Reply, Request
 from maro_lib.play.rollout import Game, Session, advance, start
 from maro_lib.world.mystery import Rules
+from maro_lib.world.replies import MAX_REPLY
 from maro_lib.world.scripts import Script, Sections
 
 PUBLIC = "everybody"
@@ -70,7 +71,7 @@ def find_leaks(
     players = players or Echo(planted.owners, tuple(c.trigger for c in script.clues if c.trigger))
     leaks: set[Leak] = set()
     for seed in seeds:
-        rules = rules or Rules(rounds=2 * len(script.stages), max_chars=20_000)
+        rules = rules or Rules(rounds=2 * len(script.stages), max_chars=MAX_REPLY)
         session = start(Game("leaks", 0, planted.script, seed, rules), players)
         while session.env.pending_players():
             advance([session])
@@ -106,7 +107,9 @@ class Echo:
         return aloud
 
     def _public(self, text: str, me: str) -> str:
-        return _MARK.sub(lambda m: "" if self.owners[m[0]][0] == me else m[0], text)
+        """What it was shown, less its own marks; the marks come first, for of a long reply the beginning is read."""
+        public = _MARK.sub(lambda m: "" if self.owners[m[0]][0] == me else m[0], text)
+        return " ".join((*dict.fromkeys(_MARK.findall(public)), public))
 
 
 def _misplaced(session: Session, planted: Planted) -> Iterator[Leak]:

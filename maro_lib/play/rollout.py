@@ -34,6 +34,7 @@ from maro_lib.progress import Bar
 from maro_lib.runs import ROOT, RunError
 from maro_lib.world.mystery import MurderMystery, Rules
 from maro_lib.world.protocol import Environment
+from maro_lib.world.replies import MAX_REPLY
 from maro_lib.world.scripts import FACTIONS, Script
 
 # games of other code, or told in other words, are other games
@@ -84,6 +85,8 @@ class Session:
 
     def take(self, player: int, reply: Reply) -> None:
         """Give a player's reply to the game."""
+        if reply.token_ids is None:  # else ids, log-probs and text tell the same, and `max_new_tokens` bounds them
+            reply = reply._replace(text=reply.text[:MAX_REPLY])  # all later prompts hold it
         self.asked.discard(player)
         self.taken[player] += 1
         self.replies[player].append(reply)
@@ -189,6 +192,8 @@ class Table:
                     self._flying[policy.submit(request)] = session, request.player
                 else:
                     waiting.setdefault(id(policy), []).append((session, request))
+        if not waiting and not self._flying:
+            raise RuntimeError("games are under way, but nobody is asked for a reply: an environment or a policy errs")
         n = sum(_answer(asked) for asked in waiting.values())
         return n + self._land(timeout=0 if n else None)
 
@@ -242,14 +247,17 @@ def run_sessions(
 def play(
     games: Sequence[Game], policies: Seating, *, folder: Path | str | None = None, concurrency: int = 256,
     shard_size: int = 256, shard_seconds: float = 60.0, progress: bool = False,
-    on_game: Callable[[], None] = lambda: None,
+    on_step: Callable[[float], None] = lambda _: None,
 ) -> Played:  # fmt: skip
-    """Play games to their end; with a folder, save as you go and go on where an earlier call was stopped."""
+    """Play games to their end; with a folder, save as you go and go on where an earlier call was stopped.
+
+    `on_step` hears after every step how many games are over; those under way count for as much as is over of them.
+    """
     began = time.perf_counter()
     _check_names(games)
     if folder is None:
         rows = empty_rows()
-        sessions = _sessions(games, policies, concurrency, progress, 0, on_game)
+        sessions = _sessions(games, policies, concurrency, progress, 0, on_step)
         for session in sorted(sessions, key=lambda s: s.game.order):
             _add_rows(rows, session)
         return Played(None, rows, len(games), 0, time.perf_counter() - began)
@@ -259,7 +267,7 @@ def play(
         for note in shards.notes:
             print(f"rollout: {note}", file=sys.stderr)
         journal = Journal(shards.folder / "unfinished.json", shard_seconds, shards.wanted)
-        sessions = _sessions(left, policies, concurrency, progress, len(done), on_game, journal)
+        sessions = _sessions(left, policies, concurrency, progress, len(done), on_step, journal)
         _play_into(shards, sessions, shard_size, shard_seconds, journal)
         return Played(shards.folder, None, len(games), len(done), time.perf_counter() - began, tuple(shards.notes))
 
@@ -299,20 +307,21 @@ def _play_into(shards: Shards, sessions: Iterable[Session], size: int, seconds: 
 
 def _sessions(
     games: Sequence[Game], policies: Seating, concurrency: int, progress: bool, n_done: int,
-    on_game: Callable[[], None], journal: Journal | None = None,
+    on_step: Callable[[float], None], journal: Journal | None = None,
 ) -> Iterator[Session]:  # fmt: skip
     """Play games and yield them finished, showing how far, how fast, and how much goes wrong per faction."""
     said, note = journal.read() if journal else ({}, "")
     print(f"rollout: {note}\n" if note else "", end="", file=sys.stderr)
-    n_actions, illegal = 0, dict.fromkeys(FACTIONS, 0)
-    total = len(games) + n_done
-    with Bar(total, "game", shown=progress, initial=n_done) as bar:
+    n_actions, n_over, illegal = 0, n_done, dict.fromkeys(FACTIONS, 0)
+    with Bar(len(games) + n_done, "game", shown=progress, initial=n_done) as bar:
 
         def count(n: int, live: Sequence[Session]) -> None:
             nonlocal n_actions
             n_actions += n
+            reached = n_over + sum(s.env.progress for s in live)
+            on_step(reached)
             if progress:
-                bar.beat(_told(live, n_actions, illegal))
+                bar.reach(reached, _told(live, n_actions, illegal))
             if journal and not n:
                 journal.watch({s.game.order: s.replies for s in live})
 
@@ -320,8 +329,7 @@ def _sessions(
         for session in run_sessions(begun, concurrency, count):
             for a in session.env.log:
                 illegal[session.game.script.characters[a.player].faction] += not a.legal
-            bar.update()
-            on_game()
+            n_over += 1
             yield session
 
 

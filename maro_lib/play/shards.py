@@ -26,7 +26,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from maro_lib.play.tables import KEYS, SCHEMAS
-from maro_lib.runs import Unreadable, clear_leftovers, parse_json, remaking, remedy, write_atomic
+from maro_lib.runs import Unreadable, clear_leftovers, parse_record, remaking, remedy, write_atomic
 from maro_lib.world.scripts import Script, ScriptError, dump_scripts, load_scripts
 
 TableRow = dict[str, Any]  # column -> value
@@ -119,7 +119,7 @@ class Shards:
         """What was wanted of this folder before; nothing if that can't be told, and each shard has to tell."""
         path = self.folder / "request.json"
         try:
-            return parse_json(path, Wanted) if path.exists() else None
+            return parse_record(path, Wanted) if path.exists() else None
         except Unreadable as error:
             self._set_aside(path, f"{path.name} {error}", "written anew")
             return None
@@ -208,7 +208,7 @@ def read_table(folder: Path, name: str, columns: Sequence[str] | None = None) ->
 def _parts(folder: Path, name: str, columns: Sequence[str] | None) -> Iterator[pa.Table]:
     """Read a table shard by shard; every game that the folder was made for must be there, and once."""
     try:
-        request = parse_json(folder / "request.json", Wanted)
+        request = parse_record(folder / "request.json", Wanted)
     except Unreadable as error:
         raise Unreadable(f"request.json {error}") from None
     found: dict[int, str] = {}
@@ -252,7 +252,7 @@ def _check_shard(shard: Path, request: Wanted, others: Mapping[int, str], only: 
     """Return a shard's name by the `order` of its games; raise if it (or one table) is not as it was written, if its
     games are not of this request, or are in other shards."""
     try:
-        written = parse_json(shard / "shard.json", Written)
+        written = parse_record(shard / "shard.json", Written)
     except Unreadable as error:
         raise Unreadable(f"{shard.name}/shard.json {error}") from None
     if not request.goes_on_from(written.wanted):

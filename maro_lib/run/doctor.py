@@ -6,10 +6,8 @@ notebooks run. `python -m maro_lib doctor params/x.yaml` prints it. The checks a
 
     quick      values that don't go together, files that aren't there: a series looks at these by itself
     machine    Python and packages, device, 4 bits, disk
-    models     the model's files, its template, its adapter
-    fit        memory, training, reuse, context
-    service    a model on a server
-    pace       time
+    models     the model's files, its template, its adapter; a model on a server
+    fit        memory, training, reuse, context, time
 """
 
 from __future__ import annotations
@@ -19,28 +17,14 @@ from dataclasses import fields
 from typing import Any
 
 from maro_lib.model.players import Player
-from maro_lib.run.fit import check_context, check_memory, check_reuse, check_training, plan_of, room_of
-from maro_lib.run.machine import (
-    OK,
-    PROBLEM,
-    WARNING,
-    Finding,
-    check_bitsandbytes,
-    check_device,
-    check_disk,
-    check_packages,
-    first_line,
-    free_memory,
-    installed_version,
-)
-from maro_lib.run.models import FoundModel, check_adapter, check_model, check_template, find_model
-from maro_lib.run.pace import TIMED_BYTES, time_estimated, time_measured, time_scripted
+from maro_lib.run import fit, machine, models
+from maro_lib.run.machine import OK, PROBLEM, WARNING, Finding
 from maro_lib.run.parameters import ParameterError, declared, effective, load_params
 from maro_lib.run.quick import quick_problems
 from maro_lib.run.sample import Sample, play_one
 from maro_lib.run.series import check_rounds, find_notebooks
-from maro_lib.run.service import check_command, check_server
 from maro_lib.runs import ROOT, RunError, outputs_folder
+from maro_lib.wording import first_line
 
 
 def doctor(params: str, changed: Sequence[str] = ()) -> int:
@@ -73,16 +57,16 @@ def findings(values: Mapping[str, Any]) -> Iterator[Finding]:
     yield Finding(OK, "parameters", f"run `{values['run']}`: {values['n_games']:,} games, played by {who}")
     if lacking:
         yield Finding(PROBLEM, "evals", "; ".join(lacking))
-    yield check_packages((ROOT / "requirements.txt").read_text(encoding="utf-8"), installed_version)
-    yield check_device(player)
+    yield machine.check_packages((ROOT / "requirements.txt").read_text(encoding="utf-8"), machine.installed_version)
+    yield machine.check_device(player)
     model, chat = None, None
     if not (player.is_scripted or player.server_url):
         from huggingface_hub import constants
 
-        model, offline = find_model(player.model), constants.HF_HUB_OFFLINE
-        yield check_model(model, offline)
+        model, offline = models.find_model(player.model), constants.HF_HUB_OFFLINE
+        yield models.check_model(model, offline)
         if model.folder:
-            finding, chat = check_template(player, model, offline)
+            finding, chat = models.check_template(player, model, offline)
             yield finding
     try:
         sample = play_one(values, player, chat)
@@ -93,47 +77,49 @@ def findings(values: Mapping[str, Any]) -> Iterator[Finding]:
                   f"{sample.first:,} to {sample.longest:,} tokens, up to {sample.at_most:,} if every reply were "
                   f"as long as allowed ({sample.counted})")  # fmt: skip
     if player.is_scripted:
-        yield time_scripted(values, sample)
+        yield fit.time_measured(player, values, sample)
     elif player.server_url:
         yield from _on_server(player, values, sample)
     else:
         yield from _on_this_machine(player, values, model, sample)
     n_games = values["n_games"] * values.get("maro_iterations", 1)
-    yield check_disk(outputs_folder(), sample.bytes * n_games)
+    yield machine.check_disk(outputs_folder(), sample.bytes * n_games)
 
 
-def _on_this_machine(player: Player, values: Mapping[str, Any], model: FoundModel, sample: Sample) -> Iterator[Finding]:
+def _on_this_machine(
+    player: Player, values: Mapping[str, Any], model: models.FoundModel, sample: Sample
+) -> Iterator[Finding]:
     if player.precision == "nf4":
-        yield check_bitsandbytes()
+        yield machine.check_bitsandbytes()
     if player.adapter:
-        yield check_adapter(player.adapter)
+        yield models.check_adapter(player.adapter)
     try:
-        plan = plan_of(player, values, model.config(), sample) if model.folder else None
+        plan = fit.plan_of(player, values, model.config(), sample) if model.folder else None
         why = "nor context and time: the model's config.json is not here"
     except (OSError, ValueError, AttributeError) as error:  # said before, as the model's problem
         plan, why = None, first_line(error)
     if plan is None:
         yield Finding(WARNING, "memory", f"not estimated, {why}")
         return
-    yield check_memory(plan.memory(player.cache_gb), free_memory())
-    yield check_training(plan, values, free_memory())
-    yield check_reuse(plan, player.cache_gb, sample.n_players)
-    yield check_context(sample, plan.window, room_of(plan.window, player))
-    if model.missing() or model.size > TIMED_BYTES:
-        yield time_estimated(player, values, sample, plan)
+    yield fit.check_memory(plan.memory(player.cache_gb), machine.free_memory())
+    yield fit.check_training(plan, values, machine.free_memory())
+    yield fit.check_reuse(plan, player.cache_gb, sample.n_players)
+    yield fit.check_context(sample, plan.window, fit.room_of(plan.window, player))
+    if model.missing() or model.size > fit.TIMED_BYTES:
+        yield fit.time_estimated(player, values, sample, plan)
         return
     try:
-        yield time_measured(player, values, sample)
+        yield fit.time_measured(player, values, sample)
     except (ValueError, RuntimeError) as error:  # a model, a template, a window: each says what to do
         yield Finding(PROBLEM, "model", f"it does not play: {error}")
 
 
 def _on_server(player: Player, values: Mapping[str, Any], sample: Sample) -> Iterator[Finding]:
     """Check that a server answers, or that it can be started."""
-    finding, serves = (check_command(player), 0) if player.server_command else check_server(player)
+    finding, serves = (models.check_command(player), 0) if player.server_command else models.check_server(player)
     yield finding
     if window := min(filter(None, (player.window, serves)), default=0):
-        yield check_context(sample, window, room_of(window, player))
+        yield fit.check_context(sample, window, fit.room_of(window, player))
     else:
         yield Finding(WARNING, "context", f"not known; views grow to {sample.longest:,} tokens", "",
                       "set `window` to the context length that the server runs with")  # fmt: skip

@@ -5,13 +5,11 @@ Every check is a function of what is expected that returns one finding. Used by 
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import platform
 import shutil
 import tempfile
-import time
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -19,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from maro_lib.model.estimates import Speed
 from maro_lib.model.players import Player
-from maro_lib.wording import amount
+from maro_lib.wording import amount, first_line
 
 if TYPE_CHECKING:
     import torch
@@ -120,7 +118,7 @@ def check_bitsandbytes() -> Finding:
     if not (torch.allclose(y, x @ weight.T, **close) and torch.allclose(x.grad[0], weight.sum(0), **close)):
         return Finding(PROBLEM, "bitsandbytes", f"4-bit layers compute wrong numbers on {device}", "",
                        "set `precision: bfloat16` (or float32)")  # fmt: skip
-    return Finding(OK, "bitsandbytes", f"a 4-bit layer computes and gives gradients on {device}{_repacking(device)}")
+    return Finding(OK, "bitsandbytes", f"a 4-bit layer computes and gives gradients on {device}")
 
 
 def _quantised(device: str) -> torch.nn.Module:
@@ -132,15 +130,6 @@ def _quantised(device: str) -> torch.nn.Module:
     numbers = torch.linspace(-1, 1, 64 * 32).reshape(32, 64).sin()
     layer.weight = bnb.nn.Params4bit(numbers, requires_grad=False, quant_type="nf4", compress_statistics=True)
     return layer.to(device)
-
-
-def _repacking(device: str) -> str:
-    if device != "cpu":
-        return ""
-    with contextlib.suppress(OSError):
-        if "avx512_bf16" in Path("/proc/cpuinfo").read_text():
-            return "; this processor has AVX512-BF16, so weights are kept from being repacked after playing"
-    return "; no AVX512-BF16, so nothing would repack weights (the guard is on all the same)"
 
 
 def check_disk(folder: Path, needed: float) -> Finding:
@@ -161,28 +150,13 @@ def check_disk(folder: Path, needed: float) -> Finding:
 def measure_speed(compute: int) -> Speed:
     """Time one product of matrices and one copy on this device."""
     import torch
+    from torch.utils.benchmark import Timer
 
     on_gpu = torch.cuda.is_available()
-    a = torch.ones(4096 if on_gpu else 768, 4096 if on_gpu else 768, device="cuda" if on_gpu else "cpu",
-                   dtype={8: torch.float64, 4: torch.float32, 2: torch.bfloat16}[compute])  # fmt: skip
-    b = torch.ones(2**28 if on_gpu else 2**24, dtype=torch.uint8, device=a.device)
-    return Speed(2 * len(a) ** 3 / _seconds(lambda: a @ a), 2 * len(b) / _seconds(b.clone))
-
-
-def _seconds(work: Callable[[], object], n: int = 3) -> float:
-    """Seconds of one piece of work, the first time left out; an answer that is read has been computed."""
-    import torch
-
-    wait = torch.cuda.synchronize if torch.cuda.is_available() else lambda: None
-    work()
-    wait()
-    began = time.perf_counter()
-    for _ in range(n):
-        work()
-    wait()
-    return (time.perf_counter() - began) / n
-
-
-def first_line(error: Exception) -> str:
-    """Return the first line of an error's message."""
-    return str(error).strip().partition("\n")[0]
+    n, n_bytes, device = (4096, 2**28, "cuda") if on_gpu else (768, 2**24, "cpu")
+    dtype = {8: torch.float64, 4: torch.float32, 2: torch.bfloat16}[compute]
+    has = {"a": torch.ones(n, n, dtype=dtype, device=device)}
+    has["b"] = torch.ones(n_bytes, dtype=torch.uint8, device=device)
+    how = {"globals": has, "num_threads": torch.get_num_threads()}
+    product, copy = (Timer(work, **how).timeit(3).mean for work in ("a @ a", "b.clone()"))
+    return Speed(2 * n**3 / product, 2 * n_bytes / copy)

@@ -1,21 +1,25 @@
 """A model that will play: where it is, what it is, what of it is missing; nothing is loaded or downloaded.
 
-Used by `maro_lib.run.doctor`.
+On a server: does it answer, with what, or can it be started? Used by `maro_lib.run.doctor`.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from maro_lib.model import estimates
+from maro_lib.model.adapter_files import AdapterError, read_adapter
 from maro_lib.model.players import Player
-from maro_lib.run.machine import OK, PROBLEM, WARNING, Finding, first_line
+from maro_lib.play.policies import WindowError
+from maro_lib.run.machine import OK, PROBLEM, WARNING, Finding
 from maro_lib.runs import located
-from maro_lib.wording import amount
+from maro_lib.strict_json import read_json
+from maro_lib.wording import amount, first_line
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
@@ -129,15 +133,81 @@ def _folder(source: FoundModel) -> str:
 
 
 def check_adapter(name: str) -> Finding:
-    """Say what an adapter was trained on; that its files are there was looked at before."""
+    """Say what an adapter was trained on, and whether its files are sound."""
     if not (folder := located(name)).is_dir():
         return Finding(WARNING, "adapter", f"{name}: no such folder; looked for on the hub when it is loaded")
-    return Finding(OK, "adapter", f"{name}, for {_json(folder / 'adapter_config.json').get('base_model_name_or_path')}")
+    try:
+        origin = read_adapter(folder).origin
+    except AdapterError as error:
+        return Finding(PROBLEM, "adapter", f"{name}: {error}")
+    if not (origin and origin.weights):
+        return Finding(WARNING, "adapter", f"{name}: made elsewhere: that it was trained on the model is unverified")
+    return Finding(OK, "adapter", f"{name}, for {origin.model}")
 
 
 def _json(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8"))
+    return read_json(path.read_bytes())
 
 
 def _count(n: int) -> str:
     return f"{n / 1e9:.1f} billion" if n >= 1e9 else f"{n / 1e6:.1f} million"
+
+
+# --- on a server -------------------------------------------------------------------------------------
+
+
+def check_command(player: Player) -> Finding:
+    """Check that a server's program is there, and its port free; it is not started."""
+    from maro_lib.model.server_process import ServerStartError, startable
+
+    try:
+        words, _ = startable(player.server_command, player.server_url)
+    except ServerStartError as error:
+        return Finding(PROBLEM, "server", str(error))
+    return Finding(OK, "server", f"`{words[0]}` is there, and the port of {player.server_url} is free; not started now")
+
+
+def check_server(player: Player) -> tuple[Finding, int]:
+    """Ask a running server for its models, then one token of ours; return its context length too, or 0."""
+    from maro_lib.model.endpoint import ServerError
+    from maro_lib.model.server import ServerPolicy
+
+    model, url, key, models = player.adapter or player.model, player.server_url, player.server_key_env, {}
+    try:
+        models = _models(url, key)
+        policy = ServerPolicy(url, player.model, adapter=player.adapter, timeout=min(player.server_timeout, 60),
+                              retries=0, temperature=player.temperature, key_env=key)  # fmt: skip
+        began = time.perf_counter()
+        with contextlib.closing(policy):
+            note = policy.note
+    except (ServerError, WindowError, ValueError) as error:
+        lists = f"; it lists {_some(models)}" if models else ""
+        why = first_line(error).partition(". Finished games")[0]
+        return Finding(PROBLEM, "server", f"{why}{lists}", f"an answer by model `{model}`",
+                       "start it, name a model that it has, or give `server_command`; a key goes into the environment "
+                       "variable that `server_key_env` names"), 0  # fmt: skip
+    found = f"{url} answers as `{model}`, one token in {time.perf_counter() - began:.2f} s{f'; {note}' if note else ''}"
+    if models and model not in models:
+        return Finding(WARNING, "server", found, f"`{model}` among its models: {_some(models)}", "is it that one?"), 0
+    return Finding(WARNING if note.startswith("no token ids") else OK, "server", found), models.get(model, 0)
+
+
+def _models(url: str, key_env: str) -> dict[str, int]:
+    """The models that a server lists, each with its context length where it says that (vLLM), else 0."""
+    from maro_lib.model.endpoint import Endpoint, ServerError, Unreached
+
+    try:
+        answer = Endpoint(url, key_env, 10.0).ask_once("/v1/models")
+        listed = read_json(answer.body)["data"] if answer.status == 200 else []
+    except Unreached as error:
+        raise ServerError(f"{url} does not answer ({error})") from None
+    except (ValueError, KeyError, TypeError):  # not every server lists its models, and not every answer is a list
+        listed = []
+    entries = [m for m in listed if isinstance(m, dict) and isinstance(m.get("id"), str)]
+    return {m["id"]: n if isinstance(n := m.get("max_model_len"), int) else 0 for m in entries}
+
+
+def _some(models: Mapping[str, int]) -> str:
+    """A few names, on one line whatever they hold."""
+    names = ["".join(c for c in name if c.isprintable())[:80] for name in list(models)[:5]]
+    return ", ".join(names) + (f" and {len(models) - 5} more" if len(models) > 5 else "")

@@ -21,8 +21,9 @@ from typing import Any
 
 import yaml
 
+from maro_lib.credentials import key_problem
 from maro_lib.run.ranges import outside, range_of
-from maro_lib.strict_yaml import StrictLoader
+from maro_lib.strict_yaml import StrictLoader, read_text
 from maro_lib.wording import nearest
 
 SCALARS = {"bool": bool, "int": int, "float": (int, float), "str": str}
@@ -104,6 +105,8 @@ def load_params(path: str | Path, known: Mapping[str, Parameter], changed: Seque
     if not entries:
         raise ParameterError(f"{path}: must hold lines `name: value`, at least one (such as `run: cpu`)")
     again = [entry for words in changed for entry in _assigned(words)]
+    if not any(name in known or nearest(name, known) for _, name, _ in entries):  # of something else nothing is quoted
+        raise ParameterError(f"{path}: is no parameter file: none of its names is a parameter (such as `run`)")
     if problems := [*_check(entries, known), *_check(again, known)]:
         raise ParameterError("\n".join(problems))
     return {name: value for _, name, value in [*entries, *again]}
@@ -111,24 +114,23 @@ def load_params(path: str | Path, known: Mapping[str, Parameter], changed: Seque
 
 def _assigned(words: str) -> list[tuple[str, Any, Any]]:
     """Read `name=value`, the value as in a parameter file."""
-    place, (name, _, value) = f"SET {words}", words.partition("=")
+    name, _, value = words.partition("=")
     if not name.isidentifier() or not value:
-        raise ParameterError(f"{place}: must be name=value, without spaces")
+        raise ParameterError("SET: must be name=value, without spaces")
+    place = f"SET {name}"
     return [(place, name, value) for _, name, value in _entries(place, f"{name}: {value}")]
 
 
 def _entries(place: str, text: str) -> list[tuple[str, Any, Any]]:
     """Read a mapping: where each entry stands, its name and its value."""
-    loader = StrictLoader(text)
     try:
+        loader = StrictLoader(text)
         node = loader.get_single_node()
         lines = node.value if isinstance(node, yaml.MappingNode) else []
         return [(f"{place}:{key.start_mark.line + 1}", loader.construct_document(key), loader.construct_document(value))
                 for key, value in lines]  # fmt: skip
     except yaml.YAMLError as error:
-        raise ParameterError(f"{place}: is not YAML: {error}") from None
-    finally:
-        loader.dispose()
+        raise ParameterError(f"{place}: is not plain YAML: {error}") from None
 
 
 def effective(params: dict[str, Any], known: dict[str, Parameter]) -> dict[str, Any]:
@@ -182,12 +184,14 @@ def _comments(source: str) -> dict[int, str]:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return read_text(path)
     except FileNotFoundError:
         near = ", ".join(sorted(p.name for p in path.parent.glob("*.yaml"))) or "nothing"
         raise ParameterError(f"{path}: there is no such file; {path.parent} holds: {near}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ParameterError(f"{path}: can't be read: {error}") from None
+    except OSError as error:
+        raise ParameterError(f"{path}: can't be read: {error.strerror}") from None
+    except ValueError as error:
+        raise ParameterError(f"{path}: {error}") from None
 
 
 def _check(entries: Iterable[tuple[str, Any, Any]], known: Mapping[str, Parameter]) -> Iterator[str]:
@@ -196,6 +200,8 @@ def _check(entries: Iterable[tuple[str, Any, Any]], known: Mapping[str, Paramete
     for place, name, value in entries:
         if not isinstance(name, str):
             yield f"{place}: a name must be text, got {name!r} ({type(name).__name__})"
+        elif problem := key_problem(name, value):
+            yield f"{place}: `{name}` {problem}"
         elif first.setdefault(name, place) != place:
             yield f"{place}: `{name}` is given twice (first in {first[name]}); keep one"
         elif name not in known:

@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from maro_lib.model.adapter_files import CONFIG, WEIGHTS
 from maro_lib.model.players import SCRIPTED
 from maro_lib.runs import ROOT, located
 from maro_lib.wording import nearest
@@ -21,7 +22,6 @@ from maro_lib.world.scripts import FACTIONS, bundled
 Values = Mapping[str, Any]
 OWN_MODELS = (*SCRIPTED, "mixture", "embedded")
 PACKAGES_OF = {"ifeval": ("langdetect", "immutabledict"), "minerva_math": ("sympy", "math_verify", "antlr4")}
-ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 
 
 def quick_problems(values: Values) -> Iterator[str]:
@@ -85,7 +85,7 @@ def _is_hub_name(name: str) -> bool:
 
 def _adapter(name: str) -> Iterator[str]:
     if name and located(name).is_dir():
-        if lacks := [n for n in ADAPTER_FILES if not (located(name) / n).exists()]:
+        if lacks := [n for n in (CONFIG, WEIGHTS) if not (located(name) / n).exists()]:
             yield f"adapter: {name}: {' and '.join(lacks)} missing; give the folder that training has written"
     elif name and not _is_hub_name(name):
         yield f"adapter: {name}: there is no such folder; give the folder that training has written"

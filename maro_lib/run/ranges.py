@@ -23,8 +23,8 @@ from maro_lib.runs import ROOT
 from maro_lib.wording import nearest
 
 RANGES = {
-    "yes or no": "progress rewriting_template load_in_4bit checkpointing half control export_merged bench_half "
-    "bench_checkpointing",
+    "yes or no": "progress rewriting_template load_in_4bit checkpointing half control study_adapter export_merged "
+    "bench_half bench_checkpointing",
     "any text": "run script model adapter server_url server_command server_key_env optimiser accelerate_config judge "
     "judge_server_url judge_server_key_env evals safety_evals eval_data keep_as ship_adapter",
     "any number": "z0_fixed",

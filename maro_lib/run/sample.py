@@ -1,4 +1,4 @@
-"""One game by scripted players, to know beforehand what all games of a run will take: actions, tokens, bytes, seconds.
+"""One game by scripted players, to know beforehand what all games of a run will take: actions, tokens, bytes.
 
 Scripted players speak briefly. A model says more: how much more a view can grow is counted from the longest reply
 that is allowed. Used by `maro_lib.run.doctor`.
@@ -6,7 +6,6 @@ that is allowed. Used by `maro_lib.run.doctor`.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
@@ -38,7 +37,6 @@ class Sample:
     typical: int  # as a model may talk: half as long as allowed, or, the embedded one, like its scripted teachers
     at_most: int  # if every reply in it were as long as allowed
     bytes: int  # what it leaves on disk, as models would play it
-    seconds: float
     counted: str  # how tokens were counted
 
 
@@ -49,17 +47,14 @@ def play_one(values: Mapping[str, Any], player: Player, chat: Chat | None) -> Sa
     games = schedule(scripts, len(scripts), values["seed"], Rules(rounds=values["rounds"]))
     begun = [(_longest_beginning(start(game, SKILLED), count), game) for game in games]
     first, game = max(begun, key=lambda pair: pair[0])
-    began, session = time.perf_counter(), start(game, SKILLED)
+    session = start(game, SKILLED)
     while session.env.pending_players():
         advance([session])
-    seconds = time.perf_counter() - began
     sizes = [_view_sizes(session, seat, count, player.max_new_tokens) for seat in range(len(session.seats))]
     longest, at_most = (max(size) for size in zip(*sizes, strict=True))
     typical = longest if player.is_scripted or player.model == "embedded" else (longest + at_most) // 2
-    return Sample(
-        len(session.seats), len(session.env.log), first, longest, typical, at_most, _disk_bytes(session, at_most),
-        seconds, counted,
-    )  # fmt: skip
+    n_bytes = _disk_bytes(session, at_most)
+    return Sample(len(session.seats), len(session.env.log), first, longest, typical, at_most, n_bytes, counted)
 
 
 def scripts_of(values: Mapping[str, Any]) -> list[Script]:

@@ -57,7 +57,7 @@ from maro_lib.runs import (
     run_folder,
     shown,
 )
-from maro_lib.summary import StageRecord, Stop, Summary, peek_summary, read_summary, write_summary
+from maro_lib.summary import StageRecord, Stop, Summary, in_brief, peek_summary, read_summary, write_summary
 from maro_lib.wording import duration
 
 BEFORE = "before"  # where a stage's old artefacts go when it starts anew
@@ -151,11 +151,9 @@ def run_series(
         if stop:
             print(f"The report says so too: {shown(page)}", file=sys.stderr)
         return 0 if stop is None else 130 if stop.error == INTERRUPTED else 1
-    except (ParameterError, RunError) as error:
-        print(f"\n{error}", file=sys.stderr)
-        return 1
-    except OSError as error:
-        print(f"\n{error.filename}: {error.strerror}", file=sys.stderr)
+    except (ParameterError, RunError, OSError) as error:
+        told = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else error
+        print(f"\n{told}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(f"\n{INTERRUPTION}", file=sys.stderr)
@@ -302,13 +300,13 @@ def run_stages(series: Series, fresh: bool) -> Stop | None:
 
 def conclude(series: Series, stop: Stop | None) -> Path:
     """Write the report, also of a run that stopped; one that would say the same again is left as it is."""
-    from maro_lib.show.report import in_brief, write_report
-
     n_rounds = series.values.get(ROUNDS, 1)
     page = run_folder(series.run) / "report.html"
     summary = read_summary(series.run)[0].model_copy(update={"stopped": stop})
     made_of = report_digest([summary, *(read_summary(round_name(series.run, k))[0] for k in range(2, n_rounds + 1))])
     if summary.report_of != made_of or not page.exists():
+        from maro_lib.show.report import write_report  # it loads torch
+
         page.unlink(missing_ok=True)
         write_summary(summary)
         write_report(series.run, n_rounds)

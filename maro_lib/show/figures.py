@@ -47,6 +47,9 @@ STYLE = {
     "grid.color": "#e4e8ec",
 }  # fmt: skip
 TITLE = {"fontsize": 11, "fontweight": "bold", "parse_math": False}
+BESIDE = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5), "frameon": False}  # a legend's place
+BESIDE_ROW = {"xycoords": ("axes fraction", "data"), "va": "center"}
+INTERVAL = {"linewidth": 2.5, "alpha": 0.45}
 
 
 def finding(ax: Axes, title: str, *, xlabel: str = "", ylabel: str = "") -> Axes:
@@ -60,9 +63,9 @@ def finding(ax: Axes, title: str, *, xlabel: str = "", ylabel: str = "") -> Axes
 def plot_win_rates(rates: Mapping[str, Any], title: str, xlabel: str = "games won, %", colour: str = BLUE) -> Figure:
     """Plot a share per row (anything with `mean`, `low`, `high`, `n`), in the order given, with interval and n."""
     fig, ax = _rows(list(rates))
-    _dots(ax, list(rates.values()), 100, colour)
+    _dots(ax, range(len(rates)), rates.values(), colour)
     for y, rate in enumerate(rates.values()):
-        ax.annotate(f"n = {rate.n:,}", (1.01, y), xycoords=("axes fraction", "data"), va="center", color=GREY)
+        ax.annotate(f"n = {rate.n:,}", (1.01, y), **BESIDE_ROW, color=GREY)
     ax.set_xlim(-2, 102)
     finding(ax, title, xlabel=f"{xlabel} (95 % interval)")
     return fig
@@ -72,31 +75,36 @@ def plot_agreement(agreement: Mapping[str, Any], title: str) -> Figure:
     """Plot rules by their rank correlation with a reference, best on top, with intervals; MARO's `uniform` in blue."""
     ranked = dict(sorted(agreement.items(), key=lambda item: -item[1].mean))
     xlabel = "rank correlation with the measured values"
-    fig = _about_zero(ranked, title, scale=1, xlabel=xlabel, colour=COLOURS["base"])
+    fig = plot_differences(ranked, title, xlabel, COLOURS["base"], scale=1)
     if "uniform" in ranked:
-        _dots(fig.axes[0], [ranked["uniform"]], 1, COLOURS["MARO"], first=list(ranked).index("uniform"))
+        _dots(fig.axes[0], [list(ranked).index("uniform")], [ranked["uniform"]], COLOURS["MARO"], scale=1)
     return fig
 
 
-def plot_differences(differences: Mapping[str, Any], title: str, xlabel: str, colour: str = BLUE) -> Figure:
+def plot_differences(
+    differences: Mapping[str, Any], title: str, xlabel: str, colour: str = BLUE, scale: float = 100
+) -> Figure:
     """Plot a difference of shares per row, in percentage points, in the order given, with intervals and a line at 0."""
-    return _about_zero(differences, title, scale=100, xlabel=xlabel, colour=colour)
+    _, ax = _rows(list(differences))
+    ax.axvline(0, color=GREY, linewidth=1)
+    _dots(ax, range(len(differences)), differences.values(), colour, scale=scale)
+    return finding(ax, title, xlabel=f"{xlabel} (95 % interval)").figure
 
 
-def plot_study(summary: pd.DataFrame, title: str, measure: str = "games won") -> Figure:
+def plot_study(summary: pd.DataFrame, title: str, measure: str = "games won", xlabel: str = "") -> Figure:
     """Plot a study's changes: a panel per trained faction, a row per arm; all seeds, and each by a small dot.
 
-    MARO is blue, its control grey; an arm that changes something of MARO is hollow.
+    MARO is blue, its control grey; an arm that changes something of MARO is hollow. `xlabel` is for what is no change.
     """
     table = summary[summary["measure"] == measure]
     arms = list(table["arm"].unique())
-    xlabel = f"{measure}: change in points (small dots: seeds)"
+    xlabel = xlabel or f"{measure}: change in points (small dots: seeds)"
     fig, panels = _panels(table["who"].unique(), arms, title, xlabel)
     for (who, arm), own in table.groupby(["who", "arm"], sort=False):
         ax, y, colour = panels[who], arms.index(arm), ARM_COLOURS.get(arm, BLUE)
         seeds, together = own[own["seed"] != "all"], own[own["seed"] == "all"]
         ax.plot(seeds["change"], np.full(len(seeds), y + 0.25), ".", color=colour, markersize=5, alpha=0.6)
-        ax.hlines(y, together["low"], together["high"], color=colour, linewidth=2.5, alpha=0.45)
+        ax.hlines(y, together["low"], together["high"], color=colour, **INTERVAL)
         ax.plot(together["change"], [y], "o", color=colour, markersize=7, mfc=colour if arm in ARM_COLOURS else "white")
     return fig
 
@@ -109,7 +117,7 @@ def plot_gains(gains: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any]]],
     fig, panels = _panels(("civilian", "culprit"), list(gains), title, "points more than base (95 % interval)")
     for who, ax in panels.items():
         for y, (means, look) in enumerate(gains.values()):
-            mean, low, high = (100 * getattr(means[who], part) for part in ("mean", "low", "high"))
+            [mean], [low], [high] = _ends([means[who]], 100)
             ax.barh(y, mean, height=0.55, edgecolor="white", **look)
             ax.hlines(y, low, high, color=COLOURS["base"], linewidth=1.5)
     return fig
@@ -139,35 +147,41 @@ def plot_changes(compared: pd.DataFrame, title: str) -> Figure:
             own = compared[(compared["who"] == who) & (compared["arm"] == arm)]
             y = own["metric"].map(metrics.index) + 0.26 * (k - (len(arms) - 1) / 2)
             colour = COLOURS["MARO" if k == 0 else "control"]
-            ax.hlines(y, 100 * own["low"], 100 * own["high"], color=colour, linewidth=2.5, alpha=0.45)
+            ax.hlines(y, 100 * own["low"], 100 * own["high"], color=colour, **INTERVAL)
             ax.plot(100 * own["change"], y, "o", color=colour, markersize=5, label=arm)
-        _say_which_way(ax, [BETTER.get(who, {}).get(metric, 0) for metric in metrics])
+        for y, metric in enumerate(metrics):
+            way = {1: "better →", -1: "← better", 0: ""}[BETTER.get(who, {}).get(metric, 0)]
+            ax.annotate(way, (1.01, y), **BESIDE_ROW, fontsize=7.5, color=COLOURS["control"])
     handles, labels = ax.get_legend_handles_labels()
     fig.legend(handles, labels, fontsize=8, frameon=False, loc="outside upper right", ncols=len(arms))
     return fig
 
 
-def _say_which_way(ax: Axes, ways: Sequence[int]) -> None:
-    """Write beside each row which way is better."""
-    for y, way in enumerate(ways):
-        ax.annotate({1: "better →", -1: "← better", 0: ""}[way], (1.01, y), xycoords=("axes fraction", "data"),
-                    va="center", fontsize=7.5, color=COLOURS["control"])  # fmt: skip
-
-
 def _panels(factions: Iterable[str], rows: Sequence[str], title: str, xlabel: str) -> tuple[Figure, dict[str, Axes]]:
     """A panel per trained faction, with the same named rows and a line at 0."""
     factions = list(factions)
-    with plt.rc_context(STYLE):
-        size = (9.4, 1.3 + 0.4 * len(rows))
-        fig, axes = plt.subplots(1, len(factions), figsize=size, sharex=True, sharey=True, squeeze=False)
-    for ax, who in zip(axes.flat, factions, strict=True):
+    fig, axes = _side_by_side(len(factions), (9.4, 1.3 + 0.4 * len(rows)), title, sharex=True, sharey=True)
+    for ax, who in zip(axes, factions, strict=True):
         ax.axvline(0, color=GREY, linewidth=1)
-        ax.grid(visible=False, axis="y")
         finding(ax, f"trained {who}s", xlabel=xlabel)
-    axes[0, 0].set_yticks(range(len(rows)), rows, parse_math=False)
-    axes[0, 0].set_ylim(len(rows) - 0.4, -0.6)
+    _name_rows(axes, rows)
+    return fig, dict(zip(factions, axes, strict=True))
+
+
+def _side_by_side(n: int, size: tuple[float, float], title: str, **shared: bool) -> tuple[Figure, Sequence[Axes]]:
+    """Some axes in a row, under one title."""
+    with plt.rc_context(STYLE):
+        fig, axes = plt.subplots(1, n, figsize=size, squeeze=False, **shared)
     fig.suptitle(title, x=0.01, ha="left", **TITLE)
-    return fig, dict(zip(factions, axes.flat, strict=True))
+    return fig, axes[0]
+
+
+def _name_rows(axes: Sequence[Axes], rows: Sequence[str]) -> None:
+    """Name the rows that axes share, the first on top."""
+    axes[0].set_yticks(range(len(rows)), rows, parse_math=False)
+    axes[0].set_ylim(len(rows) - 0.4, -0.6)
+    for ax in axes:
+        ax.grid(visible=False, axis="y")
 
 
 def plot_shares(rows: Mapping[str, Mapping[str, Any]], title: str, xlabel: str) -> Figure:
@@ -183,7 +197,7 @@ def plot_shares(rows: Mapping[str, Mapping[str, Any]], title: str, xlabel: str) 
                 ax.text(left + width / 2, y, f"{width:.0f}", ha="center", va="center", fontsize=8, color=ink)
             left += width
     ax.set_xlim(0, 100)
-    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize=8)
+    ax.legend(**BESIDE, fontsize=8)
     return finding(ax, title, xlabel=xlabel).figure
 
 
@@ -195,11 +209,8 @@ def plot_suspicion(stated: Mapping[str, Mapping[str, Sequence[Any]]], title: str
     for who, colour, shift in (("culprits", COLOURS["culprit"], -0.12), ("innocents", COLOURS["civilian"], 0.12)):
         means = {f"{label}, round {k + 1}": m for label, lines in stated.items() for k, m in enumerate(lines[who])}
         y = [rows.index(row) + shift for row in means]
-        ax.hlines(
-            y, [m.low for m in means.values()], [m.high for m in means.values()], color=colour, alpha=0.45, lw=2.5
-        )
-        ax.plot([m.mean for m in means.values()], y, "o", color=colour, markersize=6, label=f"of {who}")
-    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize=9)
+        _dots(ax, y, means.values(), colour, scale=1, label=f"of {who}")
+    ax.legend(**BESIDE, fontsize=9)
     return finding(ax, title, xlabel="stated suspicion, 0 to 2 (95 % interval)").figure
 
 
@@ -208,7 +219,7 @@ def plot_arms(rates: Mapping[str, Mapping[str, Any]], title: str, xlabel: str) -
     fig, ax = _rows(list(rates), height=0.62)
     _arms(ax, rates, _colours(rates))
     ax.set_xlim(-2, 102)
-    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize=9)
+    ax.legend(**BESIDE, fontsize=9)
     finding(ax, title, xlabel=f"{xlabel} (95 % interval)")
     return fig
 
@@ -217,21 +228,17 @@ def plot_before_after(
     rates: Mapping[str, Mapping[str, Any]], differences: Mapping[str, Mapping[str, Any]], title: str, xlabel: str
 ) -> Figure:
     """Plot, per row, the share of every arm on the left, and on the right each arm's difference from the first."""
-    with plt.rc_context(STYLE):
-        fig, (left, right) = plt.subplots(1, 2, figsize=(9.4, 1.3 + 0.62 * len(rates)), sharey=True)
+    fig, (left, right) = _side_by_side(2, (9.4, 1.3 + 0.62 * len(rates)), title, sharey=True)
+    fig.get_layout_engine().set(wspace=0.05)  # 100 on the left stays apart from what the right begins with
     colours = _colours(rates)
     _arms(left, rates, colours)
     _arms(right, differences, colours)
     right.axvline(0, color=GREY, linewidth=1)
-    left.set_yticks(range(len(rates)), list(rates), parse_math=False)
-    left.set_ylim(len(rates) - 0.4, -0.6)
+    _name_rows((left, right), list(rates))
     left.set_xlim(-2, 102)
-    for ax in (left, right):
-        ax.grid(visible=False, axis="y")
     left.set_xlabel(xlabel)
     right.set_xlabel("difference in points, same items (95 % interval)")
     fig.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False, fontsize=9)
-    fig.suptitle(title, x=0.01, ha="left", **TITLE)
     return fig
 
 
@@ -242,14 +249,12 @@ def plot_mass(masses: pd.DataFrame, title: str) -> Figure:
     """
     panels = list(dict.fromkeys(masses["when"]))
     factions = sorted(masses["faction"].unique())
-    with plt.rc_context(STYLE):
-        fig, axes = plt.subplots(1, len(panels), figsize=(1.2 + 1.9 * len(panels), 3.0), sharey=True, squeeze=False)
-    for ax, when in zip(axes[0], panels, strict=True):
+    fig, axes = _side_by_side(len(panels), (1.2 + 1.9 * len(panels), 3.0), title, sharey=True)
+    for ax, when in zip(axes, panels, strict=True):
         _bars(ax, masses[masses["when"] == when], factions)
         ax.set_title(str(when), fontsize=10)
-    axes[0][0].set_ylabel("share of the training mass, %")
-    fig.legend(*axes[0][0].get_legend_handles_labels(), loc="upper right", ncols=2, frameon=False, fontsize=9)
-    fig.suptitle(title, x=0.01, ha="left", **TITLE)
+    axes[0].set_ylabel("share of the training mass, %")
+    fig.legend(*axes[0].get_legend_handles_labels(), loc="upper right", ncols=2, frameon=False, fontsize=9)
     return fig
 
 
@@ -258,15 +263,15 @@ def plot_rounds(rates: Mapping[str, Sequence[Any]], title: str, ylabel: str) -> 
     with plt.rc_context(STYLE):
         _, ax = plt.subplots(figsize=(7.2, 3.2))
     for k, (label, means) in enumerate(rates.items()):
-        mean, low, high = (100 * np.array([getattr(m, f) for m in means], float) for f in ("mean", "low", "high"))
+        mean, low, high = _ends(means, 100)
         at = np.arange(1, len(means) + 1) + 0.06 * (k - (len(rates) - 1) / 2)  # side by side: intervals stay readable
         style = {"color": LINES[k % len(LINES)], "marker": "os^"[k // len(LINES) % 3]}
         n = " to ".join(f"{n:,}" for n in sorted({min(m.n for m in means), max(m.n for m in means)}))
-        ax.vlines(at, low, high, color=style["color"], linewidth=2.5, alpha=0.45)
+        ax.vlines(at, low, high, color=style["color"], **INTERVAL)
         ax.plot(at, mean, markersize=6, label=f"{label} (n = {n})", **style)
     ax.set_xticks(range(1, 1 + max(map(len, rates.values()), default=1)))
     ax.set_ylim(-2, 102)
-    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize=9)
+    ax.legend(**BESIDE, fontsize=9)
     return finding(ax, title, xlabel="round (bars: 95 % intervals)", ylabel=ylabel).figure
 
 
@@ -283,27 +288,22 @@ CURVE_COLOURS = {"desirable": COLOURS["won"], "undesirable": COLOURS["lost"], "z
 def plot_curves(curve: pd.DataFrame, title: str) -> Figure:
     """Plot a training curve: a panel per quantity, by faction where the factions may differ; quick games if played."""
     panels = [*PANELS, *([QUICK_PANEL] if "legal" in curve else [])]
-    with plt.rc_context(STYLE):
-        fig, axes = plt.subplots(1, len(panels), figsize=(3.2 * len(panels), 2.6))
+    fig, axes = _side_by_side(len(panels), (3.2 * len(panels), 2.6), title)
     factions = sorted(c.partition("/")[2] for c in curve if c.startswith("margin/"))
     for ax, (name, columns, by_faction) in zip(axes, panels, strict=True):
         shown = {f: f"{column}/{f}" for f in factions for column in columns.values()} if by_faction else columns
         for label, column in shown.items():
             known = curve.reindex(columns=["step", column]).dropna()
             colour = (COLOURS | CURVE_COLOURS).get(label, BLUE)
-            ax.plot(known["step"], known[column], color=colour, linewidth=1.6, label=label, marker=_mark(known))
+            marker = "o" if len(known) < 10 else ""
+            ax.plot(known["step"], known[column], color=colour, linewidth=1.6, label=label, marker=marker)
         ax.set_title(name, fontsize=9)
         ax.tick_params(labelsize=8)
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         if any(shown):
             ax.legend(fontsize=7, frameon=False)
     fig.supxlabel("optimiser step", fontsize=9)
-    fig.suptitle(title, x=0.01, ha="left", **TITLE)
     return fig
-
-
-def _mark(known: pd.DataFrame) -> str:
-    return "o" if len(known) < 10 else ""
 
 
 @contextmanager
@@ -332,14 +332,6 @@ def watching(shown: bool, n_steps: int, seconds: float = 5.0) -> Iterator[Callab
         place.show("")
 
 
-def _about_zero(means: Mapping[str, Any], title: str, scale: float, xlabel: str, colour: str = BLUE) -> Figure:
-    fig, ax = _rows(list(means))
-    ax.axvline(0, color=GREY, linewidth=1)
-    _dots(ax, list(means.values()), scale, colour)
-    finding(ax, title, xlabel=f"{xlabel} (95 % interval)")
-    return fig
-
-
 def _colours(rates: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     """Give every arm its colour."""
     return {arm: ARM_COLOURS.get(arm, LIGHT_BLUE) for of_row in rates.values() for arm in of_row}
@@ -349,30 +341,32 @@ def _arms(ax: Axes, rates: Mapping[str, Mapping[str, Any]], colours: Mapping[str
     """Draw each arm's means with their intervals, a little below the arm before."""
     for k, (arm, colour) in enumerate(colours.items()):
         of_arm = {row: rate[arm] for row, rate in enumerate(rates.values()) if arm in rate}
-        if not of_arm:
-            continue
-        at = np.array(list(of_arm)) + 0.22 * (k - (len(colours) - 1) / 2)
-        mean, low, high = (100 * np.array([getattr(r, f) for r in of_arm.values()]) for f in ("mean", "low", "high"))
-        ax.hlines(at, low, high, color=colour, linewidth=2.5, alpha=0.45)
-        ax.plot(mean, at, "os^"[k % 3], color=colour, markersize=6, label=arm)
+        if of_arm:
+            at = np.array(list(of_arm)) + 0.22 * (k - (len(colours) - 1) / 2)
+            _dots(ax, at, of_arm.values(), colour, marker="os^"[k % 3], label=arm)
 
 
 def _rows(labels: list[str], height: float = 0.36) -> tuple[Figure, Axes]:
     """Return axes with one labelled row for each, the first on top."""
     with plt.rc_context(STYLE):
         fig, ax = plt.subplots(figsize=(7.2, 1.1 + height * len(labels)))
-    ax.set_yticks(range(len(labels)), labels, parse_math=False)
-    ax.set_ylim(len(labels) - 0.4, -0.6)
-    ax.grid(visible=False, axis="y")
+    _name_rows([ax], labels)
     return fig, ax
 
 
-def _dots(ax: Axes, rates: list[Any], scale: float, colour: str = BLUE, first: int = 0) -> None:
+def _dots(
+    ax: Axes, rows: Iterable[float], means: Iterable[Any], colour: str, *, scale: float = 100, marker: str = "o",
+    label: str | None = None,
+) -> None:  # fmt: skip
     """Draw means with their intervals, a row each; where there is no interval, or no data, none is drawn."""
-    mean, low, high = (scale * np.array([getattr(r, f) for r in rates], float) for f in ("mean", "low", "high"))
-    rows = first + np.arange(len(rates))
-    ax.hlines(rows, low, high, color=colour, linewidth=2.5, alpha=0.45)
-    ax.plot(mean, rows, "o", color=colour, markersize=6)
+    mean, low, high = _ends(means, scale)
+    ax.hlines(list(rows), low, high, color=colour, **INTERVAL)
+    ax.plot(mean, rows, marker, color=colour, markersize=6, label=label)
+
+
+def _ends(means: Iterable[Any], scale: float) -> np.ndarray:
+    """Return means and the ends of their intervals, (3, n)."""
+    return scale * np.array([(m.mean, m.low, m.high) for m in means], float).reshape(-1, 3).T
 
 
 def _bars(ax: Axes, masses: pd.DataFrame, factions: list[str]) -> None:

@@ -24,23 +24,26 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from maro_lib.learn.decomposition import decompose
+from maro_lib.learn.training import finished
 from maro_lib.markup import Html, fold, join, tag
 from maro_lib.measure import behaviour, published
 from maro_lib.measure.comparison import LEVEL, NONE, compare_metrics
+from maro_lib.measure.matches import BASE, CONTROL, MARO, NOBODY, outcomes, saved
 from maro_lib.measure.metrics import overall, with_judge
 from maro_lib.play.rollout import Played
 from maro_lib.play.shards import read_scripts, read_table
-from maro_lib.runs import round_name, run_folder, write_atomic
+from maro_lib.runs import ROUND, maker, round_name, run_folder, write_atomic
 from maro_lib.show import figures
 from maro_lib.show.transcript import show_game
 from maro_lib.statistics import Mean
+from maro_lib.study.evidence import read_findings, spread
 from maro_lib.study.rounds import wins_by_round
+from maro_lib.study.transfer import SKILLS, by_row, comparison, falsehoods
 from maro_lib.summary import Summary, read_summary, write_summary
 from maro_lib.wording import duration
 from maro_lib.world.phrases import CheckedWords, read_words, sentence
 from maro_lib.world.scripts import FACTIONS
 
-# what loads torch (matches, evidence, transfer, training) is imported by the parts that have something to show
 ORDER = FACTIONS[::-1]  # civilians first, as in notebook 06
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 CSS = Path(__file__).with_name("report.css")
@@ -79,31 +82,31 @@ class Run(NamedTuple):
     n_rounds: int
     summary: Summary
 
-    @property
-    def last(self) -> str:
-        return round_name(self.name, self.n_rounds)
+    def at(self, name: str) -> Path:
+        """Where a stage left something; what every round makes is that of the last one."""
+        of_round = maker(name.partition("/")[0]) in ROUND
+        return run_folder(round_name(self.name, self.n_rounds) if of_round else self.name) / name
 
-    def table(self, name: str) -> pd.DataFrame | None:
-        path = run_folder(self.name) / name
-        return pd.read_parquet(path) if path.exists() else None
+    def has(self, *names: str) -> bool:
+        return all(self.at(name).exists() for name in names)
+
+    def table(self, name: str) -> pd.DataFrame:
+        return pd.read_parquet(self.at(name))
+
+    def words(self, name: str) -> dict[str, Any]:
+        return json.loads(self.at(name).read_text(encoding="utf-8"))
 
 
 def write_report(run: str, n_rounds: int = 1) -> Path:
     """Make outputs/<run>/report.html, and put its numbers into summary.json."""
     summary, _ = read_summary(run)
     made = Run(run, n_rounds, summary)
-    parts = [part for make in PARTS for part in _made(make, made)]
+    parts = [part for make, needed in PARTS.items() if made.has(*needed) for part in _made(make, made)]
     numbers = {part.title or "answer": part.numbers for part in parts if part.numbers is not None}
     path = run_folder(run) / "report.html"
     write_atomic(path, page(f"MARO: {run}", parts))
     write_summary(summary.model_copy(update={"report": json.loads(json.dumps(numbers, default=float))}))
     return path
-
-
-def in_brief(summary: Summary) -> list[str]:
-    """The question, and the sentences that a report answers it with, if it has any."""
-    found = (summary.report or {}).get("answer") or {}
-    return [found["question"], *found["answer"]] if "answer" in found else []
 
 
 def _made(make: Callable[[Run], Iterator[Part]], run: Run) -> list[Part]:
@@ -147,12 +150,11 @@ def stopped(run: Run) -> Iterator[Part]:
 
 
 def answer(run: Run) -> Iterator[Part]:
-    compared, measured = run.table("comparison.parquet"), run.table("social.parquet")
     head = join(tag("p", _recipe(run), class_="muted"), tag("h1", LABELS.question))
-    if compared is None or measured is None:
+    if not run.has("comparison.parquet", "social.parquet"):
         yield Part("", join(head, tag("p", "Not known: its games were not measured (notebook 06 was not run).")))
         return
-    beyond = beyond_control(measured)
+    compared, beyond = run.table("comparison.parquet"), beyond_control(run.table("social.parquet"))
     verdicts, sentences = _verdicts(compared, beyond), answer_sentences(compared, beyond)
     sides = [f"as {who}s" for who in ORDER]
     rows = [[asked, *said] for asked, said in verdicts.items()]
@@ -163,8 +165,6 @@ def answer(run: Run) -> Iterator[Part]:
 
 def beyond_control(measured: pd.DataFrame) -> dict[str, pd.Series]:
     """Compare MARO with its control, in the games won by each faction, paired by game."""
-    from maro_lib.measure.matches import CONTROL, MARO
-
     won = dict(tuple(measured[measured["metric"] == "games won"].groupby(["arm", "who"])))
     both = [who for who in ORDER if (MARO, who) in won and (CONTROL, who) in won]
     return {who: compare_metrics(won[CONTROL, who], won[MARO, who], who).loc["games won"] for who in both}
@@ -172,8 +172,6 @@ def beyond_control(measured: pd.DataFrame) -> dict[str, pd.Series]:
 
 def _verdicts(compared: pd.DataFrame, beyond: Mapping[str, pd.Series]) -> dict[str, list[str]]:
     """Say in words, for each faction, whether MARO is better than its base and than its control."""
-    from maro_lib.measure.matches import MARO
-
     won = compared[(compared["metric"] == "games won") & (compared["arm"] == MARO)].set_index("who")
     base = [_verdict(won.loc[who]) if who in won.index else "not measured" for who in ORDER]
     control = [_verdict(beyond[who]) if who in beyond else "not measured" for who in ORDER]
@@ -194,8 +192,6 @@ def _recipe(run: Run) -> str:
 
 def answer_sentences(compared: pd.DataFrame, beyond: Mapping[str, pd.Series]) -> list[str]:
     """Give the numbers: what was gained in the game, what the control gained, and how far MARO is beyond it."""
-    from maro_lib.measure.matches import CONTROL, MARO
-
     won = compared[compared["metric"] == "games won"].set_index(["arm", "who"])
     own = [_told(won.loc[MARO, who], f"as {who}s") for who in ORDER if (MARO, who) in won.index]
     games, mysteries = (int(won[name].iloc[0]) for name in ("games", "mysteries"))
@@ -233,13 +229,8 @@ def _interval(row: pd.Series) -> str:
     return f"[{100 * row['low']:+.1f}, {100 * row['high']:+.1f}]"
 
 
-def luck(run: Run) -> Iterator[Part]:
+def luck(_: Run) -> Iterator[Part]:
     """What the intervals of one run can't know: how far runs of other seeds lie apart, in the study that is kept."""
-    if not (run_folder(run.name) / "comparison.parquet").exists():
-        return
-    from maro_lib.measure.matches import CONTROL, MARO
-    from maro_lib.study.evidence import read_findings, spread
-
     found = spread(read_findings().results)
     n = min(of_seed["n"] for of_seed in (found[arm, who] for arm in (MARO, CONTROL) for who in FACTIONS))
     ranges = [
@@ -260,10 +251,6 @@ def _range(of_seed: Mapping[str, float]) -> str:
 
 def differences(run: Run) -> Iterator[Part]:
     compared = run.table("comparison.parquet")
-    if compared is None:
-        return
-    from maro_lib.measure.matches import MARO
-
     judge = compared["judge"].iloc[0]
     note = LABELS.judged.format(judge=judge)
     n_metrics, n_mysteries = compared["metric"].nunique(), int(compared["mysteries"].min())
@@ -284,7 +271,6 @@ def differences(run: Run) -> Iterator[Part]:
 
 def _counted(compared: pd.DataFrame) -> str:
     """How many metrics differ from base, by arm: the finding of their figure."""
-
     differs = (compared["verdict"] != NONE).groupby(compared["arm"], sort=False).agg(["sum", "size"])
     told = ", ".join(f"{row.Index} {row[1]} of {row[2]}" for row in differs.itertuples())
     return f"Metrics that differ from base: {told}"
@@ -292,16 +278,11 @@ def _counted(compared: pd.DataFrame) -> str:
 
 def behaviour_part(run: Run) -> Iterator[Part]:
     """How they play, not only how often they win."""
-    if not (at := run_folder(run.last) / "matches").exists():
+    if (BASE, NOBODY) not in (places := saved(run.at("matches"))):
         return
-    from maro_lib.measure.matches import BASE, NOBODY, saved
-
-    if (BASE, NOBODY) not in (places := saved(at)):
-        return
-    scripts, labels = read_scripts(places[BASE, NOBODY]), {}
+    scripts = read_scripts(places[BASE, NOBODY])
     played = {key: (read_table(place, "games"), read_table(place, "actions")) for key, place in places.items()}
-    for arm, who in played:
-        labels[arm, who] = "base" if arm == BASE else f"{arm}: {who}s"
+    labels = {(arm, who): "base" if arm == BASE else f"{arm}: {who}s" for arm, who in played}
     turns = {}
     for key, (_, actions) in played.items():
         shares = behaviour.turns(actions, scripts)
@@ -325,10 +306,6 @@ def behaviour_part(run: Run) -> Iterator[Part]:
 def elsewhere(run: Run) -> Iterator[Part]:
     """Did anything change outside the game?"""
     items = run.table("transfer/items.parquet")
-    if items is None:
-        return
-    from maro_lib.study.transfer import SKILLS, by_row, comparison, falsehoods
-
     skills = comparison(items[items["family"] == SKILLS])
     figure = figures.plot_before_after(*by_row(skills), title="Outside the game, before and after", xlabel="right, %")
     changed = [f"{r.only_before} / {r.only_after}" for r in skills.itertuples()]
@@ -363,12 +340,7 @@ def _plain(table: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def training(run: Run) -> Iterator[Part]:
-    folder = run_folder(run.last) / "learning"
-    if not (folder / "done.json").exists():
-        return
-    from maro_lib.learn.training import finished
-
-    trained = finished(folder)
+    trained = finished(run.at("learning"))
     parts = [tag("p", f"{int(trained.curve['step'].max())} steps; {trained.status}. ", *trained.notes)]
     parts.append(_figure(figures.plot_curves(trained.curve, "What was learned, step by step"), "training curves"))
     if run.n_rounds > 1:
@@ -380,10 +352,7 @@ def training(run: Run) -> Iterator[Part]:
 
 
 def choice(run: Run) -> Iterator[Part]:
-    path = run_folder(run.last) / "choices.json"
-    if not path.exists():
-        return
-    one = json.loads(path.read_text(encoding="utf-8"))
+    one = run.words("choices.json")
     body = [[m["move"], f"{100 * m['base']:.1f} %", f"{100 * m['trained']:.1f} %"] for m in one["moves"]]
     guilty = ", ".join(one["culprits"])
     told = f"The vote that training changed most: {one['agent']} in {one['game']}; guilty: {guilty}."
@@ -394,12 +363,7 @@ def choice(run: Run) -> Iterator[Part]:
 
 
 def games(run: Run) -> Iterator[Part]:
-    if not (at := run_folder(run.last) / "matches").exists():
-        return
-
-    from maro_lib.measure.matches import BASE, MARO, NOBODY, saved
-
-    places = saved(at)
+    places = saved(run.at("matches"))
     if (MARO, "civilian") not in places or (BASE, NOBODY) not in places:
         return
     rule = str(run.summary.parameters.get("rule", "uniform"))
@@ -418,9 +382,6 @@ def games(run: Run) -> Iterator[Part]:
 
 def chosen(places: dict[tuple[str, str], Path]) -> Iterator[tuple[str, tuple[str, str], str]]:
     """Choose a win that base loses, a loss, and the strangest game: title, line-up and the game's name."""
-
-    from maro_lib.measure.matches import BASE, MARO, NOBODY, outcomes
-
     key = (MARO, "civilian")
     played = (Played(places[k], None, 0, 0, 0.0) for k in ((BASE, NOBODY), key))
     base, own = (outcomes(games).set_index("order") for games in played)
@@ -442,11 +403,6 @@ def chosen(places: dict[tuple[str, str], Path]) -> Iterator[tuple[str, tuple[str
 
 def beside_published(run: Run) -> Iterator[Part]:
     measured, compared = run.table("social.parquet"), run.table("comparison.parquet")
-    if measured is None or compared is None:
-        return
-
-    from maro_lib.measure.matches import BASE
-
     ours = {
         f"here: {'base' if arm == BASE else f'{arm}, {who}s trained'}": overall(part)
         for (arm, who), part in measured.groupby(["arm", "who"], sort=False)
@@ -463,10 +419,10 @@ def lost(run: Run) -> Iterator[Part]:
     """What was dropped, what failed, what was not run."""
     lines = [f"{name}: {record.status}{f' ({record.error})' if record.error else ''}"
              for name, record in run.summary.stages.items() if record.status not in ("ran", "skipped")]  # fmt: skip
-    if (path := run_folder(run.last) / "training.json").exists():
-        lines.append(json.loads(path.read_text(encoding="utf-8"))["statement"])
-    social = run.table("social.parquet")
-    if social is not None:
+    if run.has("training.json"):
+        lines.append(run.words("training.json")["statement"])
+    if run.has("social.parquet"):
+        social = run.table("social.parquet")
         lost_values = int(social["value"].isna().sum())
         told = "could not be computed (0 / 0, or a failed judgement)"
         lines.append(f"Of {len(social):,} measured values {lost_values:,} {told}.")
@@ -485,10 +441,20 @@ def cost(run: Run) -> Iterator[Part]:
     yield Part("What it cost", join(times, *folded), {"seconds": seconds})
 
 
-PARTS: tuple[Callable[[Run], Iterator[Part]], ...] = (
-    stopped, answer, luck, differences, behaviour_part, elsewhere, training, choice, games, beside_published, lost,
-    cost,
-)  # fmt: skip
+PARTS: dict[Callable[[Run], Iterator[Part]], tuple[str, ...]] = {  # in order, each with what it is made from
+    stopped: (),
+    answer: (),
+    luck: ("comparison.parquet",),
+    differences: ("comparison.parquet",),
+    behaviour_part: ("matches",),
+    elsewhere: ("transfer/items.parquet",),
+    training: ("learning/done.json",),
+    choice: ("choices.json",),
+    games: ("matches",),
+    beside_published: ("social.parquet", "comparison.parquet"),
+    lost: (),
+    cost: (),
+}
 
 
 # --- pieces ------------------------------------------------------------------------------------------

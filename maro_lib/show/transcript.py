@@ -39,7 +39,7 @@ _GREY = f"{_CHIP};background:rgba(128,128,128,0.2)"
 _CULPRIT = f"{_CHIP};background:#5b3a5e;color:#ffffff"
 _WARNING = f"{_CHIP};background:rgba(230,159,0,0.25);border:1px dashed #b08800"
 _BOX = "background:rgba(128,128,128,0.1);border-radius:6px;padding:5px 10px;margin:4px 0"
-_SECRET = "background:rgba(138,99,184,0.13);border-radius:6px;padding:3px 10px;margin:4px 0;font-size:13px"
+_SECRET = "background:rgba(138,99,184,0.07);border-radius:6px;padding:3px 10px;margin:4px 0;font-size:13px"
 _PART = "margin:12px 0 4px 0;border-top:1px solid rgba(128,128,128,0.4);padding-top:8px"
 _MARGIN = "width:58px;height:20px;flex:none;margin-right:10px;text-align:center;font-size:12px;border-radius:4px"
 _HEAD = "font-size:15px;font-weight:600"
@@ -48,6 +48,7 @@ _CELL = f"padding:2px 9px;text-align:left;vertical-align:middle;{_EDGE}"
 _NUMBER = f"padding:1px 6px;text-align:center;vertical-align:middle;{_EDGE}"
 _NARROW = "font-size:10px;line-height:12px;padding:2px 0;overflow-wrap:break-word"
 _FIXED = f"{_TABLE};table-layout:fixed;width:100%"
+_ROW = "background:rgba(128,128,128,0)"  # JupyterLab stripes rows: the same tint would have two colours
 _VERBS = {"intro": "says", "ask": "asks", "answer": "answers", "search": "searches", "rate": "rates",
           "vote": "votes for", "summary": "sums up for itself", "illegal": "replies against the rules"}  # fmt: skip
 
@@ -277,9 +278,9 @@ def _ratings(rows: Sequence[Any], scene: _Scene) -> Html:
     kinds = [tag("th", kind, colspan=n, style=_NUMBER) for kind in ("suspicion 0–2", "trust 0–2")]
     names = [tag("th", scene.name(x), style=f"{_NUMBER};{_NARROW}") for x in scene.names * 2]
     first = tag("th", "who rates", style=f"{_CELL};width:22%")  # the others share the rest: the table never overflows
-    lines = [tag("tr", *_rating(a, scene)) for a in rows]
+    lines = [_row(*_rating(a, scene)) for a in rows]
     title = join(LOCK, " private: what each player says it thinks of the others")
-    table = tag("table", tag("tr", first, *kinds), tag("tr", tag("th", "", style=_CELL), *names), *lines, style=_FIXED)
+    table = tag("table", _row(first, *kinds), _row(tag("th", "", style=_CELL), *names), *lines, style=_FIXED)
     return fold(title, table, is_open=True, style=_SECRET)
 
 
@@ -316,7 +317,8 @@ def _legend(scene: _Scene) -> Html:
     if scene.credit is None:
         return Html()
     steps = [tag("span", _signed(s * scene.top), style=f"{_CHIP};{_EDGE};{_tint(s, 1)}") for s in (-1, -0.5, 0, 0.5, 1)]
-    return tag("div", "credit of an action: ", *steps, "blame to praise", style=f"{_SMALL};margin-top:6px")
+    words = [tag("span", w, style=_SMALL) for w in ("credit of an action: ", "blame to praise")]
+    return tag("div", words[0], *steps, words[1], style="margin-top:6px")
 
 
 def _signed(value: float | None) -> str:
@@ -358,9 +360,9 @@ def side_by_side(actions: pd.DataFrame, columns: Mapping[str, pd.Series], *, scr
 
 
 def _compared_head(rules: Iterable[str]) -> Html:
-    widths = {"round": "width:36px", "player": "width:14%", "action": ""}
+    widths = {"round": "width:44px", "player": "width:14%", "action": ""}
     heads = [tag("th", h, style=f"{_CELL};{width}") for h, width in widths.items()]
-    return tag("tr", *heads, *(tag("th", _breakable(r), style=f"{_NUMBER};{_NARROW};width:66px") for r in rules))
+    return _row(*heads, *(tag("th", _breakable(r), style=f"{_NUMBER};{_NARROW};width:72px") for r in rules))
 
 
 def _breakable(name: str) -> Html:
@@ -373,7 +375,7 @@ def _compared(action: Any, scenes: Mapping[str, _Scene], scene: _Scene) -> Html:
     shown = (action.round, scene.name(action.agent), _brief(action, scene))
     weights = [(s.credit.get(action.Index), s.top) for s in scenes.values()]
     cells = [tag("td", _signed(value), style=f"{_NUMBER};{_tint(value, top)}") for value, top in weights]
-    return tag("tr", *(tag("td", x, style=_CELL) for x in shown), *cells)
+    return _row(*(tag("td", x, style=_CELL) for x in shown), *cells)
 
 
 def _brief(action: Any, scene: _Scene) -> Html:
@@ -510,6 +512,10 @@ def _colour(who: str, names: Sequence[str]) -> str:
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> Html:
-    head = tag("tr", *(tag("th", h, style=f"{_CELL};{_SMALL}") for h in heads))
-    lines = [tag("tr", *(tag("td", c, style=_CELL) for c in row)) for row in rows]
+    head = _row(*(tag("th", h, style=f"{_CELL};{_SMALL}") for h in heads))
+    lines = [_row(*(tag("td", c, style=_CELL) for c in row)) for row in rows]
     return tag("div", tag("table", head, *lines, style=_TABLE), style="overflow-x:auto")
+
+
+def _row(*cells: Html) -> Html:
+    return tag("tr", *cells, style=_ROW)

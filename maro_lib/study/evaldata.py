@@ -20,6 +20,7 @@ from maro_lib.embedded import tasks
 from maro_lib.embedded.exam import EXAM_SEED
 from maro_lib.embedded.tasks import Item
 from maro_lib.runs import make_folder, write_atomic
+from maro_lib.strict_json import read_json
 from maro_lib.study import scenes
 from maro_lib.study.scenes import Scene
 
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 OWN = "maro"  # what the YAML files in evals/ call the data set
 N_ITEMS = 400  # of each task, at most
+LARGEST = 2**30  # bytes of a file
+LONGEST_ROW = 2**24  # bytes of a line; what is longer is cut, and then is no JSON
 
 
 class DataError(RuntimeError):
@@ -99,11 +102,19 @@ def _files(places: Sequence[Path], split: str) -> tuple[Path, ...]:
 
 def _rows(path: Path) -> list[dict[str, Any]]:
     try:
+        if path.stat().st_size > LARGEST:
+            raise ValueError(f"holds more than {LARGEST // 2**20} MB")
         if path.suffix == ".parquet":
             return pq.read_table(path).to_pylist()
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
+        rows = []
+        with open(path, "rb") as file:
+            while line := file.readline(LONGEST_ROW):
+                rows += [read_json(line)] if line.strip() else []
     except (ValueError, OSError) as error:  # pyarrow's errors are ValueErrors
-        raise DataError(f"{path}: can't be read as a table: {error}") from error
+        raise DataError(f"{path}: can't be read as a table: {error}") from None
+    if not all(isinstance(row, dict) for row in rows):
+        raise DataError(f"{path}: can't be read as a table: a line must be an object {{...}}")
+    return rows
 
 
 def _write(folder: Path, rows: list[dict[str, Any]]) -> None:

@@ -8,7 +8,6 @@ notebook 08.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import product
@@ -25,10 +24,11 @@ from maro_lib.learn.decomposition import decompose
 from maro_lib.learn.settings import Settings
 from maro_lib.learn.training import Trained, train
 from maro_lib.measure.matches import BASE, CONTROL, MEASURES, NOBODY, Compared, against_base, match
-from maro_lib.model.loading import ORIGIN, load
+from maro_lib.model.adapter_files import ADAPTER_FILES
+from maro_lib.model.loading import Loaded, load
 from maro_lib.model.local import LocalPolicy
 from maro_lib.play.gamebook import Gamebook
-from maro_lib.play.rollout import Game, Played, play
+from maro_lib.play.rollout import Played, play
 from maro_lib.progress import Bar
 from maro_lib.runs import ROOT, located, make_folder, write_atomic
 from maro_lib.statistics import holm, t_mean, t_test
@@ -91,19 +91,22 @@ class Study:
     n_match_scripts: int = 100
     concurrency: int = 128
 
-    @property
-    def options(self) -> dict[str, int]:
-        return {"concurrency": self.concurrency}
-
     def book(self, seed: int) -> Gamebook:
         return replace(self.gamebook, seed=self.gamebook.seed + seed)
 
-    def play(self, seed: int, base: LocalPolicy, folder: Path) -> Played:
-        """The games that a seed's arms learn from; played before, they are read."""
-        return play(self.book(seed).games(self.n_games), base, folder=folder / "rollout", **self.options)
+    def loaded(self, adapter: str = "") -> Loaded:
+        return load(self.model, precision=self.precision, adapter=adapter)
 
-    def held_out(self, seed: int) -> list[Game]:
-        return self.book(seed).held_out(self.n_matches, self.n_match_scripts)
+    def play(self, seed: int, folder: Path) -> Played:
+        """The games that a seed's arms learn from; played before, they are read."""
+        games, base = self.book(seed).games(self.n_games), LocalPolicy(self.loaded())
+        return play(games, base, folder=folder / "rollout", concurrency=self.concurrency)
+
+    def match(self, arm: str, seed: int, player: LocalPolicy, folder: Path, line_ups: Sequence[str]) -> pd.DataFrame:
+        """The held-out games of a seed, in some line-ups of a player and base: a row for each."""
+        games = self.book(seed).held_out(self.n_matches, self.n_match_scripts)
+        matched = match(games, player, folder=folder, line_ups=line_ups, concurrency=self.concurrency)
+        return matched.assign(arm=arm, seed=seed)
 
 
 def home_games(n: int) -> Gamebook:
@@ -123,10 +126,8 @@ def corpus_of(arm: Arm, actions: pd.DataFrame, dialogues: pd.DataFrame, seed: in
 
 def play_seed(study: Study, seed: int, folder: Path) -> pd.DataFrame:
     """Play what all arms of a seed share: their games, and base in all seats of the held-out ones, a row for each."""
-    base = LocalPolicy(load(study.model, precision=study.precision))
-    study.play(seed, base, folder)
-    alone = match(study.held_out(seed), base, folder=folder / "matches", line_ups=(NOBODY,), **study.options)
-    return alone.assign(arm=BASE, seed=seed)
+    study.play(seed, folder)
+    return study.match(BASE, seed, LocalPolicy(study.loaded()), folder / "matches", (NOBODY,))
 
 
 def run_arm(study: Study, name: str, seed: int, folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -136,14 +137,11 @@ def run_arm(study: Study, name: str, seed: int, folder: Path) -> tuple[pd.DataFr
     """
     place, adapter, curve = name.replace(" ", "_"), "", pd.DataFrame()
     if name in ARMS:
-        played = study.play(seed, LocalPolicy(load(study.model, precision=study.precision)), folder)
-        trained = _train(study, ARMS[name], played, seed, folder / "learning" / place)
+        trained = _train(study, ARMS[name], study.play(seed, folder), seed, folder / "learning" / place)
         adapter, curve = str(trained.folder), trained.curve.assign(arm=name, seed=seed)
-    policy = LocalPolicy(load(study.model, precision=study.precision, adapter=adapter))
+    policy = LocalPolicy(study.loaded(adapter))
     contender = policy if name in ARMS else HABITS[name](policy)
-    at = folder / "matches" / place
-    matched = match(study.held_out(seed), contender, folder=at, line_ups=CAMPS, **study.options)
-    return matched.assign(arm=name, seed=seed), curve
+    return study.match(name, seed, contender, folder / "matches" / place, CAMPS), curve
 
 
 def collect(
@@ -170,8 +168,7 @@ def collect(
 def _train(study: Study, arm: Arm, played: Played, seed: int, folder: Path) -> Trained:
     corpus, lambdas = corpus_of(arm, played.table("actions"), played.table("dialogues"), seed)
     settings = replace(study.settings, **lambdas, seed=seed, epochs=arm.dialogues * study.n_dialogues / len(corpus))
-    loaded = load(study.model, precision=study.precision)
-    return train(loaded, corpus, replace(settings, **arm.changed), folder)
+    return train(study.loaded(), corpus, replace(settings, **arm.changed), folder)
 
 
 # --- what a study found --------------------------------------------------------------------------------
@@ -288,35 +285,15 @@ def read_findings(folder: Path = STORE) -> Findings:
 
 # --- an adapter that comes along -------------------------------------------------------------------------
 
-CARD = """# MARO's adapter of the study's seed {seed}
-
-A LoRA adapter (rank {rank}) of the embedded model, trained by MARO on {n_games:,} self-play games:
-{n_dialogues:,} dialogues, {batch} per step, learning rate {learning_rate}, beta {beta}, anchor {anchor}, uniform
-credit, balancing `min`. It is one of the five of notebook 08's study; notebook 05 plays it beside what a reader's own
-run has learned.
-
-{n_matches} held-out games of {n_scripts} mysteries against the frozen base:
-
-| as | base won, % | it won, % | gain in points, 95 % interval |
-|---|---|---|---|
-{rows}
-
-The intervals resample mysteries: they hold for this adapter. Over five seeds: `notebooks/evidence/`.
-
-**Made again** by `make run PARAMS=params/adapter.yaml ONLY=08`, in about half an hour of one core. All of its data is
-generated from the seed. It plays the compact register of the game, and does nothing else.
-"""
+CARD = Path(__file__).with_name("adapter_card.md")
 
 
 def ship_adapter(study: Study, seed: int, folder: Path, results: pd.DataFrame, target: str) -> None:
     """Copy MARO's adapter of one seed out of a study's folder, with a card that says what it is and what it gained."""
     learned, place = folder / f"seed-{seed}" / "learning" / "MARO" / "adapter", located(target)
     make_folder(place)
-    for name in ("adapter_model.safetensors", ORIGIN):
+    for name in ADAPTER_FILES:
         write_atomic(place / name, (learned / name).read_bytes())
-    config = json.loads((learned / "adapter_config.json").read_text(encoding="utf-8"))
-    config |= {"base_model_name_or_path": study.model, "target_modules": sorted(config["target_modules"])}
-    write_atomic(place / "adapter_config.json", json.dumps(config, indent=1, sort_keys=True) + "\n")
     table = summarise(select_arms(results, ["MARO"]))
     table = table[(table["seed"] == str(seed)) & (table["measure"] == "games won")]
     rows = [
@@ -325,4 +302,4 @@ def ship_adapter(study: Study, seed: int, folder: Path, results: pd.DataFrame, t
     ]
     facts = asdict(study.settings) | {"seed": seed, "rank": study.settings.lora_rank, "rows": "\n".join(rows)}
     facts |= {"n_games": study.n_games, "n_dialogues": study.n_dialogues, "n_matches": study.n_matches}
-    write_atomic(place / "README.md", CARD.format(**facts, n_scripts=study.n_match_scripts))
+    write_atomic(place / "README.md", CARD.read_text(encoding="utf-8").format(**facts, n_scripts=study.n_match_scripts))

@@ -29,7 +29,7 @@ from maro_lib.fingerprints import digest
 from maro_lib.model.loading import Loaded
 from maro_lib.runs import ROOT
 from maro_lib.study.evaldata import OWN, DataError, ItemFiles, item_files
-from maro_lib.wording import nearest
+from maro_lib.wording import first_line, nearest
 
 HARNESS = Path(lm_eval.__file__).with_name("tasks")
 EVALS = Path(__file__).with_name("evals")  # this kit's own tasks
@@ -189,16 +189,17 @@ class Harness:
             config |= {"custom_dataset": at, "dataset_kwargs": None} if at else {}
             task = self.manager.load([config])["tasks"][leaf]
         except (ImportError, AssertionError) as error:
-            raise TaskError(f"{leaf}: needs packages that are not here: {_line(error)}. Install this kit's extra: "
+            raise TaskError(f"{leaf}: needs packages that are not here: {first_line(error)}. Install this kit's extra: "
                             "pip install -e '.[evals]'") from error  # fmt: skip
         except DataError:
             raise
         except (OSError, ValueError, KeyError) as error:
             if at:
-                raise DataError(f"{leaf}: its items are not as it wants them: {_line(error)}") from error
+                column = f": there is no {error}" if isinstance(error, KeyError) else ""  # others quote items
+                raise DataError(f"{leaf}: its items are not as it wants them{column}") from None
             where = config.get("dataset_path", "that it names itself")
-            raise DataError(f"{leaf}: its data set {where} can't be fetched from the hub: {_line(error)}. Offline, set "
-                            f"`eval_data` to a folder that holds {where}") from error  # fmt: skip
+            raise DataError(f"{leaf}: its data set {where} can't be fetched from the hub: {first_line(error)}. "
+                            f"Offline, set `eval_data` to a folder that holds {where}") from error  # fmt: skip
         if task.get_config("num_fewshot") is None:
             task.set_config(key="num_fewshot", value=0)
         return task
@@ -273,7 +274,3 @@ def _splits(config: Mapping[str, Any]) -> list[str]:
     if not examples and "samples" not in shown:
         examples = config.get("training_split") or config.get("validation_split")
     return [split for split in dict.fromkeys((scored, examples)) if split]
-
-
-def _line(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0] or type(error).__name__

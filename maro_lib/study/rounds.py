@@ -6,21 +6,12 @@ figures. A round that has not come so far is there, with nothing in it.
 
 from __future__ import annotations
 
-import pandas as pd
-
 from maro_lib.play.shards import read_table
 from maro_lib.runs import ROUND, finish_file, needs, read_headline, round_name
 from maro_lib.statistics import Mean, win_rate
 from maro_lib.world.scripts import FACTIONS
 
-PLAYED, TRAINED = ROUND[0], ROUND[-1]
-
-
-def round_table(run: str, n_rounds: int) -> pd.DataFrame:
-    """One row per round: the headline numbers of its playing and of its training."""
-    rounds = range(1, n_rounds + 1)
-    rows = [read_headline(at := round_name(run, k), PLAYED) | read_headline(at, TRAINED) for k in rounds]
-    return pd.DataFrame(rows, index=pd.Index(rounds, name="round"))
+PLAYED = ROUND[0]
 
 
 def wins_by_round(run: str, n_rounds: int) -> dict[str, list[Mean]]:

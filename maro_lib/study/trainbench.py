@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 import torch
+from torch.utils.benchmark import Timer
 from transformers import Trainer, TrainerCallback
 
 from maro_lib.learn.adapters import adapt
@@ -41,24 +42,14 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 OURS, TRL_BEST, TRL_DEFAULT = "this trainer", "TRL, best setting", "TRL, default"
-SHAPES = {  # of Qwen2 models with random weights: what is timed does not depend on what they have learned
-    "toy": {  # to be counted by hand
-        "hidden_size": 4, "num_hidden_layers": 1, "intermediate_size": 6, "num_attention_heads": 2,
-        "num_key_value_heads": 1, "vocab_size": 10,
-    },
-    "tiny": {
-        "hidden_size": 256, "num_hidden_layers": 4, "intermediate_size": 768, "num_attention_heads": 4,
-        "num_key_value_heads": 2, "vocab_size": 2048,
-    },
-    "small": {
-        "hidden_size": 512, "num_hidden_layers": 4, "intermediate_size": 1536, "num_attention_heads": 8,
-        "num_key_value_heads": 2, "vocab_size": 8192,
-    },
-    "7b": {
-        "hidden_size": 3584, "num_hidden_layers": 28, "intermediate_size": 18944, "num_attention_heads": 28,
-        "num_key_value_heads": 4, "vocab_size": 152_064,
-    },
-}  # fmt: skip
+SIZES = ("hidden_size", "num_hidden_layers", "intermediate_size", "num_attention_heads", "num_key_value_heads",
+         "vocab_size")  # fmt: skip
+SHAPES = {  # by SIZES, of Qwen2 models with random weights: what is timed does not depend on what they have learned
+    "toy": (4, 1, 6, 2, 1, 10),  # to be counted by hand
+    "tiny": (256, 4, 768, 4, 2, 2048),
+    "small": (512, 4, 1536, 8, 2, 8192),
+    "7b": (3584, 28, 18_944, 28, 4, 152_064),
+}
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
@@ -134,7 +125,8 @@ def make_config(name: str) -> PretrainedConfig:
     """The configuration of one of SHAPES."""
     from transformers import Qwen2Config
 
-    return Qwen2Config(**SHAPES[name], max_position_embeddings=131_072, tie_word_embeddings=False)
+    sizes = dict(zip(SIZES, SHAPES[name], strict=True))
+    return Qwen2Config(**sizes, max_position_embeddings=131_072, tie_word_embeddings=False)
 
 
 def make_dialogues(size: Size, n: int, tokenizer: PreTrainedTokenizerBase, seed: int = 0) -> Corpus:
@@ -308,14 +300,9 @@ def times_faster(table: pd.DataFrame, *, other: str, way: str = OURS) -> float:
 def product_speed(device: str, dtype: torch.dtype) -> float:
     """Operations per second of a large product of matrices."""
     n, watch = (1536, 8192)[device != "cpu"], Stopwatch(device)
-    a = torch.randn(n, n, device=device, dtype=dtype)
-    a @ a
-    times = []
-    for _ in range(3):
-        began = watch.now()
-        a @ a
-        times.append(watch.now() - began)
-    return 2 * n**3 / min(times)
+    timer = Timer("a @ a", timer=watch.now, globals={"a": torch.randn(n, n, device=device, dtype=dtype)},
+                  num_threads=torch.get_num_threads())  # fmt: skip
+    return 2 * n**3 / min(timer.timeit(1).mean for _ in range(3))
 
 
 # --- arithmetic ----------------------------------------------------------------------------------------
@@ -348,11 +335,10 @@ def arithmetic(config: PretrainedConfig, rank: int, sequences: Iterable[tuple[in
     for tokens, predicted in sequences:
         n, k, pairs = n + tokens, k + predicted, pairs + tokens * (tokens + 1) // 2
     places = [(attention, n * s.layers), (mlp, n * (s.layers - 1) + k)]
+    in_and_out = sum((a + b) * m for side, m in places for a, b in side)
     return Work(
         linear=4 * sum(a * b * m for side, m in places for a, b in side) - 2 * n * sum(a * b for a, b in first),
-        adapters=2
-        * rank
-        * (3 * sum((a + b) * m for side, m in places for a, b in side) - n * sum(a for a, _ in first)),
+        adapters=2 * rank * (3 * in_and_out - n * sum(a for a, _ in first)),
         attention=12 * pairs * own * s.layers,
         head=4 * k * s.hidden * s.vocabulary,
     )

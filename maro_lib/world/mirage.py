@@ -125,10 +125,10 @@ def _assemble(case: TitleOnDisk, story: _Story, clues: list[dict], guilty: list[
 def _read_story(case: TitleOnDisk, notes: list[str]) -> _Story:
     path = files.needed_file(case.folder, files.SCRIPT_FILES)
     data = files.read_object(path, notes)
+    if not any(_is_person(v) or _is_stage(v) for v in data.values()):  # no script: nothing of it is quoted
+        raise ScriptError(f"{path}: expected {{character: {{Story, Script, ...}}}}, alone or by stage; found nobody")
     stages, top = _split_stages(data, path)
     cast = gather_cast(list(stages.values()))
-    if not cast.forms:
-        raise ScriptError(f"{path}: expected {{character: {{Story, Script, ...}}}}, alone or by stage; found nobody")
     story = _Story(list(stages), cast, "", [""] * len(stages), {n: [{} for _ in stages] for n in cast.forms})
     story.background = _tell_texts(story, 0, top, path)
     for k, (stage, people) in enumerate(stages.items()):
@@ -142,7 +142,7 @@ def _split_stages(data: dict, path: Path) -> tuple[dict[str, dict], dict[str, st
     for key, value in data.items():
         if not isinstance(value, dict | str):
             raise ScriptError(f"{path}: {key}: expected a character's sections, a stage or a narration, "
-                              f"got {files.shown_value(value)}")  # fmt: skip
+                              f"got {type(value).__name__}")  # fmt: skip
     texts = {k: v for k, v in data.items() if isinstance(v, str)}
     groups = {k: v for k, v in data.items() if isinstance(v, dict)}
     if not any(_is_stage(v) for v in groups.values()):
@@ -157,8 +157,8 @@ def _is_person(value: Any) -> bool:
     return isinstance(value, dict) and any(folded(k) in _SECTIONS for k in value)
 
 
-def _is_stage(value: dict) -> bool:
-    return not _is_person(value) and any(_is_person(v) for v in value.values())
+def _is_stage(value: Any) -> bool:
+    return isinstance(value, dict) and not _is_person(value) and any(_is_person(v) for v in value.values())
 
 
 def _tell_texts(story: _Story, stage: int, entries: dict[str, Any], path: Path) -> str:
@@ -203,7 +203,9 @@ def _tell_section(story: _Story, stage: int, name: str, entry: tuple[str, str], 
 def _read_clues(case: TitleOnDisk, story: _Story, notes: list[str]) -> list[dict]:
     path = files.needed_file(case.folder, files.CLUE_FILES)
     data = files.read_object(path, notes)
-    clues = [clue for entry in _entries(data, story, path) for clue in _clues_of(*entry, story)]
+    inside = [v for value in data.values() for v in (value.values() if isinstance(value, dict) else [value])]
+    is_one = any(isinstance(v, list) for v in inside)  # if not, nothing of it is quoted
+    clues = [c for entry in _entries(data, story, path) for c in _clues_of(*entry, story)] if is_one else []
     if not clues:
         raise ScriptError(f"{path}: expected {{place: [text, ...]}}, alone or by stage; found no clue")
     return [{"id": f"c{i}", **clue} for i, clue in enumerate(clues, 1)]
@@ -240,7 +242,7 @@ def _clues_of(stage: int, key: str, value: Any, at: str, story: _Story) -> Itera
         yield from ({"text": t, "place": place, "stage": stage + 1} for t in texts if t)
     else:
         raise ScriptError(f"{at}: expected a list of clues, a clue or memories by trigger word, "
-                          f"got {files.shown_value(value)}")  # fmt: skip
+                          f"got {type(value).__name__}")  # fmt: skip
 
 
 def _memories(stage: int, key: str, value: dict, at: str, story: _Story) -> Iterator[dict]:

@@ -7,7 +7,6 @@ The layout, English or Chinese: `<language>/<title>/script.json` and `clues.json
 from __future__ import annotations
 
 import difflib
-import json
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -15,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from maro_lib.strict_json import read_json
 from maro_lib.world.scripts import Script, ScriptError, text_of
 
 SCRIPT_FILES = ("script.json", "人物剧本.json")
@@ -88,7 +88,7 @@ def _cases_of(home: Path, checkout: Checkout) -> Iterator[TitleOnDisk]:
     for title, name in pairs.items():
         checkout.note(title, *notes, *([f"its folder is spelt {name!r}"] if folded(title) != folded(name) else []))
         yield TitleOnDisk(title, folders[name], truths[title])
-    for title in sorted(truths.keys() - pairs.keys() - checkout.notes.keys()):
+    for title in sorted(truths.keys() - pairs.keys() - checkout.notes.keys()) if pairs else ():  # else: what titles?
         checkout.note(title, f"not loaded: {home}: no folder is called like it")
     for name in sorted(folders.keys() - set(pairs.values())):
         if _file(folders[name], (*SCRIPT_FILES, *CLUE_FILES)):
@@ -100,10 +100,18 @@ def _read_truths(home: Path) -> tuple[dict[str, str], list[str], str]:
     notes: list[str] = []
     try:
         path = needed_file(home, TRUTH_FILES)
-        truths = {title: joined_text(v, f"{path}: {title}") for title, v in read_object(path, notes).items()}
+        entries = enumerate(read_object(path, notes).items(), start=1)
+        truths = {title: _truth(value, f"{path}: entry {i}") for i, (title, value) in entries}
     except ScriptError as error:
         return {}, [], str(error)
     return truths, notes, ""
+
+
+def _truth(value: Any, at: str) -> str:
+    try:
+        return joined_text(value, at)
+    except ScriptError:  # which quotes keys, and may be of no truth file
+        raise ScriptError(f"{at}: expected text") from None
 
 
 def _pair(titles: list[str], names: list[str], checkout: Checkout) -> dict[str, str]:
@@ -154,17 +162,14 @@ def read_object(path: Path, notes: list[str]) -> dict:
         return dict(pairs)
 
     try:
-        data = json.loads(text_of(path), object_pairs_hook=collect)
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise ScriptError(f"{path}: is not JSON: {error}") from None
+        data = read_json(text_of(path), object_pairs_hook=collect)
+    except ScriptError:
+        raise
+    except ValueError as error:
+        raise ScriptError(f"{path}: {error}") from None
     if not isinstance(data, dict):
-        raise ScriptError(f"{path}: expected an object {{...}}, got {shown_value(data)}")
+        raise ScriptError(f"{path}: expected an object {{...}}, got {type(data).__name__}")
     return data
-
-
-def shown_value(value: Any) -> str:
-    """Show a value and its type in an error."""
-    return f"{type(value).__name__} {value!r:.60}"
 
 
 def joined_text(value: Any, at: str) -> str:
@@ -178,7 +183,7 @@ def joined_text(value: Any, at: str) -> str:
     elif value is None:
         return ""
     else:
-        raise ScriptError(f"{at}: expected text, got {shown_value(value)}")
+        raise ScriptError(f"{at}: expected text, got {type(value).__name__}")
     return "\n".join(p for p in parts if p)
 
 

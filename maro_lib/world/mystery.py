@@ -16,7 +16,7 @@ from typing import Any, Literal, NamedTuple
 
 from maro_lib.world.phrases import Phrasebook, phrasebook
 from maro_lib.world.protocol import Action, GameRecord, Message, Prompt
-from maro_lib.world.replies import Illegal, Move, clean, name_spelling, normalise, parse, spelling
+from maro_lib.world.replies import MAX_REPLY, Illegal, Move, clean, name_spelling, normalise, parse, spelling
 from maro_lib.world.scripts import Character, Clue, Fact, Goal, Script, ScriptError, SpecialRule
 
 
@@ -54,8 +54,8 @@ class Rules:
     ratings: Literal["round", "turn", "never"] = "round"
 
     def __post_init__(self) -> None:
-        if self.rounds < 1 or self.corrections < 0 or self.max_chars < 20:
-            raise ValueError(f"{self}: rounds >= 1, corrections >= 0 and max_chars >= 20 are needed")
+        if self.rounds < 1 or self.corrections < 0 or not 20 <= self.max_chars <= MAX_REPLY:
+            raise ValueError(f"{self}: rounds >= 1, corrections >= 0 and max_chars from 20 to {MAX_REPLY} are needed")
         if self.ratings not in ("round", "turn", "never"):
             raise ValueError(f"ratings: {self.ratings!r}; one of 'round', 'turn', 'never' is needed")
 
@@ -83,6 +83,7 @@ class _State:
     seats: list[_Seat]
     clues: tuple[Clue, ...]  # in the order in which places give them
     agenda: list[tuple]  # what comes next, last first
+    n_steps: int  # that the agenda held at the beginning
     pending: dict[int, Prompt] = field(default_factory=dict)
     tries: dict[int, int] = field(default_factory=dict)
     block: list[Action] = field(default_factory=list)  # replies of the phase that is under way
@@ -126,7 +127,8 @@ class MurderMystery:
         clues = tuple(rng.sample(self.script.clues, len(self.script.clues)))
         orders = [rng.sample(range(num_players), num_players) for _ in range(self.n_rounds)]
         seats = [_Seat([Message("system", system_message(self.script, i, self.rules))]) for i in range(num_players)]
-        self._state = _State(seats, clues, list(reversed(self._plan(orders))))
+        plan = self._plan(orders)
+        self._state = _State(seats, clues, plan[::-1], len(plan))
         self._advance()
 
     def pending_players(self) -> tuple[int, ...]:
@@ -284,6 +286,12 @@ class MurderMystery:
         if self._state is None:
             raise RuntimeError("call reset(num_players, seed) first")
         return self._state
+
+    @property
+    def progress(self) -> float:
+        """How much of the game is over, from 0 to 1."""
+        state = self._now
+        return 1 - (len(state.agenda) + bool(state.pending)) / state.n_steps
 
     def _plan(self, orders: list[list[int]]) -> list[tuple]:
         """List what happens in the whole game, in order."""

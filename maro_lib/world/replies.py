@@ -2,7 +2,8 @@
 
 Case, spaces, punctuation, bold, full-width signs, titles and quotation marks do not matter. A reply that
 can't be understood, says two things at once, denies what it names, or asks for what is not on offer, becomes an
-`Illegal` with a reason.
+`Illegal` with a reason. Of an endless reply the beginning is read, and every pattern takes time in proportion to it:
+what may go on for long is possessive (`*+`), or there is a bound to how often.
 
 Taught in notebook 01.
 """
@@ -15,9 +16,12 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from itertools import compress
+from operator import attrgetter
 from typing import NamedTuple
 
 from maro_lib.world.scripts import Script
+
+MAX_REPLY = 4000  # characters that are read of a reply; 512 tokens of an honest one are some 2,500
 
 
 class Move(NamedTuple):
@@ -68,24 +72,28 @@ _LEAD = (
 )
 _COMMANDS = (  # the first form that occurs counts: capitals, the beginning of a line, anywhere
     re.compile(r"\b(?:(?P<ask>ASK)|(?P<search>SEARCH))\b"),
-    re.compile(rf"^[^\w\n]*{_LEAD}{_VERB}", re.I | re.M),
+    re.compile(rf"^[^\w\n]*+{_LEAD}{_VERB}", re.I | re.M),
     re.compile(rf"(?<![a-z]){_VERB}", re.I),
 )
-_ANOTHER = re.compile(r"(?:\b(?:and|then)\b|[,;&+]|然后|并|再)\s*(?:ask\b|search\b|询问|调查)", re.I)
+_ANOTHER = re.compile(  # a second command, or the end of the line
+    r"(?:\b(?:and|then)\b|[,;&+]|然后|并|再) *+(?:ask\b|search\b|询问|调查)|(?P<end>\n)", re.I
+)
 _VOTES = re.compile(rf"(?<![a-z])(?P<vote>{_VOTE}){_WHOLE}", re.I)
 _GAP = re.compile(
     rf"(?:[^\w\n.!?…。;]|\b(?:{'|'.join(sorted(_DOTTED))})\b\.?|\b(?:{'|'.join(sorted(_FILLERS - _DOTTED))})\b|"
-    r"一下|地点|玩家|给|向|是|去)*",
+    r"一下|地点|玩家|给|向|是|去)*+",
     re.I,
 )
+_LONGEST_GAP = 200  # signs between a verb and whom it is about
 _JOINT = re.compile(r"\s*(?:[,/&+、]|\band\b|\bor\b|[和与或跟])\s*", re.I)
 _QUESTION = re.compile(  # what follows a colon; or the rest of the line; or, if that is empty, a line with "?"
-    r"(?:[^\w\n]*:\W*|[^\w\n]*\n\W*+(?=[^\n]*\?))?[^\n]*"
+    r"(?:[^\w\n]*:\W*+|[^\w\n]*+\n\W*+(?=[^\n]*\?))?[^\n]*+"
 )
 _WORD = re.compile(r"[^\W_]")
+_START = attrgetter("start")
 _SHORT = 3  # words: so short a reply is a name and little else
-_SPEAKER = re.compile(r"\s*([^:\n]+):\s*")
-_LISTED = re.compile(r"^[^\w\n]*\d+[.)、]\s*(?=[^\W\d])", re.M)
+_SPEAKER = re.compile(r"\s*+([^:\n]++):\s*+")
+_LISTED = re.compile(r"^[^\w\n]*+\d++[.)、]\s*+(?=[^\W\d])", re.M)
 
 # A negation holds for every verb after it, up to a cut: the end of a sentence, or a new clause ("so I", ", but").
 _STOP = r"[!?。;\n]|(?<!\.)(?<!\b\w)(?<!\b[md][rs])(?<!\bmrs)(?<!\bprof)\.(?![.\w])"
@@ -107,7 +115,7 @@ _NO = (
 _NEGATION = re.compile(_NO, re.I)
 _CLEARING = re.compile(rf"{_NO}|\b(?:innocent|honest|truthful|trust\w*|cleared)\b|无辜|清白|诚实|信任", re.I)
 _SENTENCE_END = re.compile(_STOP, re.I)
-_TAKEN_BACK = re.compile(r"[^\w\n]*\?\W*(?:(?:no(?!\s+(?:one|doubt))|never|not)\b|[不没别])", re.I)
+_TAKEN_BACK = re.compile(r"[^\w\n?]*+\?\W*+(?:(?:no(?!\s+(?:one|doubt))|never|not)\b|[不没别])", re.I)
 
 _LABEL = r"(?:(?<![a-z])susp(?:icion|icious|ect)|怀疑|(?<![a-z])trust|(?<!不)信任)[a-z]{0,12}+"
 _TRUST = re.compile(r"trust|信任", re.I)
@@ -121,9 +129,12 @@ _NUMBER = re.compile(  # with the label right before it, or right after it
 )
 _HEADING = re.compile(rf"({_LABEL})(?:[^\w\n.!?;。]|\b(?:and|then)\b|[和与度值]){{0,16}}+({_LABEL})", re.I)
 _COLUMN = re.compile(_LABEL, re.I)
-_RATED = re.compile(rf"\W*(?:\d|{_LABEL})", re.I)
-_TWO_NUMBERS = re.compile(r"\d\D+\d")
+_RATED = re.compile(rf"\W*+(?:\d|{_LABEL})", re.I)
+_TWO_NUMBERS = re.compile(r"\d\D++\d")
 
+_PIECE = re.compile(  # a letter with all its accents is in one; to sort a thousand of them would take their square
+    r"[\x00-\x7f]*+[^\x00-\x7f]{0,64}+[^\w\x00-\x7f]{0,64}+"
+)
 _MARKUP = dict.fromkeys("*_#`~【】[]<>《》「」", " ") | {"’": "'"}
 _LINE_ENDS = set("\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029")
 _HIDDEN = {"Cc", "Cf", "Zl", "Zp", "Cs", "Co", "Cn"}
@@ -171,9 +182,11 @@ def spelling(words: tuple[tuple[str, str], ...]) -> Spelling:
     means = {w.casefold(): m for w, m in plain if w}
     written = {w.casefold(): w for w, _ in plain}
     longest = sorted(means, key=len, reverse=True)
+    first = re.escape("".join(sorted({written[k][0] for k in longest})))  # hardly any sign begins a name: quick to see
     pattern = "|".join(f"({_bounded(written[k])})" for k in longest)
     small = frozenset(k for k, w in written.items() if w.islower())
-    return Spelling(re.compile(pattern or r"(?!)", re.I), {k: means[k] for k in longest}, small)
+    guarded = f"(?=[{first}])(?:{pattern})" if longest else r"(?!)"
+    return Spelling(re.compile(guarded, re.I), {k: means[k] for k in longest}, small)
 
 
 def _bounded(word: str) -> str:
@@ -216,7 +229,7 @@ def parse(
     phase: str, text: str, names: Spelling, allowed: tuple[str, ...], places: tuple[str, ...], speaker: str = ""
 ) -> Move | Illegal:
     """Understand a reply by `speaker` to one phase's prompt, or say why not."""
-    text = unicodedata.normalize("NFC", text)
+    text = _composed(text[:MAX_REPLY])[:MAX_REPLY]  # one sign may be composed of three
     plain = normalise(text)
     if not _WORD.search(plain):
         return Illegal("empty")
@@ -225,6 +238,10 @@ def parse(
     if phase == "turn":
         return _turn(text, plain, names, allowed, places)
     return _rate(plain, names, allowed) if phase == "rate" else _vote(plain, names, allowed)
+
+
+def _composed(text: str) -> str:
+    return "".join(unicodedata.normalize("NFC", piece) for piece in _PIECE.findall(text))
 
 
 def _spoken(text: str, plain: str, names: Spelling, speaker: str) -> str:
@@ -246,14 +263,15 @@ def _turn(text: str, plain: str, names: Spelling, allowed: tuple[str, ...], plac
         return Move("search", place=place)
     found, sites = names.find(plain), spots.find(plain)
     verbs = _commands(plain, found, sites)
-    people = _people(plain, names, found, verbs)
-    outcomes = [
-        _search(plain, v.end(), sites) if v["search"] else _ask(text, plain, v.end(), people, allowed) for v in verbs
-    ]
-    moves = {o for o in outcomes if isinstance(o, Move)}
-    if len(moves) == 1:
-        return moves.pop()
-    return Illegal("form") if moves or not outcomes else outcomes[0]
+    people, others = _people(plain, names, found, verbs), list(_ANOTHER.finditer(plain) if verbs else ())
+    moves, reasons = set(), []
+    for v in verbs:
+        is_search = v["search"]
+        outcome = _search(plain, v.end(), sites, others) if is_search else _ask(text, plain, v.end(), people, allowed)
+        (moves.add if isinstance(outcome, Move) else reasons.append)(outcome)
+        if len(moves) > 1:  # read no further: each question may be as long as its line
+            return Illegal("form")
+    return [*moves, *reasons, Illegal("form")][0]
 
 
 def _commands(plain: str, *named: Sequence[Mention]) -> list[re.Match[str]]:
@@ -265,12 +283,14 @@ def _commands(plain: str, *named: Sequence[Mention]) -> list[re.Match[str]]:
     return []
 
 
-def _search(plain: str, start: int, sites: Sequence[Mention]) -> Move | Illegal:
+def _search(plain: str, start: int, sites: Sequence[Mention], others: Sequence[re.Match[str]]) -> Move | Illegal:
     site = _named(plain, start, sites)
     if not site:
         return Illegal("place")
-    line = plain[site.end :].partition("\n")[0]
-    return Illegal("form") if _ANOTHER.search(line) else Move("search", place=site.who)
+    touching = _ANOTHER.match(plain[site.end : site.end + _LONGEST_GAP])  # "书房and ask"
+    k = bisect_left(others, site.end, key=re.Match.start)
+    following = [touching] if touching else others[k : k + 1]
+    return Illegal("form") if following and not following[0]["end"] else Move("search", place=site.who)
 
 
 def _ask(text: str, plain: str, start: int, people: Sequence[Mention], allowed: tuple[str, ...]) -> Move | Illegal:
@@ -310,8 +330,10 @@ def _accused(plain: str, people: Sequence[Mention]) -> set[str]:
 
 def _named(plain: str, start: int, mentions: Sequence[Mention]) -> Mention | None:
     """Whoever is named right after `start`, filling words apart; nobody if that is one of two, or taken back."""
-    k = bisect_left(mentions, start, key=lambda m: m.start)
-    if k == len(mentions) or not _GAP.fullmatch(plain, start, mentions[k].start):
+    k = bisect_left(mentions, start, key=_START)
+    if k == len(mentions) or mentions[k].start > start + _LONGEST_GAP:
+        return None
+    if not _GAP.fullmatch(plain, start, mentions[k].start):
         return None
     first, *others = mentions[k : k + 3]
     if others and others[0].who == first.who and not plain[first.end : others[0].start].strip(" ."):
@@ -365,7 +387,7 @@ def _negations(pattern: re.Pattern[str], plain: str, end: int, *named: Sequence[
 
 
 def _is_inside(at: int, mentions: Sequence[Mention]) -> bool:
-    k = bisect_right(mentions, at, key=lambda m: m.start)
+    k = bisect_right(mentions, at, key=_START)
     return k > 0 and at < mentions[k - 1].end
 
 

@@ -21,7 +21,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
-from maro_lib.strict_yaml import StrictLoader
+from maro_lib.strict_yaml import MAX_TEXT, StrictLoader, read_text
 from maro_lib.wording import nearest
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True)]
@@ -218,7 +218,10 @@ def _facts(s: Script):
 
 
 def parse_script(data: Any, source: str = "script") -> Script:
-    """Make a script of plain data, or say what is wrong with it and where."""
+    """Make a script of plain data, or say what is wrong with it and where; of what is none, nothing is quoted."""
+    needed = [name for name, field in Script.model_fields.items() if field.is_required()]
+    if isinstance(data, dict) and len(lacks := [name for name in needed if name not in data]) > len(needed) / 2:
+        raise ScriptError(f"{source}: is no script: {', '.join(lacks)} are missing")
     try:
         return Script.model_validate(data)
     except ValidationError as error:
@@ -230,15 +233,16 @@ def parse_script(data: Any, source: str = "script") -> Script:
 
 def load_script(path: str | Path) -> Script:
     """Read one script from a YAML file."""
-    documents = _read_yaml(Path(path))
+    documents = _plain(text_of(Path(path)), path)
     if len(documents) != 1:
         raise ScriptError(f"{path}: holds {len(documents)} YAML documents; a script is exactly one")
     return parse_script(documents[0], str(path))
 
 
 def load_scripts(path: str | Path) -> dict[str, Script]:
-    """Read a file of many scripts, by digest: the column that the tables know them by."""
-    scripts = [parse_script(d, f"{path}, document {i}") for i, d in enumerate(_read_yaml(Path(path)), start=1)]
+    """Read what `dump_scripts` wrote, by digest: the column that the tables know them by."""
+    parts = enumerate(text_of(Path(path), most=None).split("\n---\n"), start=1)  # each within the bounds of one
+    scripts = [parse_script(data, f"{path}, document {i}") for i, part in parts for data in _plain(part, path)]
     return {s.digest: s for s in scripts}
 
 
@@ -247,21 +251,21 @@ def dump_scripts(scripts: Iterable[Script]) -> str:
     return "---\n".join(map(dump_script, scripts))
 
 
-def _read_yaml(path: Path) -> list[Any]:
+def _plain(text: str, path: str | Path) -> list[Any]:
     try:
-        return list(yaml.load_all(text_of(path), Loader=StrictLoader))  # a SafeLoader: plain data only
+        return list(yaml.load_all(text, Loader=StrictLoader))
     except yaml.YAMLError as error:
-        raise ScriptError(f"{path}: is not YAML: {error}") from None
+        raise ScriptError(f"{path}: is not plain YAML: {error}") from None
 
 
-def text_of(path: Path) -> str:
-    """Read a file of a mystery as text."""
+def text_of(path: Path, most: int | None = MAX_TEXT) -> str:
+    """Read a file of a mystery as text of so many bytes at most."""
     try:
-        return path.read_text(encoding="utf-8-sig")
+        return read_text(path, most)
     except OSError as error:
         raise ScriptError(f"{path}: can't be read ({error.strerror})") from None
-    except UnicodeDecodeError as error:
-        raise ScriptError(f"{path}: is not UTF-8 text (byte {error.start})") from None
+    except ValueError as error:
+        raise ScriptError(f"{path}: {error}") from None
 
 
 def dump_script(script: Script, path: str | Path | None = None) -> str:
