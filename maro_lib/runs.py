@@ -235,10 +235,10 @@ def write_atomic(path: Path, data: bytes | str) -> None:
             temporary.unlink()
 
 
-Kind = TypeVar("Kind")
+_Kind = TypeVar("_Kind")
 
 
-def read_record(path: Path, kind: type[Kind], mend: str = "") -> Kind:
+def read_record(path: Path, kind: type[_Kind], mend: str = "") -> _Kind:
     """Read a JSON file as what it is declared to hold; an error says what is wrong with it, and what mends it."""
     try:
         return parse_record(path, kind)
@@ -246,17 +246,24 @@ def read_record(path: Path, kind: type[Kind], mend: str = "") -> Kind:
         raise RunError(f"{path}: {error}; {mend or remaking(path)}") from None
 
 
-def parse_record(path: Path, kind: type[Kind]) -> Kind:
+def parse_record(path: Path, kind: type[_Kind]) -> _Kind:
     """Read a JSON file as what it is declared to hold, for those who mend it themselves."""
     try:
-        return _reader(kind).validate_json(path.read_bytes(), strict=True, extra="forbid")
+        return parse_text(path.read_bytes(), kind)
     except FileNotFoundError:
         raise Unreadable("is missing") from None
     except OSError as error:
         raise Unreadable(f"can't be read ({error.strerror})") from None
+
+
+def parse_text(text: bytes, kind: type[_Kind]) -> _Kind:
+    """Read JSON as what it is declared to hold: no other key or type; pydantic bounds its depth and its numbers."""
+    try:
+        return _reader(kind).validate_json(text, strict=True, extra="forbid")
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise Unreadable(f"is damaged ({': '.join(filter(None, ('.'.join(map(str, first['loc'])), first['msg'])))})") from None
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = repr(".".join(map(str, first["loc"])))[1:-1]  # a key may hold anything
+        raise Unreadable(f"is damaged ({place[:80]}{': ' if place else ''}{first['msg']})") from None
 
 
 _reader = cache(TypeAdapter)

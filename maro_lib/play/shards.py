@@ -27,6 +27,7 @@ import pyarrow.parquet as pq
 
 from maro_lib.play.tables import KEYS, SCHEMAS
 from maro_lib.runs import Unreadable, clear_leftovers, parse_record, remaking, remedy, write_atomic
+from maro_lib.wording import first_line
 from maro_lib.world.scripts import Script, ScriptError, dump_scripts, load_scripts
 
 TableRow = dict[str, Any]  # column -> value
@@ -133,7 +134,7 @@ class Shards:
             if load_scripts(path).keys() != {script.digest for script in self.scripts} and earlier == self.wanted:
                 raise ScriptError(f"{path}: holds other scripts")
         except ScriptError as error:
-            self._set_aside(path, f"{path.name} is damaged ({_first_line(error)})", "written anew")
+            self._set_aside(path, f"{path.name} is damaged ({first_line(error)})", "written anew")
         return path.exists()
 
     def _set_aside(self, path: Path, why: str, instead: str) -> None:
@@ -195,7 +196,7 @@ def read_table(folder: Path, name: str, columns: Sequence[str] | None = None) ->
     """Read a table of all shards (or only some columns), in the order of the run; raise if a game is not there."""
     folder = Path(folder)
     if not shard_folders(folder):
-        raise StorageError(f"{folder}: holds no games")
+        raise StorageError(f"{folder}: holds no games; {remaking(folder)}")
     needed = None if columns is None else list(dict.fromkeys([*columns, *KEYS[name]]))
     try:
         table = pa.concat_tables(_parts(folder, name, needed)).sort_by([(k, "ascending") for k in KEYS[name]])
@@ -213,8 +214,9 @@ def _parts(folder: Path, name: str, columns: Sequence[str] | None) -> Iterator[p
         raise Unreadable(f"request.json {error}") from None
     found: dict[int, str] = {}
     for shard in shard_folders(folder):
-        found |= _check_shard(shard, request, found, only=name)
-        yield pq.read_table(shard / f"{name}.parquet", columns=columns)
+        written = _read_written(shard, request, found)
+        found |= dict.fromkeys(written.wanted.games, shard.name)
+        yield pq.read_table(pa.BufferReader(_read_file(shard, name, written)), columns=columns)
     if missing := sorted(request.games.keys() - found):
         raise Unreadable(f"lacks {len(missing)} of {len(request.games)} games (order {missing[0]}, ...)")
 
@@ -248,9 +250,16 @@ def _write(path: Path, data: bytes | pa.Buffer) -> None:
         os.fsync(file.fileno())
 
 
-def _check_shard(shard: Path, request: Wanted, others: Mapping[int, str], only: str = "") -> dict[int, str]:
-    """Return a shard's name by the `order` of its games; raise if it (or one table) is not as it was written, if its
-    games are not of this request, or are in other shards."""
+def _check_shard(shard: Path, request: Wanted, others: Mapping[int, str]) -> dict[int, str]:
+    """Return a shard's name by the `order` of its games; raise if any of it is not as it was written."""
+    written = _read_written(shard, request, others)
+    for name in SCHEMAS:
+        _read_file(shard, name, written)
+    return dict.fromkeys(written.wanted.games, shard.name)
+
+
+def _read_written(shard: Path, request: Wanted, others: Mapping[int, str]) -> Written:
+    """Read a shard's record; raise if its games are not of this request, or are in other shards."""
     try:
         written = parse_record(shard / "shard.json", Written)
     except Unreadable as error:
@@ -258,24 +267,25 @@ def _check_shard(shard: Path, request: Wanted, others: Mapping[int, str], only: 
     if not request.goes_on_from(written.wanted):
         raise Unreadable(f"{shard.name} holds games of another request")
     if twice := written.wanted.games.keys() & others:
-        raise Unreadable(f"{shard.name} holds {len(twice)} games that {others[twice.pop()]} holds, too")
-    for name in [only] if only else SCHEMAS:
-        _check_file(shard / f"{name}.parquet", written.files.get(name, ""), SCHEMAS[name])
-    return dict.fromkeys(written.wanted.games, shard.name)
+        raise Unreadable(f"{shard.name} holds {len(twice)} games that {others[min(twice)]} holds, too")
+    return written
 
 
-def _check_file(path: Path, digest: str, declared: pa.Schema) -> None:
-    """Raise if a table's file is not as it was written, or if other columns are declared since."""
-    place = f"{path.parent.name}/{path.name}"
+def _read_file(shard: Path, name: str, written: Written) -> bytes:
+    """Read a table's file; raise if it is not as it was written, or if other columns are declared since."""
+    file = f"{name}.parquet"
     try:
-        data = path.read_bytes()
+        data = (shard / file).read_bytes()
     except OSError as error:
-        raise Unreadable(f"{place} is damaged ({error.strerror})") from None
-    if content_digest(data) != digest:
-        raise Unreadable(f"{place} is damaged (not as it was written)")
-    if not (stored := pq.read_schema(pa.BufferReader(data))).equals(declared):
-        differing = sorted({f.name for f in {*stored} ^ {*declared}})
-        raise Unreadable(f"{place} was written with other columns ({', '.join(differing) or 'in another order'})")
+        raise Unreadable(f"{shard.name}/{file} is damaged ({error.strerror})") from None
+    if content_digest(data) != written.files.get(name):
+        raise Unreadable(f"{shard.name}/{file} is damaged (not as it was written)")
+    if not (stored := pq.read_schema(pa.BufferReader(data))).equals(SCHEMAS[name]):
+        differing = sorted({f.name for f in {*stored} ^ {*SCHEMAS[name]}})
+        raise Unreadable(
+            f"{shard.name}/{file} has other columns than declared ({', '.join(differing) or 'their order'})"
+        )
+    return data
 
 
 def content_digest(data: bytes | pa.Buffer) -> str:
@@ -290,10 +300,6 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).split("\n")[0]
-
-
 def set_aside(path: Path) -> None:
     """Keep what is there under another name, so that it can't be taken for what belongs here."""
     if path.exists():
@@ -303,4 +309,3 @@ def set_aside(path: Path) -> None:
 def free_name(path: Path, word: str) -> Path:
     numbered = (path.with_name(f"{path.name}.{word}-{k}") for k in range(1, 1_000_000))
     return next(p for p in numbered if not p.exists())
-
