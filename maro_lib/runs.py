@@ -243,7 +243,7 @@ def read_record(path: Path, kind: type[_Kind], mend: str = "") -> _Kind:
     try:
         return parse_record(path, kind)
     except Unreadable as error:
-        raise RunError(f"{path}: {error}; {mend or remaking(path)}") from None
+        raise RunError(f"{portable(str(path))}: {error}; {mend or remaking(path)}") from None
 
 
 def parse_record(path: Path, kind: type[_Kind]) -> _Kind:

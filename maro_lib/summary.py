@@ -14,7 +14,7 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 from maro_lib.fingerprints import Fingerprint
-from maro_lib.runs import RunError, read_record, run_folder, write_atomic
+from maro_lib.runs import RunError, read_record, run_folder, shown, write_atomic
 
 
 class StageRecord(BaseModel):
@@ -70,6 +70,8 @@ def peek_summary(run: str) -> Summary:
     """Return a run's summary, and change nothing; a damaged one is an error."""
     path = run_folder(run) / "summary.json"
     found = read_record(path, Summary) if path.exists() else Summary(run=run)
+    if found.stopped and found.stopped.notebook:
+        found.stopped.notebook = shown(run_folder(run) / f"{found.stopped.stage}.ipynb")
     return found.model_copy(update={"run": run})
 
 

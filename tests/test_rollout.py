@@ -293,7 +293,7 @@ def test_a_damaged_shard_is_named_set_aside_and_played_again(tmp_path, undisturb
     hurt(folder / "shard-00001" / f"{table}.parquet", damage)
     played = play(games(), Mixture(), folder=folder)
     assert played.n_resumed == N_GAMES - 40
-    assert "shard-00001 is damaged" in played.notes[0]
+    assert f"shard-00001/{table}.parquet is damaged" in played.notes[0]
     assert "shard-00001.damaged-1" in capsys.readouterr().err
     assert (folder / "shard-00001.damaged-1").exists(), "what was damaged is kept"
     assert_same(tables(played), undisturbed)
@@ -312,10 +312,11 @@ def hurt(path: Path, damage: str) -> None:
 def test_leftovers_of_a_killed_write_are_no_shard(tmp_path, undisturbed):
     folder = tmp_path / "rollout"
     play(games(), Mixture(), folder=folder, shard_size=40)
-    (folder / ".tmp-shard-00003").mkdir()
-    (folder / ".tmp-shard-00003" / "games.parquet").write_bytes(b"PAR1 half")
+    (folder / ".shard-00003.tmp").mkdir()
+    (folder / ".shard-00003.tmp" / "games.parquet").write_bytes(b"PAR1 half")
+    (folder / ".request.json.99.tmp").write_text('{"code":')
     assert_same(tables(play(games(), Mixture(), folder=folder)), undisturbed)
-    assert not (folder / ".tmp-shard-00003").exists()
+    assert [*folder.glob(".*.tmp")] == []
 
 
 def test_a_rollout_keeps_the_scripts_it_was_played_with(tmp_path):
@@ -416,12 +417,14 @@ def test_two_processes_do_not_play_into_one_folder(tmp_path):
         process.wait()
 
 
-def test_a_game_stored_twice_is_an_error(tmp_path):
+def test_a_game_stored_twice_is_kept_once(tmp_path):
     folder = tmp_path / "rollout"
     play(games(10), RANDOM, folder=folder)
     shutil.copytree(folder / "shard-00000", folder / "shard-00001")
-    with pytest.raises(StorageError, match="stored twice"):
-        play(games(10), RANDOM, folder=folder)
+    again = play(games(10), RANDOM, folder=folder)
+    assert again.notes == ("shard-00001 holds 10 games that shard-00000 holds, too: kept as shard-00001.damaged-1, "
+                           "its games are played again",)  # fmt: skip
+    assert (again.n_resumed, len(again.table("games"))) == (10, 10)
 
 
 def test_an_empty_folder_says_so(tmp_path):

@@ -26,7 +26,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from maro_lib.play.tables import KEYS, SCHEMAS
-from maro_lib.runs import Unreadable, clear_leftovers, parse_record, remaking, remedy, write_atomic
+from maro_lib.runs import Unreadable, clear_leftovers, parse_record, portable, remaking, remedy, write_atomic
 from maro_lib.wording import first_line
 from maro_lib.world.scripts import Script, ScriptError, dump_scripts, load_scripts
 
@@ -201,8 +201,8 @@ def read_table(folder: Path, name: str, columns: Sequence[str] | None = None) ->
     try:
         table = pa.concat_tables(_parts(folder, name, needed)).sort_by([(k, "ascending") for k in KEYS[name]])
     except Unreadable as error:
-        raise StorageError(f"{folder}: {error}; {remaking(folder)}; what is damaged is set aside, and only its games "
-                           "are played anew") from None  # fmt: skip
+        raise StorageError(f"{portable(str(folder))}: {error}; {remaking(folder)}; what is damaged is set aside, and "
+                           "only its games are played anew") from None  # fmt: skip
     return (table if columns is None else table.select(list(columns))).to_pandas()
 
 
