@@ -151,7 +151,7 @@ def needs(run: str, name: str) -> Path:
 
 def remaking(path: Path) -> str:
     """Say what makes again whatever is damaged at a path."""
-    with contextlib.suppress(ValueError, RunError):  # it is of no run, or made by no notebook
+    with contextlib.suppress(ValueError, IndexError, RunError):  # it is of no run, or made by no notebook
         name, *parts = path.absolute().relative_to(outputs_folder()).parts
         run = f"{name}/{parts.pop(0)}" if parts[0].startswith("round_") else name
         return f"notebook {maker(parts[0])} makes it again: {_command(run, maker(parts[0]))}"

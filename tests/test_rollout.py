@@ -1,7 +1,9 @@
 """Laws of playing many games: none lost, none twice, none changed by the others, and nothing half-written."""
 
 import json
+import math
 import os
+import re
 import resource
 import shutil
 import signal
@@ -10,6 +12,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -253,14 +256,52 @@ def test_no_reply_is_asked_for_twice_after_a_failure(tmp_path, undisturbed):
     assert not (tmp_path / "rollout" / "unfinished.json").exists()
 
 
-def test_a_damaged_journal_is_set_aside_and_its_games_played_from_the_start(tmp_path, undisturbed, capsys):
+def with_seats(n, stored):
+    return stored | {"replies": {order: seats[:n] for order, seats in stored["replies"].items()}}
+
+
+JOURNALS = {
+    "no JSON": (lambda stored: '{"0": [[["I am', r"is damaged \(Invalid JSON"),
+    "deep": (lambda stored: "[" * 10_000, r"is damaged \(Invalid JSON: recursion limit"),
+    "keys": (lambda stored: stored | {"more": 1}, r"is damaged \(more: "),
+    "types": (lambda stored: stored | {"replies": {"0": [[["I am Ann.", "1", None, [], 0]]]}}, "is damaged "),
+    "seats": (partial(with_seats, 1), r"is damaged \(not as it was written\)"),
+    "before the digest": (lambda stored: stored["replies"], r"is damaged \("),
+    "another run": (lambda stored: stored | {"wanted": stored["wanted"] | {"code": "other"}}, "is of other games"),
+}
+
+
+@pytest.mark.parametrize(("spoil", "message"), JOURNALS.values(), ids=JOURNALS)
+def test_a_damaged_journal_is_set_aside_and_its_games_played_from_the_start(
+    tmp_path, undisturbed, capsys, spoil, message
+):
     Counting.calls, Counting.fails_at = 0, 10
     with pytest.raises(ConnectionError):
         play(games(), Counting(), folder=tmp_path / "rollout", concurrency=8)
-    (tmp_path / "rollout" / "unfinished.json").write_text('{"0": [[["I am')
+    path = tmp_path / "rollout" / "unfinished.json"
+    spoiled = spoil(json.loads(path.read_text()))
+    path.write_text(spoiled if isinstance(spoiled, str) else json.dumps(spoiled))
     played = play(games(), Mixture(), folder=tmp_path / "rollout")
-    assert "unfinished.json is damaged" in capsys.readouterr().err
+    assert re.search(f"rollout: unfinished.json {message}.*kept as unfinished.json.damaged-1", capsys.readouterr().err)
     assert_same(tables(played), undisturbed)
+
+
+class Hostile(Counting):
+    """Says what no text may hold, and numbers that JSON has no word for."""
+
+    def act(self, requests):
+        said = super().act(requests)
+        return [Reply(f"\ud800\x00\ud83d\ude00 {r.text}", (1, 2), (-0.1, -math.inf), (2**31 - 1,), True) for r in said]
+
+
+def test_a_journal_keeps_whatever_was_said(tmp_path, capsys):
+    whole = tables(play(games(8), Hostile()))
+    Hostile.calls, Hostile.fails_at, Hostile.asked = 0, 10, 0
+    with pytest.raises(ConnectionError):
+        play(games(8), Hostile(), folder=tmp_path / "rollout", concurrency=4)
+    assert_same(tables(play(games(8), Hostile(), folder=tmp_path / "rollout")), whole)
+    assert Hostile.asked == len(whole["actions"])
+    assert capsys.readouterr().err == ""
 
 
 def limit_file_size():
@@ -423,7 +464,7 @@ def test_a_game_stored_twice_is_kept_once(tmp_path):
     shutil.copytree(folder / "shard-00000", folder / "shard-00001")
     again = play(games(10), RANDOM, folder=folder)
     assert again.notes == ("shard-00001 holds 10 games that shard-00000 holds, too: kept as shard-00001.damaged-1, "
-                           "its games are played again",)  # fmt: skip
+                           "what is missing then is played again",)  # fmt: skip
     assert (again.n_resumed, len(again.table("games"))) == (10, 10)
 
 

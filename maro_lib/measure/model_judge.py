@@ -121,7 +121,8 @@ class ModelJudge:
                         again[key] = question
                         continue
                     status, score = (Status.FAILED, math.nan) if score is None else (Status.OK, score)
-                    self.cache.put(key, Judgement(question.kind, question.section, score, status, reply.text, tries))
+                    text = reply.text.encode("utf-8", "replace").decode()  # a file holds no half characters
+                    self.cache.put(key, Judgement(question.kind, question.section, score, status, text, tries))
                 bar.update(len(batch))
         return again
 
@@ -208,6 +209,6 @@ class Cache:
         if self.path:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("ab") as file:
-                file.write(json.dumps([key, *judgement], ensure_ascii=False).encode("utf-8", "replace") + b"\n")
+                file.write(json.dumps([key, *judgement], ensure_ascii=False).encode() + b"\n")
                 file.flush()
                 os.fsync(file.fileno())

@@ -19,6 +19,7 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from textwrap import shorten
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -27,7 +28,6 @@ import pyarrow.parquet as pq
 
 from maro_lib.play.tables import KEYS, SCHEMAS
 from maro_lib.runs import Unreadable, clear_leftovers, parse_record, portable, remaking, remedy, write_atomic
-from maro_lib.wording import first_line
 from maro_lib.world.scripts import Script, ScriptError, dump_scripts, load_scripts
 
 TableRow = dict[str, Any]  # column -> value
@@ -131,10 +131,10 @@ class Shards:
         if not path.exists():
             return False
         try:
-            if load_scripts(path).keys() != {script.digest for script in self.scripts} and earlier == self.wanted:
-                raise ScriptError(f"{path}: holds other scripts")
-        except ScriptError as error:
-            self._set_aside(path, f"{path.name} is damaged ({first_line(error)})", "written anew")
+            if _read_scripts(path).keys() != {script.digest for script in self.scripts} and earlier == self.wanted:
+                raise Unreadable("is damaged (it holds other scripts)")
+        except Unreadable as error:
+            self._set_aside(path, f"{path.name} {error}", "written anew")
         return path.exists()
 
     def _set_aside(self, path: Path, why: str, instead: str) -> None:
@@ -149,7 +149,7 @@ class Shards:
             try:
                 done |= _check_shard(shard, self.wanted, done)
             except Unreadable as error:
-                self._set_aside(shard, str(error), "its games are played again")
+                self._set_aside(shard, str(error), "what is missing then is played again")
         return {*done}
 
     def adopt(self, other: Path) -> None:
@@ -226,12 +226,18 @@ def read_scripts(folder: Path) -> dict[str, Script]:
     folder = Path(folder)
     path, needed = folder / "scripts.yaml", set(read_table(folder, "games", ["digest"])["digest"])
     try:
-        scripts = load_scripts(path)
-    except ScriptError as error:
-        raise StorageError(f"{error}; {remaking(folder)}") from None
-    if missing := needed - scripts.keys():
-        raise StorageError(f"{path}: lacks the scripts of games that were played ({len(missing)}); {remaking(folder)}")
+        if missing := needed - (scripts := _read_scripts(path)).keys():
+            raise Unreadable(f"lacks {len(missing)} of the {len(needed)} scripts that were played")
+    except Unreadable as error:
+        raise StorageError(f"{portable(str(path))}: {error}; {remaking(folder)}") from None
     return scripts
+
+
+def _read_scripts(path: Path) -> dict[str, Script]:
+    try:
+        return load_scripts(path)
+    except ScriptError as error:
+        raise Unreadable(f"is damaged ({shorten(str(error).replace(str(path), path.name), 200)})") from None
 
 
 def _write_parquet(table: pa.Table, path: Path) -> str:
@@ -281,7 +287,8 @@ def _read_file(shard: Path, name: str, written: Written) -> bytes:
     if content_digest(data) != written.files.get(name):
         raise Unreadable(f"{shard.name}/{file} is damaged (not as it was written)")
     if not (stored := pq.read_schema(pa.BufferReader(data))).equals(SCHEMAS[name]):
-        differing = sorted({f.name for f in {*stored} ^ {*SCHEMAS[name]}})
+        had, has = (dict(zip(schema.names, schema.types, strict=True)) for schema in (stored, SCHEMAS[name]))
+        differing = sorted(column for column in had.keys() | has if had.get(column) != has.get(column))
         raise Unreadable(
             f"{shard.name}/{file} has other columns than declared ({', '.join(differing) or 'their order'})"
         )
