@@ -289,6 +289,8 @@ def test_a_damaged_journal_is_set_aside_and_its_games_played_from_the_start(
 class Hostile(Counting):
     """Says what no text may hold, and numbers that JSON has no word for."""
 
+    asked, calls, fails_at = 0, 0, 0
+
     def act(self, requests):
         said = super().act(requests)
         return [Reply(f"\ud800\x00\ud83d\ude00 {r.text}", (1, 2), (-0.1, -math.inf), (2**31 - 1,), True) for r in said]

@@ -216,7 +216,7 @@ def _parts(folder: Path, name: str, columns: Sequence[str] | None) -> Iterator[p
     for shard in shard_folders(folder):
         written = _read_written(shard, request, found)
         found |= dict.fromkeys(written.wanted.games, shard.name)
-        yield pq.read_table(pa.BufferReader(_read_file(shard, name, written)), columns=columns)
+        yield _open_file(shard, name, written).read(columns)
     if missing := sorted(request.games.keys() - found):
         raise Unreadable(f"lacks {len(missing)} of {len(request.games)} games (order {missing[0]}, ...)")
 
@@ -260,7 +260,7 @@ def _check_shard(shard: Path, request: Wanted, others: Mapping[int, str]) -> dic
     """Return a shard's name by the `order` of its games; raise if any of it is not as it was written."""
     written = _read_written(shard, request, others)
     for name in SCHEMAS:
-        _read_file(shard, name, written)
+        _open_file(shard, name, written)
     return dict.fromkeys(written.wanted.games, shard.name)
 
 
@@ -277,8 +277,8 @@ def _read_written(shard: Path, request: Wanted, others: Mapping[int, str]) -> Wr
     return written
 
 
-def _read_file(shard: Path, name: str, written: Written) -> bytes:
-    """Read a table's file; raise if it is not as it was written, or if other columns are declared since."""
+def _open_file(shard: Path, name: str, written: Written) -> pq.ParquetFile:
+    """Open a table's file; raise if it is not as it was written, or if other columns are declared since."""
     file = f"{name}.parquet"
     try:
         data = (shard / file).read_bytes()
@@ -286,13 +286,14 @@ def _read_file(shard: Path, name: str, written: Written) -> bytes:
         raise Unreadable(f"{shard.name}/{file} is damaged ({error.strerror})") from None
     if content_digest(data) != written.files.get(name):
         raise Unreadable(f"{shard.name}/{file} is damaged (not as it was written)")
-    if not (stored := pq.read_schema(pa.BufferReader(data))).equals(SCHEMAS[name]):
-        had, has = (dict(zip(schema.names, schema.types, strict=True)) for schema in (stored, SCHEMAS[name]))
+    opened = pq.ParquetFile(pa.BufferReader(data))
+    if not opened.schema_arrow.equals(SCHEMAS[name]):
+        had, has = (dict(zip(s.names, s.types, strict=True)) for s in (opened.schema_arrow, SCHEMAS[name]))
         differing = sorted(column for column in had.keys() | has if had.get(column) != has.get(column))
         raise Unreadable(
             f"{shard.name}/{file} has other columns than declared ({', '.join(differing) or 'their order'})"
         )
-    return data
+    return opened
 
 
 def content_digest(data: bytes | pa.Buffer) -> str:
