@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from synthetic import make_actions, played
 
-from maro_lib.learn.balancing import MODES, NothingToLearn, balance, shuffle_labels
+from maro_lib.learn.balancing import MODES, NothingToLearn, balance, read_lambdas, shuffle_labels
 from maro_lib.learn.decomposition import decompose
+from maro_lib.runs import RunError
 
 EVERY_MODE = ["min", "max", "all", "ips"]
 
@@ -400,3 +401,12 @@ def test_shuffling_labels_depends_on_the_seed_and_not_on_the_order_of_rows(many)
     one = shuffle_labels(many, 7)
     pd.testing.assert_frame_equal(shuffle_labels(many.sample(frac=1, random_state=0), 7).loc[one.index], one)
     assert not one["desirable"].equals(shuffle_labels(many, 8)["desirable"])
+
+
+def test_lambdas_are_read_as_they_were_written_or_not_at_all(tmp_path):
+    path = tmp_path / "training.json"
+    path.write_text('{"mode": "min", "classes": "overall", "lam_pos": 1, "lam_neg": 0.5, "statement": "all kept"}')
+    assert read_lambdas(path) == {"lam_pos": 1.0, "lam_neg": 0.5}
+    path.write_text(path.read_text().replace("0.5", '"0.5"'))
+    with pytest.raises(RunError, match=r"training\.json: is damaged \(lam_neg: Input should be a valid number\)"):
+        read_lambdas(path)
