@@ -19,8 +19,12 @@ import json
 import math
 import os
 import re
+import shutil
+from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
 
 ROOT = Path(__file__).resolve().parent.parent  # the checkout: the package is installed editable
 
@@ -61,6 +65,17 @@ OPPONENTS = ("self", "base", "earlier")
 
 class RunError(RuntimeError):
     """A run can't go on; the message says what is wrong, where, and what to do."""
+
+
+class Unreadable(ValueError):
+    """A file does not hold what was written; the message says so in a few words, without the file's name."""
+
+
+class Headline(NamedTuple):
+    """outputs/<run>/<notebook>.json: what a notebook's last cell leaves behind."""
+
+    notebook: str
+    headline: dict[str, str | int | float | bool | None]
 
 
 class MissingInput(RunError):
@@ -136,7 +151,7 @@ def needs(run: str, name: str) -> Path:
 
 def remaking(path: Path) -> str:
     """Say what makes again whatever is damaged at a path."""
-    with contextlib.suppress(ValueError, RunError):  # it is of no run, or made by no notebook
+    with contextlib.suppress(ValueError, IndexError, RunError):  # it is of no run, or made by no notebook
         name, *parts = path.absolute().relative_to(outputs_folder()).parts
         run = f"{name}/{parts.pop(0)}" if parts[0].startswith("round_") else name
         return f"notebook {maker(parts[0])} makes it again: {_command(run, maker(parts[0]))}"
@@ -146,7 +161,7 @@ def remaking(path: Path) -> str:
 def maker(name: str) -> str:
     """Return the notebook that writes an artefact."""
     for notebook, stage in STAGES.items():
-        if name in stage.writes:
+        if name in (*stage.writes, f"{notebook}.json"):
             return notebook
     known = ", ".join(name for stage in STAGES.values() for name in stage.writes)
     raise RunError(f"no notebook writes {name!r}; STAGES in maro_lib/runs.py has: {known}")
@@ -181,8 +196,8 @@ def finish(run: str, notebook: str, headline: dict[str, Any]) -> None:
             raise RunError(f"{notebook} ends, but {shown(path)} was not written; write it before `finish`")
     path = finish_file(run, notebook)
     make_folder(path.parent)
-    record = {"notebook": notebook, "headline": {key: _plain(key, value) for key, value in headline.items()}}
-    write_atomic(path, json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    record = Headline(notebook, {key: _plain(key, value) for key, value in headline.items()})
+    write_atomic(path, json.dumps(record._asdict(), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def finish_file(run: str, notebook: str) -> Path:
@@ -193,7 +208,7 @@ def finish_file(run: str, notebook: str) -> Path:
 def read_headline(run: str, notebook: str) -> dict[str, Any]:
     """Return the headline numbers that a notebook's last cell wrote; nothing when it was not reached."""
     path = finish_file(run, notebook)
-    return json.loads(path.read_text(encoding="utf-8"))["headline"] if path.exists() else {}
+    return read_record(path, Headline).headline if path.exists() else {}
 
 
 def make_folder(folder: Path) -> None:
@@ -218,6 +233,46 @@ def write_atomic(path: Path, data: bytes | str) -> None:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
+
+
+_Kind = TypeVar("_Kind")
+
+
+def read_record(path: Path, kind: type[_Kind], mend: str = "") -> _Kind:
+    """Read a JSON file as what it is declared to hold; an error says what is wrong with it, and what mends it."""
+    try:
+        return parse_record(path, kind)
+    except Unreadable as error:
+        raise RunError(f"{portable(str(path))}: {error}; {mend or remaking(path)}") from None
+
+
+def parse_record(path: Path, kind: type[_Kind]) -> _Kind:
+    """Read a JSON file as what it is declared to hold, for those who mend it themselves."""
+    try:
+        return parse_text(path.read_bytes(), kind)
+    except FileNotFoundError:
+        raise Unreadable("is missing") from None
+    except OSError as error:
+        raise Unreadable(f"can't be read ({error.strerror})") from None
+
+
+def parse_text(text: bytes, kind: type[_Kind]) -> _Kind:
+    """Read JSON as what it is declared to hold: no other key or type; pydantic bounds its depth and its numbers."""
+    try:
+        return _reader(kind).validate_json(text, strict=True, extra="forbid")
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = repr(".".join(map(str, first["loc"])))[1:-1]  # a key may hold anything
+        raise Unreadable(f"is damaged ({place[:80]}{': ' if place else ''}{first['msg']})") from None
+
+
+_reader = cache(TypeAdapter)
+
+
+def clear_leftovers(folder: Path) -> None:
+    """Remove what a killed process left half-written; only for who keeps all others out of the folder."""
+    for leftover in folder.glob(".*.tmp"):
+        shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
 
 
 def _unwritable(path: Path, error: OSError) -> RunError:

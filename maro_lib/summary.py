@@ -11,10 +11,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from maro_lib.fingerprints import Fingerprint
-from maro_lib.runs import run_folder, write_atomic
+from maro_lib.runs import RunError, read_record, run_folder, shown, write_atomic
 
 
 class StageRecord(BaseModel):
@@ -61,7 +61,7 @@ def read_summary(run: str) -> tuple[Summary, Path | None]:
     """Return a run's summary (a new one if there is none), and where a damaged one was put."""
     try:
         return peek_summary(run), None
-    except ValidationError:
+    except RunError:
         path = run_folder(run) / "summary.json"
         return Summary(run=run), path.replace(path.with_name("summary.damaged.json"))
 
@@ -69,7 +69,9 @@ def read_summary(run: str) -> tuple[Summary, Path | None]:
 def peek_summary(run: str) -> Summary:
     """Return a run's summary, and change nothing; a damaged one is an error."""
     path = run_folder(run) / "summary.json"
-    found = Summary.model_validate_json(path.read_bytes()) if path.exists() else Summary(run=run)
+    found = read_record(path, Summary) if path.exists() else Summary(run=run)
+    if found.stopped and found.stopped.notebook:
+        found.stopped.notebook = shown(run_folder(run) / f"{found.stopped.stage}.ipynb")
     return found.model_copy(update={"run": run})
 
 

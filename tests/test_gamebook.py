@@ -1,8 +1,12 @@
 """Laws of the gamebook: what a run plays is kept, and held-out games are others."""
 
+import json
+from dataclasses import asdict
+
 import pytest
 
 from maro_lib.play.gamebook import Gamebook, load_gamebook
+from maro_lib.runs import RunError
 from maro_lib.world.casebook import bundled, find_case
 from maro_lib.world.generator import Knobs
 from maro_lib.world.mystery import Rules
@@ -14,6 +18,23 @@ BOOK = Gamebook(seed=3, n_scripts=4, knobs=Knobs(characters=5, red_herrings=2), 
 def test_gamebook_survives_its_file(tmp_path):
     BOOK.save(tmp_path / "gamebook.json")
     assert load_gamebook(tmp_path / "gamebook.json") == BOOK
+
+
+@pytest.mark.parametrize(("text", "what"), [
+    ("{", "Invalid JSON: EOF"), ("[" * 10_000, "Invalid JSON: recursion limit"), ("[]", ""),
+    (json.dumps(asdict(BOOK) | {"seed": "3"}), "seed: "), (json.dumps(asdict(BOOK) | {"sead": 3}), "sead: "),
+    (json.dumps(asdict(BOOK) | {"rules": {"rounds": True}}), "rules.rounds: "),
+    (json.dumps({"knobs": {"a\nb": 1}}), r"knobs.a\\nb: "),
+])  # fmt: skip
+def test_a_gamebook_that_holds_something_else_names_what_and_who_mends_it(tmp_path, monkeypatch, text, what):
+    monkeypatch.setenv("MARO_OUTPUTS", str(tmp_path / "outputs"))
+    path = tmp_path / "outputs" / "cpu" / "gamebook.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(text)
+    with pytest.raises(RunError, match=rf"^outputs/cpu/gamebook.json: is damaged \({what}") as error:
+        load_gamebook(path)
+    assert "make run ONLY=02 PARAMS=params/cpu.yaml" in str(error.value)
+    assert "\n" not in str(error.value)
 
 
 def test_held_out_games_share_no_mystery_and_no_seed_with_the_run():

@@ -340,6 +340,20 @@ def test_a_line_that_was_cut_short_is_judged_again(tmp_path):
     pd.testing.assert_frame_equal(whole, again)
 
 
+@pytest.mark.parametrize("line", ["{", "[" * 10_000, '["k", "speech"]', '["k", "a", "", "12", "ok", "", 1]'])
+def test_a_damaged_line_is_named_kept_and_judged_again(tmp_path, line, capsys):
+    path, policy = tmp_path / "j.jsonl", Says("\ud800\nSCORE: 12")
+    judged(Says("\ud800\nSCORE: 12"), cache=Cache(path))
+    whole = judged(policy, cache=Cache(path))
+    assert not policy.asked, "half a character is kept, too"
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([line, *lines[1:]]) + "\n")
+    again = judged(policy, cache=Cache(path))
+    assert "j.jsonl has 1 damaged lines: kept as j.jsonl.damaged-1" in capsys.readouterr().err
+    assert len(policy.asked) == 1
+    pd.testing.assert_frame_equal(whole, again)
+
+
 def test_a_killed_judge_goes_on(tmp_path):
     """A real kill -9 in the middle; what was judged before is not judged again."""
     path = tmp_path / "j.jsonl"

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -217,10 +218,12 @@ def test_what_cannot_work_is_refused_before_anything_is_started(tmp_path, monkey
 def test_a_job_is_read_as_it_was_written(tmp_path):
     watch = QuickGames(exam_games(3), Sampling(0.7, 40), {"cache_gb": 0.5})
     job = Job("m", "nf4", "a", corpus(), replace(BASIC, beta=1 / 3), tmp_path / "x", watch)
-    job.save(tmp_path)
-    again = Job.read(tmp_path)
+    job.save(inputs := tmp_path / "x.inputs")
+    shutil.copytree(inputs, there := tmp_path / "copy" / "x.inputs")
+    assert Job.read(there).folder == tmp_path / "copy" / "x", "a copy is a job of its own"
+    again = Job.read(inputs)
     assert replace(again, corpus=None) == replace(job, corpus=None)
-    assert not list(tmp_path.glob("*.pkl"))
+    assert not list(inputs.glob("*.pkl"))
     assert [i.tolist() for i in again.corpus.ids] == [i.tolist() for i in job.corpus.ids]
     for name in ("actions", "dropped"):
         assert getattr(again.corpus, name).equals(getattr(job.corpus, name))

@@ -172,7 +172,8 @@ def test_a_damaged_file_costs_its_part_and_not_the_page(outputs):
     (run_folder("damaged") / "choices.json").write_text("{")
     text = write_report("damaged").read_text(encoding="utf-8")
     assert "Left out: choice" in text
-    assert "JSONDecodeError" in text
+    assert "RunError: outputs/damaged/choices.json: is damaged (Invalid JSON" in text, "of no machine"
+    assert "notebook 05_maro_training makes it again: make run ONLY=05" in text
     assert "Base against trained" in text
 
 

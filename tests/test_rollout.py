@@ -1,7 +1,9 @@
 """Laws of playing many games: none lost, none twice, none changed by the others, and nothing half-written."""
 
 import json
+import math
 import os
+import re
 import resource
 import shutil
 import signal
@@ -10,6 +12,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -253,14 +256,54 @@ def test_no_reply_is_asked_for_twice_after_a_failure(tmp_path, undisturbed):
     assert not (tmp_path / "rollout" / "unfinished.json").exists()
 
 
-def test_a_damaged_journal_is_set_aside_and_its_games_played_from_the_start(tmp_path, undisturbed, capsys):
+def with_seats(n, stored):
+    return stored | {"replies": {order: seats[:n] for order, seats in stored["replies"].items()}}
+
+
+JOURNALS = {
+    "no JSON": (lambda stored: '{"0": [[["I am', r"is damaged \(Invalid JSON"),
+    "deep": (lambda stored: "[" * 10_000, r"is damaged \(Invalid JSON: recursion limit"),
+    "keys": (lambda stored: stored | {"more": 1}, r"is damaged \(more: "),
+    "types": (lambda stored: stored | {"replies": {"0": [[["I am Ann.", "1", None, [], 0]]]}}, "is damaged "),
+    "seats": (partial(with_seats, 1), r"is damaged \(not as it was written\)"),
+    "before the digest": (lambda stored: stored["replies"], r"is damaged \("),
+    "another run": (lambda stored: stored | {"wanted": stored["wanted"] | {"code": "other"}}, "is of other games"),
+}
+
+
+@pytest.mark.parametrize(("spoil", "message"), JOURNALS.values(), ids=JOURNALS)
+def test_a_damaged_journal_is_set_aside_and_its_games_played_from_the_start(
+    tmp_path, undisturbed, capsys, spoil, message
+):
     Counting.calls, Counting.fails_at = 0, 10
     with pytest.raises(ConnectionError):
         play(games(), Counting(), folder=tmp_path / "rollout", concurrency=8)
-    (tmp_path / "rollout" / "unfinished.json").write_text('{"0": [[["I am')
+    path = tmp_path / "rollout" / "unfinished.json"
+    spoiled = spoil(json.loads(path.read_text()))
+    path.write_text(spoiled if isinstance(spoiled, str) else json.dumps(spoiled))
     played = play(games(), Mixture(), folder=tmp_path / "rollout")
-    assert "unfinished.json is damaged" in capsys.readouterr().err
+    assert re.search(f"rollout: unfinished.json {message}.*kept as unfinished.json.damaged-1", capsys.readouterr().err)
     assert_same(tables(played), undisturbed)
+
+
+class Hostile(Counting):
+    """Says what no text may hold, and numbers that JSON has no word for."""
+
+    asked, calls, fails_at = 0, 0, 0
+
+    def act(self, requests):
+        said = super().act(requests)
+        return [Reply(f"\ud800\x00\ud83d\ude00 {r.text}", (1, 2), (-0.1, -math.inf), (2**31 - 1,), True) for r in said]
+
+
+def test_a_journal_keeps_whatever_was_said(tmp_path, capsys):
+    whole = tables(play(games(8), Hostile()))
+    Hostile.calls, Hostile.fails_at, Hostile.asked = 0, 10, 0
+    with pytest.raises(ConnectionError):
+        play(games(8), Hostile(), folder=tmp_path / "rollout", concurrency=4)
+    assert_same(tables(play(games(8), Hostile(), folder=tmp_path / "rollout")), whole)
+    assert Hostile.asked == len(whole["actions"])
+    assert capsys.readouterr().err == ""
 
 
 def limit_file_size():
@@ -293,7 +336,7 @@ def test_a_damaged_shard_is_named_set_aside_and_played_again(tmp_path, undisturb
     hurt(folder / "shard-00001" / f"{table}.parquet", damage)
     played = play(games(), Mixture(), folder=folder)
     assert played.n_resumed == N_GAMES - 40
-    assert "shard-00001 is damaged" in played.notes[0]
+    assert f"shard-00001/{table}.parquet is damaged" in played.notes[0]
     assert "shard-00001.damaged-1" in capsys.readouterr().err
     assert (folder / "shard-00001.damaged-1").exists(), "what was damaged is kept"
     assert_same(tables(played), undisturbed)
@@ -312,10 +355,11 @@ def hurt(path: Path, damage: str) -> None:
 def test_leftovers_of_a_killed_write_are_no_shard(tmp_path, undisturbed):
     folder = tmp_path / "rollout"
     play(games(), Mixture(), folder=folder, shard_size=40)
-    (folder / ".tmp-shard-00003").mkdir()
-    (folder / ".tmp-shard-00003" / "games.parquet").write_bytes(b"PAR1 half")
+    (folder / ".shard-00003.tmp").mkdir()
+    (folder / ".shard-00003.tmp" / "games.parquet").write_bytes(b"PAR1 half")
+    (folder / ".request.json.99.tmp").write_text('{"code":')
     assert_same(tables(play(games(), Mixture(), folder=folder)), undisturbed)
-    assert not (folder / ".tmp-shard-00003").exists()
+    assert [*folder.glob(".*.tmp")] == []
 
 
 def test_a_rollout_keeps_the_scripts_it_was_played_with(tmp_path):
@@ -416,12 +460,14 @@ def test_two_processes_do_not_play_into_one_folder(tmp_path):
         process.wait()
 
 
-def test_a_game_stored_twice_is_an_error(tmp_path):
+def test_a_game_stored_twice_is_kept_once(tmp_path):
     folder = tmp_path / "rollout"
     play(games(10), RANDOM, folder=folder)
     shutil.copytree(folder / "shard-00000", folder / "shard-00001")
-    with pytest.raises(StorageError, match="stored twice"):
-        play(games(10), RANDOM, folder=folder)
+    again = play(games(10), RANDOM, folder=folder)
+    assert again.notes == ("shard-00001 holds 10 games that shard-00000 holds, too: kept as shard-00001.damaged-1, "
+                           "what is missing then is played again",)  # fmt: skip
+    assert (again.n_resumed, len(again.table("games"))) == (10, 10)
 
 
 def test_an_empty_folder_says_so(tmp_path):

@@ -153,8 +153,9 @@ def test_space_is_asked_for_only_when_it_is_short(tmp_path):
 def test_a_damaged_shard_names_the_stage_that_makes_it_wherever_that_is_noticed(outputs, place, advice):
     shard = outputs / place / "shard-00000"
     shard.mkdir(parents=True)
-    (shard / "games.parquet").write_text("damaged")
-    with pytest.raises(StorageError, match=r"shard-00000/games\.parquet: is damaged") as error:
+    (shard.parent / "request.json").write_text('{"code": "", "games": {}}')
+    (shard / "games.parquet").write_text("of a kit that wrote no shard.json")
+    with pytest.raises(StorageError, match=r"shard-00000/shard\.json is missing") as error:
         read_table(outputs / place, "games")
     assert advice in str(error.value)
 

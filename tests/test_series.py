@@ -17,6 +17,7 @@ from waiting import wait_for
 
 from maro_lib.run.series import choose, find_notebooks, opening, plan
 from maro_lib.runs import ROOT, RunError
+from maro_lib.summary import Stop, Summary, peek_summary, read_summary, write_summary
 from maro_lib.wording import duration
 
 FIXTURES = Path(__file__).parent / "fixtures" / "notebooks"
@@ -221,6 +222,31 @@ def test_from_leaves_out_the_stages_before(again):
     assert "[1/2] 03_decomposition: skipped" in done.stdout
 
 
+@pytest.mark.parametrize(
+    "text", ['{"run": "cpu", "stages": {"02_rollout": 1}}', '{"run": "cpu", "more": 1}', "[" * 9_999]
+)
+def test_a_summary_that_holds_something_else_is_damaged(tmp_path, monkeypatch, text):
+    monkeypatch.setenv("MARO_OUTPUTS", str(tmp_path / "outputs"))
+    path = tmp_path / "outputs" / "cpu" / "summary.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(text)
+    with pytest.raises(RunError, match=r"^outputs/cpu/summary\.json: is damaged \(.*run again the stage that made it"):
+        peek_summary("cpu")
+    assert read_summary("cpu") == (Summary(run="cpu"), path.with_name("summary.damaged.json"))
+
+
+def test_a_copied_summary_says_where_the_copy_stopped(tmp_path, monkeypatch):
+    monkeypatch.setenv("MARO_OUTPUTS", str(tmp_path / "outputs"))
+    (tmp_path / "outputs" / "cpu").mkdir(parents=True)
+    stop = Stop(
+        error="x", stage="round_2/03_decomposition", notebook="outputs/cpu/round_2/03_decomposition.ipynb", cell=2
+    )
+    write_summary(Summary(run="cpu", stopped=stop))
+    assert peek_summary("cpu").stopped == stop
+    shutil.copytree(tmp_path / "outputs" / "cpu", tmp_path / "outputs" / "x")
+    assert peek_summary("x").stopped.notebook == "outputs/x/round_2/03_decomposition.ipynb"
+
+
 def test_damaged_summary_is_set_aside_and_everything_runs_again(again):
     text = again.made("summary.json").read_text()
     again.made("summary.json").write_text(text[: len(text) // 2])
@@ -284,13 +310,15 @@ def test_report_is_written_again_only_when_something_changed(again):
 
 def test_a_copied_run_leaves_its_original_alone(again):
     before = {path: path.read_bytes() for path in again.made("").rglob("*") if path.is_file()}
-    shutil.copytree(again.made(""), again.folder / "outputs" / "x")
+    copy = shutil.copytree(again.made(""), again.folder / "outputs" / "x")
+    (copy / ".summary.json.99.tmp").write_text('{"run":')
     again.set("run: x\nn_games: 3\n")
     done = again.run()
     assert done.returncode == 0, done.stderr
     assert {path: path.read_bytes() for path in again.made("").rglob("*") if path.is_file()} == before
     copied = json.loads((again.folder / "outputs" / "x" / "summary.json").read_text())
     assert (copied["run"], copied["parameters"]["n_games"]) == ("x", 3)
+    assert [*copy.glob(".*.tmp")] == [], "what was left half-written goes"
 
 
 def test_series_stops_at_the_first_failure(again):

@@ -34,12 +34,12 @@ from maro_lib.learn.decomposition import decompose
 from maro_lib.learn.guard import TrainingWarning
 from maro_lib.learn.settings import REFERENCE_POINTS, Settings
 from maro_lib.learn.trainer import MaroTrainer, TrainingError, whole_checkpoints
-from maro_lib.learn.training import train
+from maro_lib.learn.training import finished, is_finished, train
 from maro_lib.model.adapter_files import ADAPTER_FILES, read_adapter
 from maro_lib.model.loading import Loaded, load, token_logps
 from maro_lib.model.local import LocalPolicy
 from maro_lib.play.rollout import play, schedule
-from maro_lib.runs import ROOT
+from maro_lib.runs import ROOT, RunError
 from maro_lib.study.trainbench import gap
 from maro_lib.world.generator import generate_many
 from maro_lib.world.mystery import Rules
@@ -722,6 +722,28 @@ def test_the_work_of_another_job_is_set_aside(tmp_path, undisturbed, other):
     assert before == {p.relative_to(aside): p.read_bytes() for p in aside.rglob("*") if p.is_file()}
     assert not is_equal(weights(trained), weights(undisturbed))
     assert {p.name for p in tmp_path.iterdir()} == {"x", "x.other-1", "references"}
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "kept"),
+    [("done.json", "{", "x/done.json.other-1"), ("done.json", '{"status": 1, "notes": []}', "x/done.json.other-1"),
+     ("job.json", "{}", "x.other-1/job.json")],
+)  # fmt: skip
+def test_a_damaged_record_is_named_and_kept_and_what_it_told_of_is_done_again(
+    tmp_path, undisturbed, capsys, file, text, kept
+):
+    folder = tmp_path / "x"
+    shutil.copytree(undisturbed.folder.parent, folder)
+    (folder / file).write_text(text)
+    (folder / ".curve.parquet.99.tmp").write_text("PAR1 half")
+    if file == "done.json":
+        assert not is_finished(folder)
+        with pytest.raises(RunError, match=r"done\.json: is damaged .*; run again the stage that made it"):
+            finished(folder)
+    assert_same(train(tiny(), corpus(), BASIC, folder), undisturbed)
+    assert f"training: {file} is damaged" in capsys.readouterr().err
+    assert (tmp_path / kept).read_text() == text
+    assert [*folder.glob(".*.tmp")] == []
 
 
 def test_an_empty_folder_is_taken_as_it_is(tmp_path, undisturbed):

@@ -19,7 +19,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from maro_lib.embedded.lessons import Recipe
 from maro_lib.model.loading import EMBEDDED, quiet
 from maro_lib.provenance import git_state
-from maro_lib.runs import make_folder, write_atomic
+from maro_lib.runs import make_folder, read_record, write_atomic
 from maro_lib.statistics import Mean
 
 CARD_TEXT = Path(__file__).with_name("card.md")
@@ -41,7 +41,7 @@ def make_card(
 
 
 def read_card(folder: Path = EMBEDDED) -> dict[str, Any]:
-    return json.loads((folder / "card.json").read_text(encoding="utf-8"))
+    return read_record(folder / "card.json", dict[str, Any], "notebook 00 makes it again")
 
 
 def save_card(

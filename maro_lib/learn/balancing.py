@@ -19,11 +19,13 @@ import math
 from dataclasses import dataclass
 from enum import IntEnum
 from numbers import Real
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from maro_lib.play.tables import encode, finite, require, trajectories
+from maro_lib.runs import read_record
 from maro_lib.wording import check_name
 from maro_lib.world.scripts import FACTIONS
 
@@ -64,6 +66,23 @@ class Balanced:
     report: pd.DataFrame  # faction x outcome: actions, characters and weight, given and kept
     reasons: pd.DataFrame  # reason x faction: actions dropped
     statement: str  # the same in words, with what a reader must not overlook
+
+
+@dataclass(frozen=True)
+class Facts:
+    """training.json: what notebook 04 found, beside the rows."""
+
+    mode: str
+    classes: str
+    lam_pos: float
+    lam_neg: float
+    statement: str
+
+
+def read_lambdas(path: Path) -> dict[str, float]:
+    """Read from training.json how much a desirable and an undesirable action weigh."""
+    facts = read_record(path, Facts)
+    return {"lam_pos": facts.lam_pos, "lam_neg": facts.lam_neg}
 
 
 def balance(

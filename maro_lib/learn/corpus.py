@@ -23,7 +23,7 @@ import numpy as np
 import pandas as pd
 
 from maro_lib.model.chat import Chat
-from maro_lib.runs import make_folder, write_atomic
+from maro_lib.runs import make_folder, read_record, write_atomic
 from maro_lib.world.protocol import Message
 
 ACTION = ("game", "seat", "t")  # what an action is known by
@@ -232,16 +232,23 @@ def _encoded(game: str, seat: int, view: list[Message], before: int, n_old: int,
 # --- on disk -------------------------------------------------------------------------------------------
 
 
+class Counts(NamedTuple):
+    """corpus.json: what no table of it tells."""
+
+    n_separate: int
+
+
 def save_corpus(corpus: Corpus, folder: Path) -> None:
     """Write a corpus into a folder; `load_corpus` reads back an equal one."""
     make_folder(folder)
     pd.DataFrame({"ids": corpus.ids}).to_parquet(folder / "ids.parquet")
     corpus.actions.to_parquet(folder / "actions.parquet")
     corpus.dropped.to_parquet(folder / "dropped.parquet")
-    write_atomic(folder / "corpus.json", json.dumps({"n_separate": corpus.n_separate}))
+    write_atomic(folder / "corpus.json", json.dumps(Counts(corpus.n_separate)._asdict()))
 
 
 def load_corpus(folder: Path) -> Corpus:
     """Read a corpus that `save_corpus` wrote."""
     ids, actions, dropped = (pd.read_parquet(folder / f"{name}.parquet") for name in ("ids", "actions", "dropped"))
-    return Corpus(list(ids["ids"]), actions, dropped, json.loads((folder / "corpus.json").read_text())["n_separate"])
+    counts = read_record(folder / "corpus.json", Counts)
+    return Corpus(list(ids["ids"]), actions, dropped, counts.n_separate)

@@ -29,17 +29,18 @@ from accelerate.commands.config import load_config_from_file
 from maro_lib.learn.corpus import Corpus, load_corpus, save_corpus
 from maro_lib.learn.guard import Live, QuickGames
 from maro_lib.learn.settings import Settings
-from maro_lib.learn.training import Trained, finished, train
+from maro_lib.learn.training import Trained, finished, is_finished, train
 from maro_lib.model.loading import Loaded, load
 from maro_lib.model.local import Sampling
 from maro_lib.model.server_process import TAIL, end_group
 from maro_lib.play.rollout import Game
-from maro_lib.runs import located, make_folder, write_atomic
+from maro_lib.runs import located, make_folder, read_record, write_atomic
 from maro_lib.side_by_side import Tell, run_tasks
 from maro_lib.strict_yaml import StrictLoader, read_text
 from maro_lib.world.mystery import MurderMystery, Rules
 from maro_lib.world.scripts import dump_scripts, load_scripts
 
+INPUTS = ".inputs"  # after the name of the folder that is trained into
 DDP = Path(__file__).with_name("accelerate") / "ddp.yaml"
 SECONDS_TO_END = 10.0  # seconds that processes have to end by themselves
 LONGEST = 2000  # bytes of a line that are shown: what follows has no mark
@@ -50,6 +51,37 @@ MARK = re.compile(r"\[process (\d+)\] ")  # what accelerate puts before a line o
 
 class LaunchError(RuntimeError):
     """The processes can't be started, or ended too early; the message says why, and shows their last lines."""
+
+
+@dataclass(frozen=True)
+class WatchedGame:
+    """A quick game, as job.json has it."""
+
+    name: str
+    order: int
+    script: str  # its digest; scripts.yaml has it
+    seed: int
+    rules: Rules
+
+
+@dataclass(frozen=True)
+class Watched:
+    """The quick games of a training, as job.json has them."""
+
+    games: list[WatchedGame]
+    sampling: Sampling
+    options: dict[str, int | float | bool]
+
+
+@dataclass(frozen=True)
+class Stored:
+    """job.json of a folder of inputs, whose name says which folder is trained into."""
+
+    model: str
+    precision: str
+    adapter: str
+    settings: Settings
+    watch: Watched | None
 
 
 @dataclass(frozen=True)
@@ -67,17 +99,14 @@ class Job:
     def save(self, inputs: Path) -> None:
         """Write it into a folder: Parquet, JSON and YAML."""
         save_corpus(self.corpus, inputs)
-        job = {"model": self.model, "precision": self.precision, "adapter": self.adapter, "folder": str(self.folder)}
-        job |= {"settings": asdict(self.settings), "watch": None}
+        watched = None
         if watch := self.watch:
             scripts = {game.script.digest: game.script for game in watch.games}
             write_atomic(inputs / "scripts.yaml", dump_scripts(scripts.values()))
-            games = [
-                {"name": g.name, "order": g.order, "script": g.script.digest, "seed": g.seed, "rules": asdict(g.rules)}
-                for g in watch.games
-            ]
-            job["watch"] = {"games": games, "sampling": asdict(watch.sampling), "options": dict(watch.options)}
-        write_atomic(inputs / "job.json", json.dumps(job, indent=1))
+            games = [WatchedGame(g.name, g.order, g.script.digest, g.seed, g.rules) for g in watch.games]
+            watched = Watched(games, watch.sampling, dict(watch.options))
+        stored = Stored(self.model, self.precision, self.adapter, self.settings, watched)
+        write_atomic(inputs / "job.json", json.dumps(asdict(stored), indent=1))
 
     def __call__(self, tell: Tell) -> None:
         """Train, in a process beside others; tell the curve."""
@@ -87,13 +116,15 @@ class Job:
     @classmethod
     def read(cls, inputs: Path) -> Job:
         """Read what `save` wrote."""
-        job = json.loads((inputs / "job.json").read_text(encoding="utf-8"))
-        job |= {"settings": Settings(**job["settings"]), "folder": Path(job["folder"])}
-        if watch := job["watch"]:
+        stored, watch = read_record(inputs / "job.json", Stored), None
+        if watched := stored.watch:
             scripts = load_scripts(inputs / "scripts.yaml")
-            games = [Game(**g | {"script": scripts[g["script"]], "rules": Rules(**g["rules"])}) for g in watch["games"]]
-            job["watch"] = QuickGames(games, Sampling(**watch["sampling"]), watch["options"])
-        return cls(corpus=load_corpus(inputs), **job)
+            games = [Game(g.name, g.order, scripts[g.script], g.seed, g.rules) for g in watched.games]
+            watch = QuickGames(games, watched.sampling, watched.options)
+        folder = inputs.with_name(inputs.name.removesuffix(INPUTS))
+        return cls(
+            stored.model, stored.precision, stored.adapter, load_corpus(inputs), stored.settings, folder, watch
+        )  # fmt: skip
 
 
 def launch(
@@ -104,7 +135,7 @@ def launch(
     config = located(config) if config else DDP
     _check(n_processes, config, watch)
     folder = Path(folder).absolute()
-    make_folder(inputs := folder.with_name(f"{folder.name}.inputs"))
+    make_folder(inputs := folder.with_name(folder.name + INPUTS))
     shutil.rmtree(inputs)  # of a launch that was cut short
     Job(model, precision, adapter, corpus, settings, folder, watch).save(inputs)
     _run(_command(n_processes, config, inputs), _environment(n_processes), inputs)
@@ -117,7 +148,7 @@ def train_ahead(jobs: Sequence[Job], loaded: Loaded, live: Live | None = None) -
 
     Where a model works in one process at a time nothing is done here. `live` is shown the curve that is behind.
     """
-    if loaded.n_side_by_side == 1 or all(finished(job.folder) for job in jobs):
+    if loaded.n_side_by_side == 1 or all(is_finished(job.folder) for job in jobs):
         return
     curves: dict[int, pd.DataFrame] = {}
 

@@ -11,9 +11,11 @@ import hashlib
 import io
 import json
 import shutil
+import sys
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -30,7 +32,7 @@ from maro_lib.learn.trainer import Diverged, MaroTrainer, TrainingError, is_on_c
 from maro_lib.model.adapter_files import Origin, seal
 from maro_lib.model.loading import Loaded, quiet
 from maro_lib.play.shards import set_aside
-from maro_lib.runs import make_folder, write_atomic
+from maro_lib.runs import Unreadable, clear_leftovers, make_folder, parse_record, read_record, write_atomic
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,22 @@ class Trained:
     curve: pd.DataFrame  # one row per step
     status: str  # "finished", or why it stopped early
     notes: tuple[str, ...] = ()
+
+
+class Done(NamedTuple):
+    """done.json: that a training came to its end."""
+
+    status: str
+    notes: tuple[str, ...]
+
+
+class JobRecord(NamedTuple):
+    """job.json: all that decides what is learned, as a digest."""
+
+    digest: str
+
+
+_Record = TypeVar("_Record", Done, JobRecord)
 
 
 def train(
@@ -88,22 +106,41 @@ def finished(folder: Path) -> Trained | None:
     """Return what a training left in its folder, if it came to its end."""
     if not (folder / "done.json").exists():
         return None
-    done = json.loads((folder / "done.json").read_text(encoding="utf-8"))
-    return Trained(folder / "adapter", pd.read_parquet(folder / "curve.parquet"), done["status"], (*done["notes"],))
+    done = read_record(folder / "done.json", Done)
+    return Trained(folder / "adapter", pd.read_parquet(folder / "curve.parquet"), *done)
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether a training came to its end; with a damaged record it has to say so again."""
+    return _told(folder / "done.json", Done) is not None
 
 
 def _open_job(folder: Path, digest: str) -> None:
     """Make a folder ready for this training; another one's work is set aside, and what was cut short is removed."""
-    path = folder / "job.json"
-    same = path.exists() and json.loads(path.read_text())["digest"] == digest
-    if not same and folder.exists() and any(folder.iterdir()):
+    path, job = folder / "job.json", JobRecord(digest)
+    if _told(path, JobRecord) != job and folder.exists() and any(folder.iterdir()):
         set_aside(folder)
+    if not is_finished(folder):
+        set_aside(folder / "done.json")
     make_folder(folder)
     if not path.exists():
-        write_atomic(path, json.dumps({"digest": digest}))
+        write_atomic(path, json.dumps(job._asdict()))
+    clear_leftovers(folder)
     whole = whole_checkpoints(folder)
     for leftover in (p for p in folder.glob("checkpoint-*") if p not in whole):
         shutil.rmtree(leftover)
+
+
+def _told(path: Path, kind: type[_Record]) -> _Record | None:
+    """Read a record of this folder; one that is damaged is named, and as good as none."""
+    try:
+        return parse_record(path, kind)
+    except Unreadable as error:
+        if path.exists():
+            print(
+                f"training: {path.name} {error}: it is set aside, and what it tells of is done again", file=sys.stderr
+            )
+        return None
 
 
 def _digest(loaded: Loaded, corpus: Corpus, settings: Settings) -> str:
@@ -137,7 +174,7 @@ def _save(trainer: MaroTrainer, trained: Trained, origin: Origin) -> None:
         buffer = io.BytesIO()
         trained.curve.to_parquet(buffer, index=False)
         write_atomic(folder / "curve.parquet", buffer.getvalue())
-        write_atomic(folder / "done.json", json.dumps({"status": trained.status, "notes": trained.notes}))
+        write_atomic(folder / "done.json", json.dumps(Done(trained.status, trained.notes)._asdict()))
     except (OSError, SafetensorError) as error:
         raise TrainingError(f"{trained.folder}: can't be written ({error}); the last checkpoint is safe. Free some "
                             "space and run the same command again") from None  # fmt: skip

@@ -7,6 +7,7 @@ is that of saying so much. What is missing to 1 goes to other texts. Taught in n
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice, takewhile
 from typing import Any, NamedTuple
 
@@ -39,6 +40,25 @@ def move_probabilities(loaded: Loaded, view: Sequence[Message], moves: Sequence[
     with loaded.base():
         base = score()
     return pd.DataFrame({"move": list(moves), "base": base, "trained": score()})
+
+
+@dataclass(frozen=True)
+class MoveChoice:
+    """How likely a move was before training, and is now."""
+
+    move: str
+    base: float
+    trained: float
+
+
+@dataclass(frozen=True)
+class Choice:
+    """choices.json: the vote that training moved most, as `most_moved` gives it."""
+
+    game: str
+    agent: str
+    culprits: list[str]
+    moves: list[MoveChoice]
 
 
 class VoteView(NamedTuple):

@@ -8,11 +8,13 @@ that nothing is judged twice and a killed run goes on. MIRAGE asks without bound
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
 import os
 import re
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -24,7 +26,9 @@ from pydantic import BaseModel, ConfigDict, model_validator
 from maro_lib.measure.judgements import ABILITIES, ROLE_PLAY, SECTION, TOP, Case, Judgement, Status
 from maro_lib.measure.rouge import rouge_l
 from maro_lib.play.policies import Policy, Request
+from maro_lib.play.shards import free_name
 from maro_lib.progress import Bar
+from maro_lib.runs import Unreadable, parse_text, write_atomic
 from maro_lib.world.history import public_lines
 from maro_lib.world.phrases import braces, phrasebook, read_words
 from maro_lib.world.protocol import Message, Prompt
@@ -117,7 +121,8 @@ class ModelJudge:
                         again[key] = question
                         continue
                     status, score = (Status.FAILED, math.nan) if score is None else (Status.OK, score)
-                    self.cache.put(key, Judgement(question.kind, question.section, score, status, reply.text, tries))
+                    text = reply.text.encode("utf-8", "replace").decode()  # a file holds no half characters
+                    self.cache.put(key, Judgement(question.kind, question.section, score, status, text, tries))
                 bar.update(len(batch))
         return again
 
@@ -166,19 +171,32 @@ def _empty(case: Case) -> Iterator[Judgement]:
 # --- judgements on disk ------------------------------------------------------------------------------
 
 
+LINE = tuple[str, str, str, float, str, str, int]  # a key, and the fields of a Judgement
+
+
 class Cache:
     """Judgements by key, a line of JSON each, appended as they are made; without a path, in memory.
 
-    A line that a kill has cut short is dropped, and judged again.
+    A line that a kill has cut short is dropped, and judged again; with damaged lines the file is kept beside it.
     """
 
     def __init__(self, path: Path | None):
         self.path, self.judgements = path, {}
         if path and path.exists():
-            whole = path.read_bytes().rpartition(b"\n")[0]
-            lines = [json.loads(line) for line in whole.splitlines()]
-            self.judgements = {key: Judgement(*values) for key, *values in lines}
-            path.write_bytes(whole + b"\n" if whole else b"")
+            self._read(path)
+
+    def _read(self, path: Path) -> None:
+        *lines, _ = path.read_bytes().split(b"\n")
+        whole = []
+        for line in lines:
+            with contextlib.suppress(Unreadable):
+                key, *values = parse_text(line, LINE)
+                self.judgements[key] = Judgement(*values)
+                whole.append(line + b"\n")
+        if damaged := len(lines) - len(whole):
+            aside = path.rename(free_name(path, "damaged"))
+            print(f"{path.name} has {damaged} damaged lines: kept as {aside.name}, judged again", file=sys.stderr)
+        write_atomic(path, b"".join(whole))
 
     def __contains__(self, key: str) -> bool:
         return key in self.judgements

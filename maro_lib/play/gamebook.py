@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from maro_lib.play.rollout import Game, schedule
-from maro_lib.runs import write_atomic
+from maro_lib.runs import read_record, write_atomic
 from maro_lib.world.casebook import find_playable
 from maro_lib.world.generator import Knobs, generate_many
 from maro_lib.world.mystery import Rules
@@ -47,5 +47,4 @@ class Gamebook:
 
 
 def load_gamebook(path: Path) -> Gamebook:
-    stored = json.loads(path.read_text(encoding="utf-8"))
-    return Gamebook(**stored | {"knobs": Knobs(**stored["knobs"]), "rules": Rules(**stored["rules"])})
+    return read_record(path, Gamebook)

@@ -266,7 +266,7 @@ def play(
         left = [g for g in games if g.order not in done]
         for note in shards.notes:
             print(f"rollout: {note}", file=sys.stderr)
-        journal = Journal(shards.folder / "unfinished.json", shard_seconds)
+        journal = Journal(shards.folder / "unfinished.json", shard_seconds, shards.wanted)
         sessions = _sessions(left, policies, concurrency, progress, len(done), on_step, journal)
         _play_into(shards, sessions, shard_size, shard_seconds, journal)
         return Played(shards.folder, None, len(games), len(done), time.perf_counter() - began, tuple(shards.notes))

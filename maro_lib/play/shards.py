@@ -1,8 +1,10 @@
 """Played games on disk: shards of Parquet that are there wholly or not at all.
 
 A folder belongs to one request (these games, these players); asking for more games later goes on with it. Each shard
-is a folder with one file per table, written under another name, then renamed. Pages carry checksums, so a damaged shard
-is found, named and set aside, and its games are played again. Nothing is ever deleted but half-written leftovers.
+is a folder with one file per table, written under another name, then renamed. Beside its tables lies shard.json: which
+games they tell of, and a digest of each file. Whoever opens or reads a folder compares them: a shard that is damaged,
+there twice or of another request is named, and when games are played it is set aside, and its games are played again.
+Nothing is ever deleted but half-written leftovers.
 
 Taught in notebook 02.
 """
@@ -11,11 +13,13 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from textwrap import shorten
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -23,8 +27,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from maro_lib.play.tables import KEYS, SCHEMAS
-from maro_lib.runs import remaking, remedy, write_atomic
-from maro_lib.world.scripts import Script, dump_scripts, load_scripts
+from maro_lib.runs import Unreadable, clear_leftovers, parse_record, portable, remaking, remedy, write_atomic
+from maro_lib.world.scripts import Script, ScriptError, dump_scripts, load_scripts
 
 TableRow = dict[str, Any]  # column -> value
 Rows = dict[str, list[TableRow]]  # by table
@@ -54,12 +58,20 @@ class Wanted(NamedTuple):
     code: str
     games: dict[int, str]
 
-    def goes_on_from(self, earlier: object) -> bool:
-        """Whether all that was wanted earlier (as read from JSON) is among what is wanted now."""
-        if not isinstance(earlier, dict) or earlier.get("code") != self.code:
-            return False
-        games = earlier.get("games")
-        return isinstance(games, dict) and games.items() <= {str(k): v for k, v in self.games.items()}.items()
+    def goes_on_from(self, earlier: Wanted) -> bool:
+        """Whether all that was wanted earlier is among what is wanted now."""
+        return earlier.code == self.code and earlier.games.items() <= self.games.items()
+
+    def of(self, orders: Iterable[int]) -> Wanted:
+        """What is wanted of some games only."""
+        return self._replace(games={order: self.games[order] for order in orders})
+
+
+class Written(NamedTuple):
+    """shard.json: what was wanted of a shard's games, and a digest of each of its files, by table."""
+
+    wanted: Wanted
+    files: dict[str, str]
 
 
 class Shards:
@@ -88,16 +100,14 @@ class Shards:
             raise StorageError(f"{self.folder}: another process is playing into this folder; wait for it") from None
         self._set_aside_other_request()
         self.folder.mkdir(exist_ok=True)
-        for leftover in self.folder.glob(".tmp-*"):
-            shutil.rmtree(leftover)
-        request = json.dumps(self.wanted._asdict(), indent=1)
-        if not (path := self.folder / "request.json").exists() or path.read_text(encoding="utf-8") != request:
+        clear_leftovers(self.folder)
+        earlier = self._earlier()
+        if not self._has_scripts(earlier) or earlier != self.wanted:
             write_atomic(self.folder / "scripts.yaml", dump_scripts(self.scripts))  # first: a request has its scripts
-            write_atomic(path, request)
+            write_atomic(self.folder / "request.json", json.dumps(self.wanted._asdict(), indent=1))
 
     def _set_aside_other_request(self) -> None:
-        path = self.folder / "request.json"
-        if not self.folder.exists() or self.wanted.goes_on_from(_read_json(path)):
+        if not self.folder.exists() or (earlier := self._earlier()) is None or self.wanted.goes_on_from(earlier):
             return
         if any(self.folder.glob("shard-*")) or (self.folder / "unfinished.json").exists():
             aside = free_name(self.folder, "other")
@@ -106,28 +116,49 @@ class Shards:
         else:
             shutil.rmtree(self.folder)
 
+    def _earlier(self) -> Wanted | None:
+        """What was wanted of this folder before; nothing if that can't be told, and each shard has to tell."""
+        path = self.folder / "request.json"
+        try:
+            return parse_record(path, Wanted) if path.exists() else None
+        except Unreadable as error:
+            self._set_aside(path, f"{path.name} {error}", "written anew")
+            return None
+
+    def _has_scripts(self, earlier: Wanted | None) -> bool:
+        """Whether the scripts of the request are there; a file that can't be read, or holds others, is set aside."""
+        path = self.folder / "scripts.yaml"
+        if not path.exists():
+            return False
+        try:
+            if _read_scripts(path).keys() != {script.digest for script in self.scripts} and earlier == self.wanted:
+                raise Unreadable("is damaged (it holds other scripts)")
+        except Unreadable as error:
+            self._set_aside(path, f"{path.name} {error}", "written anew")
+        return path.exists()
+
+    def _set_aside(self, path: Path, why: str, instead: str) -> None:
+        aside = free_name(path, "damaged")
+        path.rename(aside)
+        self.notes.append(f"{why}: kept as {aside.name}, {instead}")
+
     def done(self) -> set[int]:
         """The `order` of every game that is safely there; damaged shards are set aside first."""
-        orders: list[int] = []
+        done: dict[int, str] = {}
         for shard in shard_folders(self.folder):
             try:
-                orders += _check_shard(shard)
-            except (OSError, pa.ArrowException) as error:
-                aside = free_name(shard, "damaged")
-                shard.rename(aside)
-                self.notes.append(f"{shard.name} is damaged ({_first_line(error)}): kept as {aside.name}, played again")
-        if len(orders) != len(set(orders)):
-            raise StorageError(f"{self.folder}: a game is stored twice; move the folder away and play again")
-        return set(orders)
+                done |= _check_shard(shard, self.wanted, done)
+            except Unreadable as error:
+                self._set_aside(shard, str(error), "what is missing then is played again")
+        return {*done}
 
     def adopt(self, other: Path) -> None:
         """Take the shards of another folder of the same games, but none whose games are here; the folder goes."""
-        done = self.done()
+        done = dict.fromkeys(self.done(), self.folder.name)
         for shard in shard_folders(other):
-            with contextlib.suppress(OSError, pa.ArrowException):  # a damaged one's games are played again
-                if done.isdisjoint(orders := _check_shard(shard)):
-                    shard.rename(self._next())
-                    done.update(orders)
+            with contextlib.suppress(Unreadable):  # its games are played again
+                done |= _check_shard(shard, self.wanted, done)
+                shard.rename(self._next())
         _sync(self.folder)
         shutil.rmtree(other, ignore_errors=True)
 
@@ -140,11 +171,12 @@ class Shards:
         if not rows["games"]:
             return
         final = self._next()
-        tmp = self.folder / f".tmp-{final.name}"
+        tmp = self.folder / f".{final.name}.tmp"
         try:
             tmp.mkdir()
-            for name, table_rows in rows.items():
-                _write_parquet(as_table(name, table_rows), tmp / f"{name}.parquet")
+            files = {name: _write_parquet(as_table(name, r), tmp / f"{name}.parquet") for name, r in rows.items()}
+            written = Written(self.wanted.of(game["order"] for game in rows["games"]), files)
+            _write(tmp / "shard.json", json.dumps({"wanted": written.wanted._asdict(), "files": files}).encode())
             tmp.rename(final)
             _sync(self.folder)
         except OSError as error:
@@ -161,47 +193,111 @@ def shard_folders(folder: Path) -> list[Path]:
 
 
 def read_table(folder: Path, name: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
-    """Read a table of all shards (or only some columns), in the order of the run."""
-    shards = shard_folders(folder)
-    if not shards:
-        raise StorageError(f"{folder}: holds no games")
-    wanted = None if columns is None else list(dict.fromkeys([*columns, *KEYS[name]]))
-    parts = [_read_parquet(shard / f"{name}.parquet", wanted) for shard in shards]
-    table = pa.concat_tables(parts).sort_by([(k, "ascending") for k in KEYS[name]])
+    """Read a table of all shards (or only some columns), in the order of the run; raise if a game is not there."""
+    folder = Path(folder)
+    if not shard_folders(folder):
+        raise StorageError(f"{folder}: holds no games; {remaking(folder)}")
+    needed = None if columns is None else list(dict.fromkeys([*columns, *KEYS[name]]))
+    try:
+        table = pa.concat_tables(_parts(folder, name, needed)).sort_by([(k, "ascending") for k in KEYS[name]])
+    except Unreadable as error:
+        raise StorageError(f"{portable(str(folder))}: {error}; {remaking(folder)}; what is damaged is set aside, and "
+                           "only its games are played anew") from None  # fmt: skip
     return (table if columns is None else table.select(list(columns))).to_pandas()
+
+
+def _parts(folder: Path, name: str, columns: Sequence[str] | None) -> Iterator[pa.Table]:
+    """Read a table shard by shard; every game that the folder was made for must be there, and once."""
+    try:
+        request = parse_record(folder / "request.json", Wanted)
+    except Unreadable as error:
+        raise Unreadable(f"request.json {error}") from None
+    found: dict[int, str] = {}
+    for shard in shard_folders(folder):
+        written = _read_written(shard, request, found)
+        found |= dict.fromkeys(written.wanted.games, shard.name)
+        yield _open_file(shard, name, written).read(columns)
+    if missing := sorted(request.games.keys() - found):
+        raise Unreadable(f"lacks {len(missing)} of {len(request.games)} games (order {missing[0]}, ...)")
 
 
 def read_scripts(folder: Path) -> dict[str, Script]:
     """Read the scripts that a folder's games were played with, by digest: the column that `games` knows them by."""
-    return load_scripts(Path(folder) / "scripts.yaml")
-
-
-def _write_parquet(table: pa.Table, path: Path) -> None:
-    pq.write_table(table, path, compression="zstd", write_page_checksum=True)
-    _sync(path)
-
-
-def _read_parquet(path: Path, columns: Sequence[str] | None) -> pa.Table:
+    folder = Path(folder)
+    path, needed = folder / "scripts.yaml", set(read_table(folder, "games", ["digest"])["digest"])
     try:
-        return pq.read_table(path, columns=columns, page_checksum_verification=True)
-    except (OSError, pa.ArrowException) as error:
-        raise StorageError(
-            f"{path}: is damaged ({_first_line(error)}); {remaking(path)}; the damaged shard is set aside, and only "
-            "its games are played anew"
-        ) from None
+        if missing := needed - (scripts := _read_scripts(path)).keys():
+            raise Unreadable(f"lacks {len(missing)} of the {len(needed)} scripts that were played")
+    except Unreadable as error:
+        raise StorageError(f"{portable(str(path))}: {error}; {remaking(folder)}") from None
+    return scripts
 
 
-def _check_shard(shard: Path) -> list[int]:
-    """Read a shard wholly, checksums included; return the `order` of its games, of which every table must tell."""
-    tables = {n: pq.read_table(shard / f"{n}.parquet", page_checksum_verification=True) for n in SCHEMAS}
-    for name, table in tables.items():
-        if table.schema != SCHEMAS[name]:
-            raise pa.ArrowInvalid(f"{name}: not the declared columns")
-    orders = tables["games"]["order"].to_pylist()
-    for name, table in tables.items():
-        if differing := set(table["order"].unique().to_pylist()) ^ set(orders):
-            raise pa.ArrowInvalid(f"{name} and games differ in {len(differing)} games")
-    return orders
+def _read_scripts(path: Path) -> dict[str, Script]:
+    try:
+        return load_scripts(path)
+    except ScriptError as error:
+        raise Unreadable(f"is damaged ({shorten(str(error).replace(str(path), path.name), 200)})") from None
+
+
+def _write_parquet(table: pa.Table, path: Path) -> str:
+    """Write a table; return a digest of its file."""
+    buffer = pa.BufferOutputStream()
+    pq.write_table(table, buffer, compression="zstd", write_page_checksum=True)
+    data = buffer.getvalue()
+    _write(path, data)
+    return content_digest(data)
+
+
+def _write(path: Path, data: bytes | pa.Buffer) -> None:
+    with open(path, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _check_shard(shard: Path, request: Wanted, others: Mapping[int, str]) -> dict[int, str]:
+    """Return a shard's name by the `order` of its games; raise if any of it is not as it was written."""
+    written = _read_written(shard, request, others)
+    for name in SCHEMAS:
+        _open_file(shard, name, written)
+    return dict.fromkeys(written.wanted.games, shard.name)
+
+
+def _read_written(shard: Path, request: Wanted, others: Mapping[int, str]) -> Written:
+    """Read a shard's record; raise if its games are not of this request, or are in other shards."""
+    try:
+        written = parse_record(shard / "shard.json", Written)
+    except Unreadable as error:
+        raise Unreadable(f"{shard.name}/shard.json {error}") from None
+    if not request.goes_on_from(written.wanted):
+        raise Unreadable(f"{shard.name} holds games of another request")
+    if twice := written.wanted.games.keys() & others:
+        raise Unreadable(f"{shard.name} holds {len(twice)} games that {others[min(twice)]} holds, too")
+    return written
+
+
+def _open_file(shard: Path, name: str, written: Written) -> pq.ParquetFile:
+    """Open a table's file; raise if it is not as it was written, or if other columns are declared since."""
+    file = f"{name}.parquet"
+    try:
+        data = (shard / file).read_bytes()
+    except OSError as error:
+        raise Unreadable(f"{shard.name}/{file} is damaged ({error.strerror})") from None
+    if content_digest(data) != written.files.get(name):
+        raise Unreadable(f"{shard.name}/{file} is damaged (not as it was written)")
+    opened = pq.ParquetFile(pa.BufferReader(data))
+    if not opened.schema_arrow.equals(SCHEMAS[name]):
+        had, has = (dict(zip(s.names, s.types, strict=True)) for s in (opened.schema_arrow, SCHEMAS[name]))
+        differing = sorted(column for column in had.keys() | has if had.get(column) != has.get(column))
+        raise Unreadable(
+            f"{shard.name}/{file} has other columns than declared ({', '.join(differing) or 'their order'})"
+        )
+    return opened
+
+
+def content_digest(data: bytes | pa.Buffer) -> str:
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
 def _sync(path: Path) -> None:
@@ -221,13 +317,3 @@ def set_aside(path: Path) -> None:
 def free_name(path: Path, word: str) -> Path:
     numbered = (path.with_name(f"{path.name}.{word}-{k}") for k in range(1, 1_000_000))
     return next(p for p in numbered if not p.exists())
-
-
-def _read_json(path: Path) -> object:
-    with contextlib.suppress(ValueError, OSError):
-        return json.loads(path.read_text(encoding="utf-8"))
-    return None
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).split("\n")[0]

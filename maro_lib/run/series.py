@@ -43,6 +43,7 @@ from maro_lib.runs import (
     STAGES,
     RunError,
     artefact,
+    clear_leftovers,
     finish_file,
     in_round,
     learned_adapter,
@@ -188,7 +189,7 @@ def opening(series: Series) -> str:
 
 def expected_time(series: Series) -> str:
     """Say how long a series took here the last time, else what its parameter file says of the whole."""
-    with contextlib.suppress(ValueError):  # a damaged summary is set aside later
+    with contextlib.suppress(RunError):  # a damaged summary is set aside later
         summaries = [peek_summary(round_name(series.run, step.round)) for step in series.steps]
         records = [s.stages.get(step.notebook.stem) for s, step in zip(summaries, series.steps, strict=True)]
         if all(r and r.status in ("ran", "skipped") for r in records) and summaries[0].host == surroundings()["host"]:
@@ -347,6 +348,7 @@ def run_or_skip(series: Series, step: StageRun, label: str, summary: Summary, fr
 def open_summary(series: Series) -> Summary:
     """Return the run's summary, with what this run is run with."""
     make_folder(run_folder(series.run))
+    clear_leftovers(run_folder(series.run))
     summary, aside = read_summary(series.run)
     if aside:
         say(f"outputs/{series.run}/summary.json is damaged; kept as {shown(aside)}, and the stages run again")

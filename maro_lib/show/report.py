@@ -23,14 +23,16 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from maro_lib.learn.balancing import Facts
 from maro_lib.learn.decomposition import decompose
 from maro_lib.markup import Html, fold, join, tag
 from maro_lib.measure import behaviour, published
+from maro_lib.measure.choices import Choice
 from maro_lib.measure.comparison import LEVEL, NONE, compare_metrics
 from maro_lib.measure.metrics import overall, with_judge
 from maro_lib.play.rollout import Played
 from maro_lib.play.shards import read_scripts, read_table
-from maro_lib.runs import ROUND, maker, round_name, run_folder, write_atomic
+from maro_lib.runs import ROUND, maker, read_record, round_name, run_folder, write_atomic
 from maro_lib.show import figures
 from maro_lib.show.transcript import show_game
 from maro_lib.statistics import Mean
@@ -90,8 +92,8 @@ class Run(NamedTuple):
     def table(self, name: str) -> pd.DataFrame:
         return pd.read_parquet(self.at(name))
 
-    def words(self, name: str) -> dict[str, Any]:
-        return json.loads(self.at(name).read_text(encoding="utf-8"))
+    def record(self, name: str, kind: type) -> dict[str, Any]:
+        return asdict(read_record(self.at(name), kind))
 
 
 def write_report(run: str, n_rounds: int = 1) -> Path:
@@ -366,7 +368,7 @@ def training(run: Run) -> Iterator[Part]:
 
 
 def choice(run: Run) -> Iterator[Part]:
-    one = run.words("choices.json")
+    one = run.record("choices.json", Choice)
     body = [[m["move"], f"{100 * m['base']:.1f} %", f"{100 * m['trained']:.1f} %"] for m in one["moves"]]
     guilty = ", ".join(one["culprits"])
     told = f"The vote that training changed most: {one['agent']} in {one['game']}; guilty: {guilty}."
@@ -440,7 +442,7 @@ def lost(run: Run) -> Iterator[Part]:
     lines = [f"{name}: {record.status}{f' ({record.error})' if record.error else ''}"
              for name, record in run.summary.stages.items() if record.status not in ("ran", "skipped")]  # fmt: skip
     if run.has("training.json"):
-        lines.append(run.words("training.json")["statement"])
+        lines.append(run.record("training.json", Facts)["statement"])
     if run.has("social.parquet"):
         social = run.table("social.parquet")
         lost_values = int(social["value"].isna().sum())
