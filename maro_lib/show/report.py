@@ -25,12 +25,10 @@ from matplotlib.figure import Figure
 
 from maro_lib.learn.balancing import Facts
 from maro_lib.learn.decomposition import decompose
-from maro_lib.learn.training import finished
 from maro_lib.markup import Html, fold, join, tag
 from maro_lib.measure import behaviour, published
 from maro_lib.measure.choices import Choice
 from maro_lib.measure.comparison import LEVEL, NONE, compare_metrics
-from maro_lib.measure.matches import BASE, CONTROL, MARO, NOBODY, outcomes, saved
 from maro_lib.measure.metrics import overall, with_judge
 from maro_lib.play.rollout import Played
 from maro_lib.play.shards import read_scripts, read_table
@@ -38,14 +36,13 @@ from maro_lib.runs import ROUND, maker, read_record, round_name, run_folder, wri
 from maro_lib.show import figures
 from maro_lib.show.transcript import show_game
 from maro_lib.statistics import Mean
-from maro_lib.study.evidence import read_findings, spread
 from maro_lib.study.rounds import wins_by_round
-from maro_lib.study.transfer import SKILLS, by_row, comparison, falsehoods
 from maro_lib.summary import Summary, read_summary, write_summary
 from maro_lib.wording import duration
 from maro_lib.world.phrases import CheckedWords, read_words, sentence
 from maro_lib.world.scripts import FACTIONS
 
+# what loads torch (matches, evidence, transfer, training) is imported by the parts that have something to show
 ORDER = FACTIONS[::-1]  # civilians first, as in notebook 06
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 CSS = Path(__file__).with_name("report.css")
@@ -167,6 +164,8 @@ def answer(run: Run) -> Iterator[Part]:
 
 def beyond_control(measured: pd.DataFrame) -> dict[str, pd.Series]:
     """Compare MARO with its control, in the games won by each faction, paired by game."""
+    from maro_lib.measure.matches import CONTROL, MARO
+
     won = dict(tuple(measured[measured["metric"] == "games won"].groupby(["arm", "who"])))
     both = [who for who in ORDER if (MARO, who) in won and (CONTROL, who) in won]
     return {who: compare_metrics(won[CONTROL, who], won[MARO, who], who).loc["games won"] for who in both}
@@ -174,6 +173,8 @@ def beyond_control(measured: pd.DataFrame) -> dict[str, pd.Series]:
 
 def _verdicts(compared: pd.DataFrame, beyond: Mapping[str, pd.Series]) -> dict[str, list[str]]:
     """Say in words, for each faction, whether MARO is better than its base and than its control."""
+    from maro_lib.measure.matches import MARO
+
     won = compared[(compared["metric"] == "games won") & (compared["arm"] == MARO)].set_index("who")
     base = [_verdict(won.loc[who]) if who in won.index else "not measured" for who in ORDER]
     control = [_verdict(beyond[who]) if who in beyond else "not measured" for who in ORDER]
@@ -194,6 +195,8 @@ def _recipe(run: Run) -> str:
 
 def answer_sentences(compared: pd.DataFrame, beyond: Mapping[str, pd.Series]) -> list[str]:
     """Give the numbers: what was gained in the game, what the control gained, and how far MARO is beyond it."""
+    from maro_lib.measure.matches import CONTROL, MARO
+
     won = compared[compared["metric"] == "games won"].set_index(["arm", "who"])
     own = [_told(won.loc[MARO, who], f"as {who}s") for who in ORDER if (MARO, who) in won.index]
     games, mysteries = (int(won[name].iloc[0]) for name in ("games", "mysteries"))
@@ -233,6 +236,9 @@ def _interval(row: pd.Series) -> str:
 
 def luck(_: Run) -> Iterator[Part]:
     """What the intervals of one run can't know: how far runs of other seeds lie apart, in the study that is kept."""
+    from maro_lib.measure.matches import CONTROL, MARO
+    from maro_lib.study.evidence import read_findings, spread
+
     found = spread(read_findings().results)
     n = min(of_seed["n"] for of_seed in (found[arm, who] for arm in (MARO, CONTROL) for who in FACTIONS))
     ranges = [
@@ -252,6 +258,8 @@ def _range(of_seed: Mapping[str, float]) -> str:
 
 
 def differences(run: Run) -> Iterator[Part]:
+    from maro_lib.measure.matches import MARO
+
     compared = run.table("comparison.parquet")
     judge = compared["judge"].iloc[0]
     note = LABELS.judged.format(judge=judge)
@@ -280,6 +288,8 @@ def _counted(compared: pd.DataFrame) -> str:
 
 def behaviour_part(run: Run) -> Iterator[Part]:
     """How they play, not only how often they win."""
+    from maro_lib.measure.matches import BASE, NOBODY, saved
+
     if (BASE, NOBODY) not in (places := saved(run.at("matches"))):
         return
     scripts = read_scripts(places[BASE, NOBODY])
@@ -307,6 +317,8 @@ def behaviour_part(run: Run) -> Iterator[Part]:
 
 def elsewhere(run: Run) -> Iterator[Part]:
     """Did anything change outside the game?"""
+    from maro_lib.study.transfer import SKILLS, by_row, comparison, falsehoods
+
     items = run.table("transfer/items.parquet")
     skills = comparison(items[items["family"] == SKILLS])
     figure = figures.plot_before_after(*by_row(skills), title="Outside the game, before and after", xlabel="right, %")
@@ -342,6 +354,8 @@ def _plain(table: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def training(run: Run) -> Iterator[Part]:
+    from maro_lib.learn.training import finished
+
     trained = finished(run.at("learning"))
     parts = [tag("p", f"{int(trained.curve['step'].max())} steps; {trained.status}. ", *trained.notes)]
     parts.append(_figure(figures.plot_curves(trained.curve, "What was learned, step by step"), "training curves"))
@@ -365,6 +379,8 @@ def choice(run: Run) -> Iterator[Part]:
 
 
 def games(run: Run) -> Iterator[Part]:
+    from maro_lib.measure.matches import BASE, MARO, NOBODY, saved
+
     places = saved(run.at("matches"))
     if (MARO, "civilian") not in places or (BASE, NOBODY) not in places:
         return
@@ -384,6 +400,8 @@ def games(run: Run) -> Iterator[Part]:
 
 def chosen(places: dict[tuple[str, str], Path]) -> Iterator[tuple[str, tuple[str, str], str]]:
     """Choose a win that base loses, a loss, and the strangest game: title, line-up and the game's name."""
+    from maro_lib.measure.matches import BASE, MARO, NOBODY, outcomes
+
     key = (MARO, "civilian")
     played = (Played(places[k], None, 0, 0, 0.0) for k in ((BASE, NOBODY), key))
     base, own = (outcomes(games).set_index("order") for games in played)
@@ -404,6 +422,8 @@ def chosen(places: dict[tuple[str, str], Path]) -> Iterator[tuple[str, tuple[str
 
 
 def beside_published(run: Run) -> Iterator[Part]:
+    from maro_lib.measure.matches import BASE
+
     measured, compared = run.table("social.parquet"), run.table("comparison.parquet")
     ours = {
         f"here: {'base' if arm == BASE else f'{arm}, {who}s trained'}": overall(part)
