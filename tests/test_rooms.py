@@ -107,8 +107,8 @@ def test_a_name_that_stands_twice_is_seen():
     assert namesakes({"one": "A = 1\nA = 2", "other": "b = 1\nclass _C: ..."}) == {}
 
 
-def test_light_rooms_load_no_torch():
+def test_light_rooms_and_a_report_load_no_torch():
     opened = "; ".join(f"from maro_lib.{room} import *" for room in LIGHT)
-    code = f"{opened}; import sys, json; print(json.dumps(sorted({{'torch', 'transformers'}} & set(sys.modules))))"
+    code = f"{opened}; import maro_lib.show.report, sys, json; print(json.dumps(sorted({{'torch', 'transformers'}} & set(sys.modules))))"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert json.loads(said) == []

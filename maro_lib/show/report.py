@@ -27,7 +27,6 @@ from maro_lib.learn.balancing import Facts
 from maro_lib.learn.decomposition import decompose
 from maro_lib.markup import Html, fold, join, tag
 from maro_lib.measure import behaviour, published
-from maro_lib.measure.choices import Choice
 from maro_lib.measure.comparison import LEVEL, NONE, compare_metrics
 from maro_lib.measure.metrics import overall, with_judge
 from maro_lib.play.rollout import Played
@@ -42,7 +41,7 @@ from maro_lib.wording import duration
 from maro_lib.world.phrases import CheckedWords, read_words, sentence
 from maro_lib.world.scripts import FACTIONS
 
-# what loads torch (matches, evidence, transfer, training) is imported by the parts that have something to show
+# what loads torch (matches, choices, evidence, transfer, training) is imported by the parts that have something to show
 ORDER = FACTIONS[::-1]  # civilians first, as in notebook 06
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 CSS = Path(__file__).with_name("report.css")
@@ -368,6 +367,8 @@ def training(run: Run) -> Iterator[Part]:
 
 
 def choice(run: Run) -> Iterator[Part]:
+    from maro_lib.measure.choices import Choice
+
     one = run.record("choices.json", Choice)
     body = [[m["move"], f"{100 * m['base']:.1f} %", f"{100 * m['trained']:.1f} %"] for m in one["moves"]]
     guilty = ", ".join(one["culprits"])
