@@ -240,6 +240,10 @@ def test_shipped_files_are_within_their_ranges(path):
     assert load_params(path, declared(NOTEBOOKS))["run"]
 
 
+def test_every_parameter_says_what_it_means():
+    assert [name for name, parameter in declared(NOTEBOOKS).items() if not parameter.help] == []
+
+
 def test_the_page_of_parameters_is_the_one_that_is_shipped():
     assert (ROOT / "docs" / "parameters.md").read_text() == parameters_page(declared(NOTEBOOKS)), (
         "write it again: .venv/bin/python -m maro_lib parameters > docs/parameters.md"
