@@ -40,11 +40,6 @@ def played_ahead(folder) -> pd.DataFrame:
     return found.table("actions")[COLUMNS]
 
 
-@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="one core: nothing is played ahead")
-def test_shares_are_the_games_of_one_process(tmp_path, alone):
-    pd.testing.assert_frame_equal(played_ahead(tmp_path / "rollout"), alone)
-
-
 def test_what_lies_there_already_is_not_played_again_and_nothing_is_there_twice(tmp_path, alone):
     folder, share = tmp_path / "rollout", tmp_path / ".rollout-0"
     with PLAYER.seated() as players:
@@ -56,7 +51,8 @@ def test_what_lies_there_already_is_not_played_again_and_nothing_is_there_twice(
         pd.testing.assert_frame_equal(play(some_games(), players, folder=folder).table("actions")[COLUMNS], alone)
 
 
-def test_a_kill_loses_nothing(tmp_path, alone):
+@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="one core: nothing is played ahead")
+def test_shares_are_the_games_of_one_process_and_a_kill_loses_none(tmp_path, alone):
     script = (
         "from test_ahead import *\n"
         "if __name__ == '__main__':\n"
