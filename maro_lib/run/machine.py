@@ -10,6 +10,7 @@ import os
 import platform
 import shutil
 import tempfile
+import time
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -150,13 +151,23 @@ def check_disk(folder: Path, needed: float) -> Finding:
 def measure_speed(compute: int) -> Speed:
     """Time one product of matrices and one copy on this device."""
     import torch
-    from torch.utils.benchmark import Timer
 
     on_gpu = torch.cuda.is_available()
     n, n_bytes, device = (4096, 2**28, "cuda") if on_gpu else (768, 2**24, "cpu")
-    dtype = {8: torch.float64, 4: torch.float32, 2: torch.bfloat16}[compute]
-    has = {"a": torch.ones(n, n, dtype=dtype, device=device)}
-    has["b"] = torch.ones(n_bytes, dtype=torch.uint8, device=device)
-    how = {"globals": has, "num_threads": torch.get_num_threads()}
-    product, copy = (Timer(work, **how).timeit(3).mean for work in ("a @ a", "b.clone()"))
-    return Speed(2 * n**3 / product, 2 * n_bytes / copy)
+    a = torch.ones(n, n, dtype={8: torch.float64, 4: torch.float32, 2: torch.bfloat16}[compute], device=device)
+    b = torch.ones(n_bytes, dtype=torch.uint8, device=device)
+    return Speed(2 * n**3 / _seconds(lambda: a @ a), 2 * n_bytes / _seconds(b.clone))
+
+
+def _seconds(work: Callable[[], object], n: int = 3) -> float:
+    """Seconds of one piece of work, the first time left out; an answer that is read has been computed."""
+    import torch
+
+    wait = torch.cuda.synchronize if torch.cuda.is_available() else lambda: None
+    work()
+    wait()
+    began = time.perf_counter()
+    for _ in range(n):
+        work()
+    wait()
+    return (time.perf_counter() - began) / n

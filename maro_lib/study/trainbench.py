@@ -28,7 +28,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 import torch
-from torch.utils.benchmark import Timer
 from transformers import Trainer, TrainerCallback
 
 from maro_lib.learn.adapters import adapt
@@ -300,9 +299,14 @@ def times_faster(table: pd.DataFrame, *, other: str, way: str = OURS) -> float:
 def product_speed(device: str, dtype: torch.dtype) -> float:
     """Operations per second of a large product of matrices."""
     n, watch = (1536, 8192)[device != "cpu"], Stopwatch(device)
-    timer = Timer("a @ a", timer=watch.now, globals={"a": torch.randn(n, n, device=device, dtype=dtype)},
-                  num_threads=torch.get_num_threads())  # fmt: skip
-    return 2 * n**3 / min(timer.timeit(1).mean for _ in range(3))
+    a = torch.randn(n, n, device=device, dtype=dtype)
+    a @ a
+    times = []
+    for _ in range(3):
+        began = watch.now()
+        a @ a
+        times.append(watch.now() - began)
+    return 2 * n**3 / min(times)
 
 
 # --- arithmetic ----------------------------------------------------------------------------------------
