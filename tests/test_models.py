@@ -276,3 +276,47 @@ def test_code_that_comes_with_a_model_is_not_run(tmp_path):
     (tmp_path / "evil.py").write_text("raise SystemExit('ran')")
     with pytest.raises(ModelError, match="can't be loaded"):
         load(str(tmp_path))
+
+
+# --- an adapter's folder as a model ------------------------------------------------------------------
+
+
+def test_an_adapters_folder_is_a_model_its_base_with_it_merged_in():
+    attached, found = load("embedded", adapter=STUDY_ADAPTER).model, load(STUDY_ADAPTER).model
+    expected, logps = (torch.cat(token_logps(m, sequences())) for m in (attached, found))
+    assert (logps - expected).abs().max() < 1e-4
+    assert not hasattr(found, "peft_config")
+
+
+@pytest.mark.parametrize(("precision", "off"), [("float64", 1e-7), ("bfloat16", 0.004), ("nf4", 0.15)])
+def test_it_is_merged_before_it_is_made_smaller(precision, off):
+    """Merged into weights of 4 bits an adapter would be rounded away."""
+    found = load(STUDY_ADAPTER, precision=precision).model
+    assert getattr(found, "is_loaded_in_4bit", False) == (precision == "nf4")
+    found = (found.dequantize(torch.float32) if precision == "nf4" else found).model.layers[0].mlp.up_proj.weight
+    exact = load(STUDY_ADAPTER).model.model.layers[0].mlp.up_proj.weight
+    assert (found - exact).norm() < off * exact.norm()
+
+
+def test_an_adapter_on_top_of_one_is_refused_by_the_plain_base(tmp_path):
+    started = load(STUDY_ADAPTER)
+    lora(started.model).save_pretrained(tmp_path / "second")
+    seal(tmp_path / "second", load(STUDY_ADAPTER).origin)
+    both = load(str(tmp_path / "second"))
+    assert both.origin.weights not in (started.origin.weights, load("embedded").origin.weights)
+    load(STUDY_ADAPTER, adapter=str(tmp_path / "second"))
+    with pytest.raises(ModelError, match=f"it was trained on other weights \\({STUDY_ADAPTER}"):
+        load("embedded", adapter=str(tmp_path / "second"))
+
+
+def test_an_adapter_whose_base_is_not_known_is_no_model(adapter):
+    with pytest.raises(ModelError, match="says on which model it was trained; give that as `model`"):
+        load(adapter)
+
+
+def test_an_adapter_that_names_itself_as_its_base_ends(tmp_path):
+    shutil.copytree(ROOT / STUDY_ADAPTER, tmp_path / "a")
+    origin = json.loads((tmp_path / "a" / ORIGIN).read_text())
+    (tmp_path / "a" / ORIGIN).write_text(json.dumps(origin | {"model": str(tmp_path / "a")}))
+    with pytest.raises(ModelError, match="was trained on itself"):
+        load(str(tmp_path / "a"))

@@ -17,8 +17,8 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 
-from maro_lib.model.adapter_files import WEIGHTS, AdapterError, Origin, attach, digest_of, read_adapter
-from maro_lib.model.loading import Loaded, load, quiet, token_logps
+from maro_lib.model.adapter_files import WEIGHTS, AdapterError, Origin, digest_of, read_adapter
+from maro_lib.model.loading import Loaded, load, merged, quiet, token_logps
 from maro_lib.runs import located, portable, remedy
 
 NOTE = "merged.json"  # what a merged folder was made from
@@ -51,7 +51,7 @@ def merge(
     expected = _as_trained(name, plain.precision, adapter, device, sequences)
     temporary = target.with_name(f".{target.name}.tmp")
     try:
-        _write(_merged(plain, adapter), plain.tokenizer, temporary)
+        _write(merged(plain, read_adapter(adapter)), plain.tokenizer, temporary)
         gap = float((_logps(load(str(temporary), precision="float32", device=device).model, sequences) - expected)
                     .abs().max())  # fmt: skip
         if not gap <= tolerance:
@@ -96,13 +96,6 @@ def _as_trained(
         if tensor.is_floating_point():
             tensor.data = tensor.data.float()
     return _logps(model, sequences)
-
-
-def _merged(plain: Loaded, adapter: Path) -> torch.nn.Module:
-    """Merge into the plain base, made float32 first: under an attached adapter that would do nothing."""
-    with quiet():
-        model = plain.model.dequantize(torch.float32) if plain.precision == "nf4" else plain.model
-        return attach(model.float(), read_adapter(adapter)).merge_and_unload()
 
 
 def _write(model: torch.nn.Module, tokenizer, folder: Path) -> None:

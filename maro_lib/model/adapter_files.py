@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from maro_lib.runs import write_atomic
+from maro_lib.runs import located, write_atomic
 from maro_lib.strict_json import read_json
 
 if TYPE_CHECKING:
@@ -103,6 +103,26 @@ def read_adapter(folder: Path) -> AdapterFiles:
                 where = CONFIG if name == CONFIG else f"{WEIGHTS}: {name}"
                 raise AdapterError(f"{where}: is not what training wrote ({ORIGIN} has another digest); {AGAIN}")
     return AdapterFiles(fields, tensors, origin)
+
+
+def is_adapter(folder: Path) -> bool:
+    """Whether a folder holds an adapter, not a whole model."""
+    return (folder / CONFIG).exists() and not (folder / "config.json").exists()
+
+
+def base_of(name: str) -> str:
+    """The model at the root of a name: an adapter's folder means what it was trained on, perhaps on others' top."""
+    seen = {name}
+    while is_adapter(located(name)):
+        origin = located(name) / ORIGIN
+        if not origin.exists():
+            raise AdapterError(f"{name}: no {ORIGIN} says on which model it was trained; give that as `model`, and "
+                               "this as `adapter`")  # fmt: skip
+        name = _parsed(Origin, ORIGIN, origin.read_bytes()).model
+        if name in seen:
+            raise AdapterError(f"{name}: {ORIGIN} says that it was trained on itself; train again")
+        seen.add(name)
+    return name
 
 
 def seal(folder: Path, origin: Origin) -> None:

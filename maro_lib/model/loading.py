@@ -1,4 +1,7 @@
-"""Loading a model: a folder or hub name, a precision, perhaps an adapter; never code or pickles from elsewhere.
+"""Loading a model: what it is read from, a precision, perhaps an adapter; never code or pickles from elsewhere.
+
+A model is a folder of safetensors, a hub's name, a GGUF file (`smollm2`: the one of a package), or the folder of an
+adapter: that is the model on which it was trained, with the adapter merged in before the precision is applied.
 
 `precision` is one of float64, float32, bfloat16, nf4 (4-bit NormalFloat with double quantisation, as QLoRA has it) or
 auto: bfloat16 on a GPU, float32 on a processor. float64 is for small models: rounding then never decides which token is
@@ -11,17 +14,28 @@ import contextlib
 import hashlib
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 from transformers.utils import logging as hf_logging
 
-from maro_lib.model.adapter_files import ADAPTER_FILES, Origin, attach, compare, read_adapter, weight_digests
+from maro_lib.model.adapter_files import (
+    ADAPTER_FILES,
+    AdapterFiles,
+    Origin,
+    attach,
+    base_of,
+    compare,
+    is_adapter,
+    read_adapter,
+    weight_digests,
+)
+from maro_lib.model.gguf import GgufError, is_gguf, kept
 from maro_lib.runs import ROOT, located, portable
 from maro_lib.wording import first_line
 
@@ -102,23 +116,18 @@ class Loaded:
 def load(
     name: str, *, precision: str = "auto", adapter: str = "", device: str = "auto", sharded: bool = False
 ) -> Loaded:
-    """Load a model (`embedded`, a folder, or a hub name); `sharded` where FSDP is to spread it over several GPUs."""
+    """Load a model; `sharded` where FSDP is to spread it over several GPUs."""
     device = best_device() if device == "auto" else device
     if precision not in PRECISIONS:
         raise ModelError(f"precision: {precision!r}; one of {', '.join(PRECISIONS)} is needed")
     if precision == "auto":
         precision = "float32" if device == "cpu" else "bfloat16"
-    source = str(EMBEDDED) if name == "embedded" else str(located(name)) if located(name).is_dir() else name
+    how = {"device_map": {"": "cpu" if sharded else device}, **_how(precision, device, sharded)}
     with quiet():
         try:
-            tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
-            model = AutoModelForCausalLM.from_pretrained(
-                source,
-                trust_remote_code=False,
-                use_safetensors=True,
-                device_map={"": "cpu" if sharded else device},
-                **_how(precision, device, sharded),
-            )
+            model, tokenizer = _read(name, how)
+        except GgufError as error:
+            raise ModelError(str(error)) from None
         except (OSError, ValueError) as error:
             raise ModelError(
                 f"model {name!r} can't be loaded: {first_line(error)}. Give a folder or a hub name that holds "
@@ -185,6 +194,45 @@ def _how(precision: str, device: str, sharded: bool) -> dict[str, object]:
             bnb_4bit_quant_storage=compute if sharded else torch.uint8,  # FSDP cuts floats only, all of one type
         ),
     }
+
+
+def model_folder(name: str) -> Path | None:
+    """The folder on this machine that a model's name means; None: the hub's. A GGUF file is read into one."""
+    if is_gguf(name):
+        return kept(name, located(name))
+    return EMBEDDED if name == "embedded" else located(name) if located(name).is_dir() else None
+
+
+def _read(name: str, how: Mapping[str, Any]) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Read weights and tokenizer."""
+    source = model_folder(name)
+    if source and is_adapter(source):
+        base_of(name)  # that there is one
+        return _read_merged(name, read_adapter(source), how)
+    tokenizer = AutoTokenizer.from_pretrained(source or name, trust_remote_code=False)
+    model = AutoModelForCausalLM.from_pretrained(source or name, trust_remote_code=False, use_safetensors=True, **how)
+    return model, tokenizer
+
+
+def _read_merged(
+    name: str, files: AdapterFiles, how: Mapping[str, Any]
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Read the model that an adapter was trained on, in float32, and merge the adapter; 4 bits come after that."""
+    base = load(files.origin.model, precision=files.origin.precision, device="cpu")
+    if note := compare(files.origin, base.origin):
+        _say_once(f"model {name!r}: {note}")
+    model = merged(base, files)
+    if "quantization_config" in how:
+        weights = model.state_dict()
+        return type(model).from_pretrained(None, config=model.config, state_dict=weights, **how), base.tokenizer
+    return model.to(how["dtype"]).to(how["device_map"][""]), base.tokenizer
+
+
+def merged(base: Loaded, files: AdapterFiles) -> PreTrainedModel:
+    """Merge an adapter into its base, made float32 first: into 4 bits the sum would be rounded away."""
+    with quiet():
+        model = base.model.dequantize(torch.float32) if base.precision == "nf4" else base.model
+        return attach(model.float(), files).merge_and_unload()
 
 
 def _attach(loaded: Loaded, adapter: str, slot: str) -> PreTrainedModel:

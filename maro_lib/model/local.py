@@ -29,6 +29,7 @@ from maro_lib.world.protocol import Message
 
 Key = tuple[str, int, str]  # game, player, salt
 STRIP = 32  # columns that are read at a time, where rows differ in length
+MAX_BATCH = {"cpu": 64, "cuda": 512}  # rows: a small model's tokens cost a GPU the same for one row and for hundreds
 SUMMARY_PROMPT = 100  # tokens kept free for being asked to sum up
 
 
@@ -52,7 +53,7 @@ class LocalPolicy:
     sampling: Sampling = field(default_factory=Sampling)
     adapter: bool = True  # whether an adapter, if there is one, is used
     window: int = 0  # tokens; 0: as many as the model was made for
-    max_batch: int = 64
+    max_batch: int = 0  # rows that are answered together; 0: as `MAX_BATCH` has it
     batch_tokens: int = 65_536  # rows of a batch times its width
     cache_gb: float = 1.0  # for kept keys and values; 0: nothing is kept
     rewriting_template: bool = False
@@ -61,6 +62,7 @@ class LocalPolicy:
         self.chat = Chat(self.loaded.tokenizer, rewriting=self.rewriting_template)
         made_for = self.loaded.model.config.max_position_embeddings
         self.window = min(self.window or made_for, made_for)
+        self.max_batch = self.max_batch or MAX_BATCH[self.loaded.device.type]
         self.store = Store(int(self.cache_gb * 2**30))
 
     @property

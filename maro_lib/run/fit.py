@@ -33,7 +33,7 @@ BUSY = 1.5  # times as long by the clock as by the processor: somebody else comp
 def plan_of(player: Player, values: Mapping[str, Any], config: PretrainedConfig, sample: Sample) -> Plan:
     import torch
 
-    from maro_lib.model.local import LocalPolicy
+    from maro_lib.model.local import MAX_BATCH
 
     on_gpu, size = torch.cuda.is_available(), estimates.shape(config)
     precision = player.precision if player.precision != "auto" else "bfloat16" if on_gpu else "float32"
@@ -41,7 +41,7 @@ def plan_of(player: Player, values: Mapping[str, Any], config: PretrainedConfig,
     n_views = min(values["concurrency"], values["n_games"]) * sample.n_players
     return Plan(
         estimates.count_weights(config), size, precision, compute, min(player.window or size.window, size.window),
-        sample.first, sample.typical, sample.at_most, n_views, min(LocalPolicy.max_batch, n_views),
+        sample.first, sample.typical, sample.at_most, n_views, min(MAX_BATCH["cuda" if on_gpu else "cpu"], n_views),
         player.batch_tokens,
     )  # fmt: skip
 

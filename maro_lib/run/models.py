@@ -8,12 +8,13 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from maro_lib.model import estimates
-from maro_lib.model.adapter_files import AdapterError, read_adapter
+from maro_lib.model.adapter_files import AdapterError, base_of, read_adapter
+from maro_lib.model.gguf import is_gguf, kept
 from maro_lib.model.players import Player
 from maro_lib.play.policies import WindowError
 from maro_lib.run.machine import OK, PROBLEM, WARNING, Finding
@@ -62,6 +63,11 @@ def find_model(name: str) -> FoundModel:
 
     if name == "embedded":
         return FoundModel(name, EMBEDDED, "in the kit")
+    if (base := base_of(name)) != name:
+        root = find_model(base)
+        return replace(root, name=name, where=f"{base} ({root.where}) with an adapter merged in")
+    if is_gguf(name):
+        return FoundModel(name, kept(name, located(name)), "read from a GGUF file")
     if located(name).is_dir():
         return FoundModel(name, located(name), "a folder")
     with contextlib.suppress(ValueError):  # not a name that the hub could know

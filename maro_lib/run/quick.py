@@ -13,7 +13,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from maro_lib.model.adapter_files import CONFIG, WEIGHTS
+from maro_lib.model.adapter_files import CONFIG, WEIGHTS, AdapterError, base_of
+from maro_lib.model.gguf import GgufError, gguf_file, is_gguf
 from maro_lib.model.players import SCRIPTED
 from maro_lib.runs import ROOT, located
 from maro_lib.wording import nearest
@@ -71,12 +72,26 @@ def _server(name: str, values: Values) -> Iterator[str]:
 def _model(parameter: str, name: str, own: tuple[str, ...]) -> Iterator[str]:
     if name in own:
         return
-    if located(name).is_dir():
-        if not (located(name) / "config.json").exists():
-            yield f"{parameter}: {name}: no config.json in that folder; give a folder that holds a model"
+    if is_gguf(name):
+        yield from _gguf(parameter, name)
+    elif located(name).is_dir():
+        if not any((located(name) / file).exists() for file in ("config.json", CONFIG)):
+            yield f"{parameter}: {name}: no config.json in that folder; give a folder that holds a model or an adapter"
+        try:
+            if (base := base_of(name)) != name:
+                yield from _model(parameter, base, own)
+        except AdapterError as error:
+            yield f"{parameter}: {error}"
     elif not _is_hub_name(name):
         yield (f"{parameter}: {name}: there is no such folder{nearest(name, own)}; give a folder (as seen from here or "
                "the checkout) or a hub name like owner/model")  # fmt: skip
+
+
+def _gguf(parameter: str, name: str) -> Iterator[str]:
+    try:
+        gguf_file(name, located(name))
+    except GgufError as error:
+        yield f"{parameter}: {error}"
 
 
 def _is_hub_name(name: str) -> bool:

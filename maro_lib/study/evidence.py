@@ -26,7 +26,7 @@ from maro_lib.learn.training import Trained, train
 from maro_lib.measure.matches import BASE, CONTROL, MEASURES, NOBODY, Compared, against_base, match
 from maro_lib.model.adapter_files import ADAPTER_FILES
 from maro_lib.model.loading import Loaded, load
-from maro_lib.model.local import LocalPolicy
+from maro_lib.model.local import LocalPolicy, Sampling
 from maro_lib.play.gamebook import Gamebook
 from maro_lib.play.rollout import Played, play
 from maro_lib.progress import Bar
@@ -90,6 +90,8 @@ class Study:
     n_matches: int = 400  # games per line-up
     n_match_scripts: int = 100
     concurrency: int = 128
+    max_new_tokens: int = 64
+    cache_gb: float = 1.0
 
     def book(self, seed: int) -> Gamebook:
         return replace(self.gamebook, seed=self.gamebook.seed + seed)
@@ -97,9 +99,12 @@ class Study:
     def loaded(self, adapter: str = "") -> Loaded:
         return load(self.model, precision=self.precision, adapter=adapter)
 
+    def policy(self, adapter: str = "") -> LocalPolicy:
+        return LocalPolicy(self.loaded(adapter), Sampling(1.0, self.max_new_tokens), cache_gb=self.cache_gb)
+
     def play(self, seed: int, folder: Path) -> Played:
         """The games that a seed's arms learn from; played before, they are read."""
-        games, base = self.book(seed).games(self.n_games), LocalPolicy(self.loaded())
+        games, base = self.book(seed).games(self.n_games), self.policy()
         return play(games, base, folder=folder / "rollout", concurrency=self.concurrency)
 
     def match(self, arm: str, seed: int, player: LocalPolicy, folder: Path, line_ups: Sequence[str]) -> pd.DataFrame:
@@ -109,9 +114,9 @@ class Study:
         return matched.assign(arm=arm, seed=seed)
 
 
-def home_games(n: int) -> Gamebook:
+def home_games(n: int, register: str = "compact") -> Gamebook:
     """The embedded model's own kind of game, on a quarter as many mysteries."""
-    return Gamebook(n_scripts=max(1, n // 4), knobs=HOME, rules=Rules(rounds=2))
+    return Gamebook(n_scripts=max(1, n // 4), knobs=replace(HOME, register=register), rules=Rules(rounds=2))
 
 
 def corpus_of(arm: Arm, actions: pd.DataFrame, dialogues: pd.DataFrame, seed: int) -> tuple[Corpus, dict[str, float]]:
@@ -127,7 +132,7 @@ def corpus_of(arm: Arm, actions: pd.DataFrame, dialogues: pd.DataFrame, seed: in
 def play_seed(study: Study, seed: int, folder: Path) -> pd.DataFrame:
     """Play what all arms of a seed share: their games, and base in all seats of the held-out ones, a row for each."""
     study.play(seed, folder)
-    return study.match(BASE, seed, LocalPolicy(study.loaded()), folder / "matches", (NOBODY,))
+    return study.match(BASE, seed, study.policy(), folder / "matches", (NOBODY,))
 
 
 def run_arm(study: Study, name: str, seed: int, folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -139,7 +144,7 @@ def run_arm(study: Study, name: str, seed: int, folder: Path) -> tuple[pd.DataFr
     if name in ARMS:
         trained = _train(study, ARMS[name], study.play(seed, folder), seed, folder / "learning" / place)
         adapter, curve = str(trained.folder), trained.curve.assign(arm=name, seed=seed)
-    policy = LocalPolicy(study.loaded(adapter))
+    policy = study.policy(adapter)
     contender = policy if name in ARMS else HABITS[name](policy)
     return study.match(name, seed, contender, folder / "matches" / place, CAMPS), curve
 
