@@ -57,9 +57,10 @@ STAGES = {
     "08_evidence": Artefacts(writes=("evidence",)),
     "09_benchmarks": Artefacts(),
     "10_culprits": Artefacts(),
+    "11_cold_start": Artefacts(writes=("cold_start",)),
 }
 ROUND = ("02_rollout", "03_decomposition", "04_balancing", "05_maro_training")  # what every round runs
-EXPERIMENTS = ("08_evidence", "09_benchmarks", "10_culprits")  # run when they are asked for, not by every series
+EXPERIMENTS = ("08_evidence", "09_benchmarks", "10_culprits", "11_cold_start")  # run only when they are asked for
 OPPONENTS = ("self", "base", "earlier")
 
 

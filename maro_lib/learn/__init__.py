@@ -7,8 +7,8 @@
 
 Tables of played games come in; an adapter (safetensors) and the curve of its training go out. Beside these four:
 `counterfactuals` (what an action was worth), `corpus` (dialogues as token ids), `trainer` and its parts (`rows`,
-`adapters`, `references`, `account`, `guard`, `settings`), `launching` (several processes), `drift` (nothing to learn)
-and `export`. Taught in notebooks 03, 04 and 05.
+`adapters`, `references`, `account`, `guard`, `settings`), `launching` (several processes), `drift` (nothing to learn),
+`cold_start` (a model that can't play yet) and `export`. Taught in notebooks 03, 04, 05 and 11.
 """
 
 from typing import TYPE_CHECKING

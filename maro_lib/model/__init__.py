@@ -11,7 +11,7 @@ from maro_lib.rooms import opened
 if TYPE_CHECKING:
     from maro_lib.model.ahead import play_shares
     from maro_lib.model.chat import Chat
-    from maro_lib.model.loading import EMBEDDED, STUDY_ADAPTER, Loaded, as_nf4, best_device, load
+    from maro_lib.model.loading import EMBEDDED, START_ADAPTER, STUDY_ADAPTER, Loaded, as_nf4, best_device, load
     from maro_lib.model.local import LocalPolicy, Sampling
     from maro_lib.model.players import Player, learner
     from maro_lib.model.server import ServerPolicy

@@ -4,7 +4,8 @@ A model is a folder of safetensors, a hub's name, a GGUF file (`smollm2`: the on
 adapter: that is the model on which it was trained, with the adapter merged in before the precision is applied.
 
 `precision` is one of float64, float32, bfloat16, nf4 (4-bit NormalFloat with double quantisation, as QLoRA has it) or
-auto: bfloat16 on a GPU, float32 on a processor. float64 is for small models: rounding then never decides which token is
+auto: bfloat16 on a GPU; on a processor float32, but bfloat16 for a large model where a short measurement says it pays.
+float64 is for small models: rounding then never decides which token is
 drawn, so the same seed gives the same games on every machine. Used from notebook 00 on.
 """
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -26,6 +28,7 @@ from transformers.utils import logging as hf_logging
 
 from maro_lib.model.adapter_files import (
     ADAPTER_FILES,
+    AdapterError,
     AdapterFiles,
     Origin,
     attach,
@@ -44,7 +47,9 @@ if TYPE_CHECKING:
 
 EMBEDDED = ROOT / "maro_lib" / "embedded" / "weights"
 STUDY_ADAPTER = "maro_lib/embedded/adapters/maro_seed0"  # what it learned from 2,000 games: notebook 08
+START_ADAPTER = "maro_lib/embedded/adapters/smollm2"  # SmolLM2 after its cold start: notebook 11
 PRECISIONS = ("auto", "float64", "float32", "bfloat16", "nf4")
+LARGE = 2**27  # bytes of weights: smaller models are quick in any precision
 SIDE_BY_SIDE = 2**29  # weights that processes side by side may hold together: 2 GB in float32
 
 
@@ -121,11 +126,11 @@ def load(
     if precision not in PRECISIONS:
         raise ModelError(f"precision: {precision!r}; one of {', '.join(PRECISIONS)} is needed")
     if precision == "auto":
-        precision = "float32" if device == "cpu" else "bfloat16"
-    how = {"device_map": {"": "cpu" if sharded else device}, **_how(precision, device, sharded)}
+        precision = auto_precision(name, device)
+    wanted = {"device_map": {"": "cpu" if sharded else device}, **in_precision(precision, device, sharded)}
     with quiet():
         try:
-            model, tokenizer = _read(name, how)
+            model, tokenizer = _read(name, wanted)
         except GgufError as error:
             raise ModelError(str(error)) from None
         except (OSError, ValueError) as error:
@@ -137,6 +142,31 @@ def load(
     guard_4bit(model)
     loaded = Loaded(model.eval(), tokenizer, name, precision, sharded=sharded)
     return loaded.beside(adapter) if adapter else loaded
+
+
+def auto_precision(name: str, device: str) -> str:
+    """What `auto` means for a model on a device."""
+    if device != "cpu":
+        return "bfloat16"
+    with contextlib.suppress(AdapterError, GgufError):  # whoever loads it is told
+        folder = model_folder(base_of(name))
+        size = sum(path.stat().st_size for path in folder.glob("*.safetensors")) if folder else 0
+        return "bfloat16" if size > LARGE and bfloat16_pays() else "float32"
+    return "float32"
+
+
+@cache
+def bfloat16_pays() -> bool:
+    """Whether this processor multiplies in bfloat16 clearly faster than in float32: some have units for it."""
+    times = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        a, b = torch.ones(256, 1024, dtype=dtype), torch.ones(1024, 1024, dtype=dtype)
+        a @ b
+        began = time.process_time()
+        for _ in range(20):
+            a @ b
+        times[dtype] = time.process_time() - began
+    return times[torch.float32] > 1.3 * times[torch.bfloat16]
 
 
 def token_logps(
@@ -180,7 +210,8 @@ def guard_4bit(model: torch.nn.Module) -> None:
             module.support_avx512bf16_for_cpu = False
 
 
-def _how(precision: str, device: str, sharded: bool) -> dict[str, object]:
+def in_precision(precision: str, device: str, sharded: bool = False) -> dict[str, object]:
+    """What transformers is told so that weights come in a precision."""
     if precision != "nf4":
         return {"dtype": getattr(torch, precision)}
     compute = torch.float32 if device == "cpu" else torch.bfloat16

@@ -24,16 +24,17 @@ from maro_lib.wording import nearest
 
 RANGES = {
     "yes or no": "progress rewriting_template load_in_4bit checkpointing half control study_adapter export_merged "
-    "bench_half bench_checkpointing",
+    "bench_half bench_checkpointing start_half",
     "any text": "run script model adapter server_url server_command server_key_env optimiser accelerate_config judge "
-    "judge_server_url judge_server_key_env evals safety_evals eval_data keep_as ship_adapter",
+    "judge_server_url judge_server_key_env evals safety_evals eval_data keep_as ship_adapter start_model "
+    "ship_start",
     "any number": "z0_fixed",
     "0 to 4,000,000,000": "seed lesson_seed first_seed",
     "0 or more": "anchor study_anchor camp_weights lam_pos lam_neg",
     "above 0": "beta study_beta max_grad_norm",
     "above 0, at most 1": "gamma",
-    "0 to 1": "share_good z0_decay warmup max_illegal",
-    "above 0, at most 10": "lesson_lr lesson_lr_matrices learning_rate study_learning_rate",
+    "0 to 1": "share_good start_share_good z0_decay warmup max_illegal",
+    "above 0, at most 10": "lesson_lr lesson_lr_matrices learning_rate study_learning_rate start_learning_rate",
     "above 0, at most 1,000": "epochs",
     "above 0, at most 86,400": "server_timeout server_wait",
     "0 to 100": "temperature judge_retries",
@@ -45,11 +46,11 @@ RANGES = {
     "1 to 100": "layers rounds maro_iterations n_samples",
     "1 to 1,000": "n_seeds n_check num_processes bench_rounds",
     "2 to 1,000": "n_checkpoints",
-    "1 to 1,024": "lora_rank lora_alpha",
+    "1 to 1,024": "lora_rank lora_alpha start_rank",
     "1 to 100,000": "n_exam_games n_exam_items n_points max_new_tokens concurrency server_requests "
     "n_counterfactual batch check_every n_views n_matches n_match_scripts n_check_games eval_batch max_gen_toks "
     "n_study_matches n_study_scripts study_batch bench_script bench_actions bench_action_tokens "
-    "bench_observed_tokens",
+    "bench_observed_tokens start_games start_batch start_check_every start_look_games start_end_games",
     "1 to 1,000,000": "n_games n_scripts n_compare n_study_games n_study_dialogues",
     "1 to 1,000,000,000": "batch_tokens",
     "1 to 4": "stages",
@@ -61,9 +62,9 @@ RANGES = {
     "0 to 24": "red_herrings",
     "0 to 48": "private_clues",
     "one of closed, open": "ending",
-    "one of study.scenes.REGISTERS": "register",
+    "one of study.scenes.REGISTERS": "register start_register",
     "one of world.scripts.bundled": "case",
-    "one of model.loading.PRECISIONS": "precision judge_precision",
+    "one of model.loading.PRECISIONS": "precision judge_precision start_precision",
     "one of runs.OPPONENTS": "opponents",
     "one of learn.decomposition.cheap_rules": "rule",
     "one of learn.balancing.MODES": "mode",

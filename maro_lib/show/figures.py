@@ -306,6 +306,29 @@ def plot_curves(curve: pd.DataFrame, title: str) -> Figure:
     return fig
 
 
+def plot_looks(looks: Sequence[Any], title: str) -> Figure:
+    """Plot what a model that is told a game gains, and what English it forgets, against the tokens it has read."""
+    fig, axes = _side_by_side(2, (7.6, 2.8), title)
+    thousands = [look.tokens / 1000 for look in looks]
+    for name, field, marker in (
+        ("first replies that are legal", "legal", "o"),
+        ("civilians' wins", "civilians_win", "s"),
+    ):
+        shown = [100 * getattr(look, field) for look in looks]
+        axes[0].plot(
+            thousands, shown, marker=marker, label=name, color=BLUE if field == "legal" else GREY, linewidth=1.6
+        )
+    axes[0].set_ylim(-3, 103)
+    axes[0].set_ylabel("%")
+    axes[0].legend(fontsize=8, frameon=False)
+    axes[1].plot(thousands, [look.english for look in looks], "o-", color=ORANGE, linewidth=1.6)
+    axes[1].set_ylim(bottom=0)
+    axes[1].set_ylabel("nats a token")
+    axes[1].set_title("a page of English (lower: better)", fontsize=9)
+    fig.supxlabel("tokens of the game read, thousands", fontsize=9)
+    return fig
+
+
 @contextmanager
 def watching(shown: bool, n_steps: int, seconds: float = 5.0) -> Iterator[Callable[[pd.DataFrame], None] | None]:
     """Give what shows a training as it goes: its curves under the cell, in a terminal a bar of its steps."""

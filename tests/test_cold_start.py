@@ -1,0 +1,95 @@
+"""The cold start: what is shown and imitated, what is watched, and that the shipped one is what its card says."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+from maro_lib.learn.cold_start import (
+    CARD,
+    Card,
+    Listening,
+    Slips,
+    english_loss,
+    examine,
+    imitation,
+    looks_of,
+    read_start,
+    ship_start,
+    start_book,
+)
+from maro_lib.learn.settings import Settings
+from maro_lib.learn.training import train
+from maro_lib.model.adapter_files import WEIGHTS, read_adapter
+from maro_lib.model.chat import Chat
+from maro_lib.model.loading import START_ADAPTER, load
+from maro_lib.model.local import LocalPolicy, Sampling
+from maro_lib.play import Mixture, play
+from maro_lib.runs import ROOT
+
+BOOK = start_book()
+SETTINGS = Settings(objective="sft", anchor=0.0, lora_rank=4, lora_alpha=8, batch=8, check_every=2, max_illegal=1.0)
+
+
+@pytest.fixture(scope="module")
+def chat():
+    return Chat(load("embedded").tokenizer)
+
+
+@pytest.mark.parametrize("register", ["compact", "prose"])
+def test_all_that_was_said_rightly_is_imitated_and_no_slip(chat, register):
+    games = start_book(register).games(40)
+    actions = play(games, Slips(Mixture(0.4))).table("actions")
+    corpus = imitation(games, chat, share_good=0.4)
+    key = ["game", "seat", "t"]
+    imitated = set(corpus.actions[key].itertuples(index=False, name=None))
+    assert imitated == set(actions[actions["legal"]][key].itertuples(index=False, name=None))
+    assert not actions["legal"].all(), "somebody slips"
+    assert corpus.actions["desirable"].all()
+    assert corpus.actions["success"].nunique() == 2, "winners and losers"
+
+
+def test_what_is_imitated_is_the_very_words_and_the_end_of_the_turn(chat):
+    games = BOOK.games(2)
+    said = play(games, Slips(Mixture(0.4))).table("actions").set_index(["game", "seat", "t"])["text"]
+    corpus = imitation(games, chat, share_good=0.4)
+    for a in corpus.actions.itertuples():
+        *words, stop = corpus.ids[a.row][a.start : a.end].tolist()
+        assert stop in chat.stop_ids
+        assert chat.text(words) == said[a.game, a.seat, a.t]
+
+
+def test_it_is_looked_at_before_the_first_step_and_at_every_checkpoint(chat, tmp_path):
+    loaded = load("embedded")
+    corpus = imitation(BOOK.games(6), chat)
+    trained = train(loaded, corpus, SETTINGS, tmp_path, watch=Listening(BOOK.held_out(2, 2), Sampling(1.0, 48)))
+    looks = looks_of(trained.curve, corpus, SETTINGS)
+    assert [look.tokens > 0 for look in looks] == [False, *[True] * (len(looks) - 1)]
+    assert len(looks) == 1 + -(-len(trained.curve[1:]) // 2), "every second step, and at the end"
+    assert looks[-1].tokens == corpus.n_tokens, "one pass reads all"
+    assert looks[0].english == pytest.approx(english_loss(loaded), rel=1e-5)
+
+
+def test_a_shipped_start_is_a_model_and_its_card_is_read_back(chat, tmp_path):
+    loaded = load("embedded")
+    trained = train(loaded, imitation(BOOK.games(4), chat), replace(SETTINGS, learning_rate=1e-2), tmp_path / "job")
+    exam = examine(LocalPolicy(loaded), BOOK.held_out(2, 2))
+    card = Card("embedded", 20, 9_000, [], exam, "About.")
+    ship_start(trained.folder, card, tmp_path / "shipped")
+    assert read_start(tmp_path / "shipped") == card
+    assert {t.dtype for t in read_adapter(tmp_path / "shipped").tensors.values()} == {torch.bfloat16}
+    told = load(str(tmp_path / "shipped"))
+    assert english_loss(told) == pytest.approx(english_loss(load("embedded", adapter=str(trained.folder))), rel=0.01)
+    assert english_loss(told) != pytest.approx(english_loss(loaded), rel=1e-4)
+
+
+def test_the_shipped_start_is_small_and_plays_as_its_card_says():
+    """A few games again; all numbers of the card are of more games of the same kind."""
+    card, folder = read_start(START_ADAPTER), ROOT / START_ADAPTER
+    assert (folder / WEIGHTS).stat().st_size < 10e6
+    assert json.loads((folder / CARD).read_text())["model"] == "smollm2"
+    policy = LocalPolicy(load(START_ADAPTER, precision="float32"), Sampling(1.0, 48))
+    found = examine(policy, BOOK.held_out(6, 6)).legal["all"]
+    assert card.exam.legal["all"].low > 0.9
+    assert found.low <= card.exam.legal["all"].mean <= found.high
