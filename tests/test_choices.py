@@ -66,7 +66,18 @@ def test_the_vote_that_moved_most_is_shown_with_all_its_moves(loaded, played):
     assert most["culprits"] == list(view.culprits)
 
 
-def test_moves_that_part_at_different_places_are_refused(loaded, played):
+def test_moves_of_whom_two_begin_alike_share_one_distribution(loaded, played):
+    """As in a cast of Mr Hill and Mr Wood: the first differing tokens tell three, and the next ones those two apart."""
     view = next(vote_views(played))
-    with pytest.raises(ValueError, match="begin alike"):
+    one, two, three = view.moves[0], view.moves[0].replace(".", " at the mill."), view.moves[1]
+    table = move_probabilities(loaded, view.messages, [one, two, three]).set_index("move")["base"]
+    alone = move_probabilities(loaded, view.messages, [one, three]).set_index("move")["base"]
+    assert table[three] == pytest.approx(alone[three], rel=1e-4)
+    assert 0 < table[two] < table[one] < alone[one]
+    assert table[one] + table[two] <= alone[one] * (1 + 1e-4), "they share what their common beginning has"
+
+
+def test_a_move_that_stands_there_twice_is_refused(loaded, played):
+    view = next(vote_views(played))
+    with pytest.raises(ValueError, match="some are the same"):
         move_probabilities(loaded, view.messages, [view.moves[0], view.moves[0], view.moves[1]])
