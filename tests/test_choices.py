@@ -6,7 +6,7 @@ import torch
 from maro_lib.embedded.exam import exam_games
 from maro_lib.measure.choices import most_moved, move_probabilities, vote_probabilities, vote_views
 from maro_lib.model.loading import load
-from maro_lib.model.local import LocalPolicy
+from maro_lib.model.local import LocalPolicy, Sampling
 from maro_lib.play.rollout import play
 
 
@@ -31,6 +31,15 @@ def test_vote_views_end_where_the_vote_is_asked_for(played):
         assert [m for m, good in zip(view.moves, view.right, strict=True) if good] == [
             f"Vote {name}." for name in view.culprits
         ]
+
+
+def test_votes_that_were_not_understood_are_views_too():
+    """A model that breaks every rule was asked for its vote like any other, and asked again."""
+    lost = play(exam_games(1), LocalPolicy(load("embedded", precision="float32"), Sampling(max_new_tokens=1)))
+    assert not lost.table("actions").query("phase == 'vote'")["legal"].any()
+    views = list(vote_views(lost))
+    assert len(views) == 4
+    assert all("Vote?" in view.messages[-1].content for view in views), "before its first try"
 
 
 def test_a_moves_probability_is_that_of_its_first_own_token(loaded, played):

@@ -88,7 +88,9 @@ class VoteView(NamedTuple):
 
 def vote_views(played: Played, game: str = "", agent: str = "") -> Iterator[VoteView]:
     """Civilians' views at the vote: one of each game, then another of each, ...; or those of one game and agent."""
-    votes = played.table("actions").query("kind == 'vote' and faction == 'civilian' and not retry")
+    tries = played.table("actions").query("phase == 'vote' and faction == 'civilian'")
+    n_tries = tries.groupby(["game", "agent"]).size()
+    votes = tries[~tries["retry"]]  # whatever was said then: legal or not
     votes = votes.assign(place=votes.groupby("game").cumcount()).sort_values(["place", "order"])
     views = played.table("dialogues").groupby(["game", "agent"])["messages"].last()
     games = played.table("games").set_index("game")
@@ -97,7 +99,8 @@ def vote_views(played: Played, game: str = "", agent: str = "") -> Iterator[Vote
             continue
         g = games.loc[vote.game]
         messages = [Message(m["role"], m["content"]) for m in views[vote.game, vote.agent]]
-        asked = messages[: max(k for k, m in enumerate(messages) if m.role == "assistant")]
+        said = [k for k, m in enumerate(messages) if m.role == "assistant"]
+        asked = messages[: said[-min(n_tries[vote.game, vote.agent], len(said))]]
         others = [name for name in g["players"] if name != vote.agent]
         moves = [phrasebook(g["language"], g["register"]).voted.format(name=name) for name in others]
         right = [name in set(g["culprits"]) for name in others]
