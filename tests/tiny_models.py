@@ -1,4 +1,4 @@
-"""Models of the architectures that the GPU files name, with chat templates like theirs, of random weights and a few KB."""
+"""Models of the architectures that the GPU files name, tiny and of random weights, with chat templates like theirs."""
 
 from __future__ import annotations
 
