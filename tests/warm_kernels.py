@@ -1,7 +1,7 @@
 """Kernels for tests that run many notebooks: forked from one process that has imported everything, so they start at once.
 
     python warm_kernels.py serve SOCKET          imports, then makes a kernel for everybody who asks
-    python warm_kernels.py ask SOCKET FILE       what a kernel specification starts: stands for its kernel until it ends
+    python warm_kernels.py ask SOCKET FILE ...   what a kernel specification starts: stands for its kernel until it ends
 """
 
 import contextlib
@@ -73,18 +73,18 @@ def be_kernel(asker: socket.socket) -> None:
     sys.path[0] = ""
     asker.sendall(f"{os.getpid()}\n".encode())
     threading.Thread(target=lambda: asker.recv(1) or os._exit(1), daemon=True).start()
-    IPKernelApp.launch_instance(argv=["-f", asked["file"], "--IPKernelApp.log_level=CRITICAL"])
+    IPKernelApp.launch_instance(argv=["-f", *asked["options"]])
     os._exit(0)
 
 
-def ask(place: str, file: str) -> None:
+def ask(place: str, *options: str) -> None:
     """Ask for a kernel and wait until it ends; a signal is handed on."""
     environment = {k: v for k, v in os.environ.items() if k != "JPY_PARENT_PID"} | {
         "MPLBACKEND": "module://matplotlib_inline.backend_inline"
     }
     with socket.socket(socket.AF_UNIX) as server:
         server.connect(place)
-        asked = {"folder": os.getcwd(), "environment": environment, "file": file}
+        asked = {"folder": os.getcwd(), "environment": environment, "options": options}
         server.sendall(json.dumps(asked).encode() + b"\n")
         answer = server.makefile("rb")
         pid = int(answer.readline())
