@@ -1,5 +1,6 @@
 """Judges: bounded, cached, counted, and worth believing: they rank good play above bad, whoever it is."""
 
+import gc
 import math
 import os
 import signal
@@ -7,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import time
+import weakref
 from dataclasses import dataclass, field
 
 import pandas as pd
@@ -192,6 +194,14 @@ def test_a_judge_is_chosen_by_name(tmp_path):
         assert judge.name == "rules"
     with seated(Player(model="random"), cache=tmp_path / "j.jsonl", retries=1) as judge:
         assert (judge.name, judge.retries) == ("judge: random", 1)
+
+
+def test_a_judge_that_was_asked_holds_no_model():
+    """Two cells of notebook 06 ask one each: a 7B would be there twice."""
+    with seated(Player()) as judge:
+        model = weakref.ref(judge.policy.loaded.model)
+    gc.collect()
+    assert model() is None
 
 
 class Fond:

@@ -38,7 +38,12 @@ def seated(player: Player, *, cache: Path | None = None, retries: int = 2, progr
         yield RuleJudge()
         return
     with player.seated() as policy:
-        yield ModelJudge(policy, Cache(cache), retries, progress)
+        judge = ModelJudge(policy, Cache(cache), retries, progress)
+        del policy
+        try:
+            yield judge
+        finally:
+            judge.policy = None  # whoever still holds the judge holds no model: the next one would stand beside it
 
 
 # --- can it be believed? -----------------------------------------------------------------------------
