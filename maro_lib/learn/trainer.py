@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import math
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +38,7 @@ from maro_lib.wording import GB
 N_READ = 32  # dialogues that are read to see whether base played them
 SAME = 1e-4  # nats a token: the rounding of float32, and no more
 KEPT = 2 * GB  # by dialogues together, for the backward pass: on a processor; a longer dialogue is read alone
-KEPT_SHARE = 1 / 8  # of a GPU's memory, likewise
+KEPT_SHARE = 1 / 8  # of a GPU's free memory, likewise
 WHOLE = "whole"  # the file that is written last into a checkpoint
 
 
@@ -126,21 +126,26 @@ class MaroTrainer(Trainer):
             return False
         few = self.planned[:: max(1, len(self.planned) // N_READ)]
         places = material.corpus.token_places(np.concatenate([material.corpus.places[k] for k in few]))
-        off = (self.base_logps(model, material, few) - torch.from_numpy(sampled))[places].abs().max()
+        off = (self.base_logps(model, material, [few]) - torch.from_numpy(sampled))[places].abs().max()
         if off <= SAME:
             material.reference = torch.from_numpy(sampled)
         return material.reference is not None
 
     def compute_references(self, model: torch.nn.Module, material: Material) -> None:
-        """Read once, with the adapter off, what the plan will read."""
-        material.reference = self.base_logps(model, material, self.planned)
+        """Read once, with the adapter off, what the plan will read, in the same packs: so a fresh adapter is base."""
+        first = {
+            int(k): n for n, step in reversed([*enumerate(self.plan)]) for k in step
+        }  # the step that reads it first
+        material.reference = self.base_logps(
+            model, material, [[k for k in step if first[k] == n] for n, step in enumerate(self.plan)]
+        )
 
-    def base_logps(self, model: torch.nn.Module, material: Material, sequences: Sequence[int]) -> torch.Tensor:
+    def base_logps(self, model: torch.nn.Module, material: Material, readings: Iterable[Sequence[int]]) -> torch.Tensor:
         """Log pi_ref of the action tokens of some sequences, 0 for all others'; what a process read goes to all."""
         model.eval()
         logps = torch.zeros(material.corpus.n_action_tokens, dtype=torch.float64)
         with self.loaded.base(), self.together(), torch.no_grad():
-            for pack in self.packs(material, sequences):
+            for pack in (pack for sequences in readings if len(sequences) for pack in self.packs(material, sequences)):
                 read = self.read(model, pack).cpu()
                 if pack.n:
                     logps[material.tokens_of(pack)] = read
@@ -296,7 +301,7 @@ def whole_checkpoints(folder: Path) -> list[Path]:
 def _tokens_at_once(loaded: Loaded, settings: Settings) -> int:
     """How many tokens are read together: as many as keep a bounded part of the memory for the backward pass."""
     cuda, config = loaded.device.type == "cuda", loaded.model.config
-    kept = KEPT_SHARE * torch.cuda.get_device_properties(loaded.device).total_memory if cuda else KEPT
+    kept = KEPT_SHARE * torch.cuda.mem_get_info(loaded.device)[0] if cuda else KEPT
     compute = 2 if settings.half else loaded.model.dtype.itemsize
     return int(kept / kept_per_token(shape(config), settings.lora_rank, compute, checkpointing=settings.checkpointing))
 
