@@ -16,6 +16,7 @@ import warnings
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -38,6 +39,7 @@ from maro_lib.learn.training import finished, is_finished, train
 from maro_lib.model.adapter_files import ADAPTER_FILES, read_adapter
 from maro_lib.model.loading import Loaded, load, token_logps
 from maro_lib.model.local import LocalPolicy
+from maro_lib.model.pieces import LEAST
 from maro_lib.play.rollout import play, schedule
 from maro_lib.runs import ROOT, RunError
 from maro_lib.study.trainbench import gap
@@ -188,8 +190,106 @@ def test_checkpointing_reads_twice_and_changes_nothing(tmp_path):
         found[on] = (*step(trainer), len(n))
     assert found[True][0] == found[False][0]
     assert gap(found[True][1], found[False][1]) < SHARE
-    n_rows = len(trainer.plan[0])
-    assert (found[False][2], found[True][2]) == (2 * n_rows, 3 * n_rows), "z0, the loss, and once more for the gradient"
+    n = len(trainer.packs(trainer.material, trainer.plan[0]))
+    assert (found[False][2], found[True][2]) == (2 * n, 3 * n), "z0, the loss, and once more for the gradient"
+
+
+# --- several dialogues in a forward ------------------------------------------------------------------
+
+SCRIPT = 60  # tokens
+
+
+N_ACTIONS, OTHER = (2, 3, 4, 2, 3, 4, 2, 2), (0, 1, 0, 1, 0, 1, 4, 4)  # of eight dialogues; how each begins
+SHARED = (0, 0, SCRIPT, SCRIPT, SCRIPT, SCRIPT, SCRIPT + 22, SCRIPT + 24)  # tokens of that: up to within an action
+
+
+def sharing() -> Corpus:
+    """Eight dialogues of two scripts, among them one that parts from another within an action, and one's beginning."""
+    rng, ids, rows = np.random.default_rng(0), [], []
+    for k, (n_actions, other, shared) in enumerate(zip(N_ACTIONS, OTHER, SHARED, strict=True)):
+        ids.append(rng.integers(3, 300, SCRIPT + 12 * n_actions).astype(np.int32))
+        ids[k][:shared] = ids[other][:shared]
+        for t in range(1, n_actions + 1):
+            end = SCRIPT + 12 * t
+            side = ("civilian", "culprit")[k % 2], 1, (k + t) % 3 > 0
+            rows.append((f"game {k}", 0, t, *side, 1.0 + t % 2, k, end - 4, end))
+    columns = ["game", "seat", "t", "faction", "success", "desirable", "weight", "row", "start", "end"]
+    return Corpus(ids, pd.DataFrame(rows, columns=columns), pd.DataFrame(), 0)
+
+
+def both_ways(folder: Path, settings: Settings, given: Corpus | None = None) -> list[MaroTrainer]:
+    """A trainer that reads a step together, and one that reads it one by one."""
+    trainers = [trainer_of(tuned(tiny()), given or sharing(), settings, folder) for _ in range(2)]
+    trainers[1].at_once = 0
+    return trainers
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        *({"z0": z0} for z0 in REFERENCE_POINTS),
+        {"checkpointing": True},
+        {"objective": "sft"},
+        {"z0": "batch", "seed": 3},
+    ],
+    ids=str,
+)
+def test_dialogues_together_have_the_loss_gradient_and_account_of_dialogues_one_by_one(tmp_path, how):
+    together, alone = trainers = both_ways(tmp_path, replace(BASIC, batch=WHOLE_STEP, **how))
+    n_tokens = [sum(p.ids.shape[1] for p in t.packs(t.material, t.plan[0])) for t in trainers]
+    assert n_tokens[0] == n_tokens[1] - 4 * SCRIPT - 2 * (SCRIPT + 22), "each script is read once, and what follows"
+    (loss, gradient), (loss_alone, gradient_alone) = map(step, trainers)
+    assert loss == near(loss_alone)
+    assert gap(gradient_alone, gradient) < SHARE
+    assert together.numbers == pytest.approx(alone.numbers, rel=SHARE, abs=SHARE * LOGP)
+
+
+def test_a_model_that_cannot_read_pieces_reads_one_by_one(tmp_path):
+    windowed = tiny(use_sliding_window=True, sliding_window=32, max_window_layers=1)
+    trainer = trainer_of(windowed, sharing(), replace(BASIC, batch=WHOLE_STEP), tmp_path)
+    assert not trainer.in_pieces
+    assert len(trainer.packs(trainer.material, trainer.plan[0])) == 8
+    assert np.isfinite(step(trainer)[0])
+
+
+def test_what_is_read_together_is_bounded_and_what_shares_nothing_is_not_put_together_on_a_processor(tmp_path):
+    (trainer, _), n = both_ways(tmp_path, replace(BASIC, batch=WHOLE_STEP)), SCRIPT + 48
+    for at_once in (1, n, 2 * n, 10**6):
+        trainer.at_once = at_once
+        packs = trainer.packs(trainer.material, range(8))
+        assert sorted(k for p in packs for k in p.actions.tolist()) == list(range(len(sharing().actions)))
+        assert all(p.ids.shape[1] <= max(at_once, n) + LEAST for p in packs), "two tokens are too few for a piece"
+    assert len(packs) == 2, "a pack for each script"
+
+
+def test_every_process_gets_as_many_packs_and_all_actions_count_once(tmp_path):
+    trainer = trainer_of(tuned(tiny()), sharing(), replace(BASIC, batch=WHOLE_STEP), tmp_path)
+    for n_processes in (1, 2, 3, 5):
+        shares = []
+        for index in range(n_processes):
+            trainer.args = Process(trainer.args.device, n_processes, index)
+            shares.append(trainer.packs(trainer.material, range(8)))
+        assert len({len(packs) for packs in shares}) == 1
+        counted = [k for packs in shares for p in packs for k in p.actions[: p.n].tolist()]
+        assert sorted(counted) == list(range(len(sharing().actions)))
+
+
+class Process(NamedTuple):
+    """What a process knows of itself."""
+
+    device: torch.device
+    world_size: int
+    process_index: int
+
+
+def test_a_number_that_is_none_is_not_hidden_by_its_neighbours(tmp_path):
+    trainer, _ = both_ways(tmp_path, replace(BASIC, batch=WHOLE_STEP, z0="fixed"))
+    trainer.find_references(trainer.model)
+    embed = trainer.model.get_input_embeddings()
+    embed.weight.data[sharing().ids[2][-2]] = torch.nan
+    loss, gradient = step(trainer)
+    assert math.isnan(loss)
+    assert any(t.isnan().any() for t in gradient.values())
 
 
 def test_half_computes_in_bfloat16(tmp_path):
