@@ -16,7 +16,7 @@ from servers import Server
 from maro_lib.embedded.lessons import HOME
 from maro_lib.measure import model_judge, published
 from maro_lib.measure.comparison import NOT_JUDGED, compare_metrics, differing
-from maro_lib.measure.gold import ABOVE_CHANCE, BY_CHANCE, Gold, accuracy, answers, books, gold
+from maro_lib.measure.gold import ABOVE_CHANCE, BY_CHANCE, Gold, accuracy, ask_pairs, books, gold
 from maro_lib.measure.judgements import (
     ABILITIES,
     JUDGED_KINDS,
@@ -305,7 +305,7 @@ class Knows(Measures):
 
 
 def test_the_rules_are_right_in_their_own_sentences_and_say_nothing_of_others():
-    found = answers(RuleJudge(), ["compact", "en", "zh"]).set_index("book")
+    found = ask_pairs(RuleJudge(), ["compact", "en", "zh"]).set_index("book")
     assert found.loc["compact", "right"].tolist() == [1.0] * 6
     assert set(found.loc["compact", "verdict"]) == {ABOVE_CHANCE}
     for book in ("en", "zh"):
@@ -356,13 +356,13 @@ def said_so(text, same):
 def test_liking_long_or_short_replies_is_no_judgement(monkeypatch):
     for of in (len, lambda text: -len(text)):
         monkeypatch.setattr(Measures, "of", of)
-        found = answers(Measures(), ["compact", "en", "zh"])
+        found = ask_pairs(Measures(), ["compact", "en", "zh"])
         assert set(found["verdict"]) == {BY_CHANCE}
 
 
 def test_equal_scores_are_no_answer(monkeypatch):
     monkeypatch.setattr(Measures, "of", lambda text: 10)
-    found = answers(Measures(), ["en"])
+    found = ask_pairs(Measures(), ["en"])
     assert (found["n"] == 8).all(), "it did judge"
     assert (found["right"] == 0).all()
 
@@ -373,14 +373,14 @@ def test_equal_scores_are_no_answer(monkeypatch):
 )
 def test_an_accuracy_has_an_interval_and_its_lower_end_decides(monkeypatch, unknown, right, low, verdict):
     monkeypatch.setattr(Knows, "unknown", unknown)
-    found = answers(Knows(), ["en"])
+    found = ask_pairs(Knows(), ["en"])
     assert found["right"].tolist() == [right] * 6
     assert found["low"].tolist() == pytest.approx([low] * 6, abs=5e-4)
     assert set(found["verdict"]) == {verdict}
 
 
 def test_unreadable_replies_are_wrong_answers():
-    found = answers(ModelJudge(Says("no idea"), retries=0), ["en"]).set_index("kind")
+    found = ask_pairs(ModelJudge(Says("no idea"), retries=0), ["en"]).set_index("kind")
     assert found.loc["reasoning", ["n", "right"]].tolist() == [8, 0]
 
 
@@ -411,7 +411,7 @@ def test_every_book_of_words_has_pairs():
 
 def test_what_a_judge_fails_is_neither_asked_nor_shown(monkeypatch):
     policy = Says()
-    found = answers(ModelJudge(policy), ["compact"])
+    found = ask_pairs(ModelJudge(policy), ["compact"])
     assert set(found["verdict"]) == {BY_CHANCE}, "it gives the same to all"
     policy.asked.clear()
     games, actions = games_of(RANDOM, 2)
@@ -434,7 +434,7 @@ def test_one_ability_that_is_not_judged_leaves_no_ici_and_the_rest_as_it_was():
 def test_a_question_that_is_failed_silences_its_kind_in_every_book():
     checked = pd.DataFrame([{"question": q, "kind": kind, "holds": (q, kind) != ("stable", "creativity")}
                             for q in ("ranks", "stable") for kind in JUDGED_KINDS if kind != SECTION])  # fmt: skip
-    judge = limited(RuleJudge(), answers(RuleJudge(), ["compact"]), checked)
+    judge = limited(RuleJudge(), ask_pairs(RuleJudge(), ["compact"]), checked)
     assert {kind for _, kind in judge.failed} == {"creativity", SECTION}, "of sections nothing could be asked"
     assert {book for book, _ in judge.failed} == Judge.books
 

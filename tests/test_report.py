@@ -12,7 +12,7 @@ import pytest
 from maro_lib.__main__ import main
 from maro_lib.embedded.lessons import HOME
 from maro_lib.measure.comparison import NONE, NOT_JUDGED, SHOWN, compare_metrics
-from maro_lib.measure.gold import answers
+from maro_lib.measure.gold import ask_pairs
 from maro_lib.measure.judgements import ABILITIES, judge_games
 from maro_lib.measure.matches import BASE, CONTROL, MARO, NOBODY, saved
 from maro_lib.measure.metrics import social
@@ -63,7 +63,7 @@ def make_run(name, seed=0, judge=None):
     everything.to_parquet(run_folder(name) / "social.parquet", index=False)
     table = pd.concat(t.reset_index().assign(arm=a, who=w, judge="rules") for (a, w), t in rows.items())
     table.to_parquet(run_folder(name) / "comparison.parquet", index=False)
-    answers(judge, ["compact", "en"]).to_parquet(run_folder(name) / "judge.parquet", index=False)
+    ask_pairs(judge, ["compact", "en"]).to_parquet(run_folder(name) / "judge.parquet", index=False)
     choice = {
         "game": "g",
         "agent": ATTACK,

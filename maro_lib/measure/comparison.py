@@ -33,8 +33,9 @@ def compare_metrics(base: pd.DataFrame, trained: pd.DataFrame, who: str, seed: i
     table = pd.DataFrame(rows).set_index("metric")
     table["p (Holm)"] = holm(table["p"].tolist())
     table["verdict"] = [SHOWN if p < LEVEL else NONE for p in table["p (Holm)"]]
-    for metric in set(base["metric"]).intersection(JUDGED).difference(table.index):
-        table.loc[metric, ["games", "mysteries", "verdict"]] = 0, 0, NOT_JUDGED
+    for metric in JUDGED:
+        if metric in base["metric"].values and metric not in table.index:
+            table.loc[metric, ["games", "mysteries", "verdict"]] = 0, 0, NOT_JUDGED
     return table.astype({"games": int, "mysteries": int})
 
 

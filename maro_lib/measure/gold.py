@@ -49,7 +49,7 @@ class Pair(BaseModel):
     worse: str
 
 
-class Scene(BaseModel):
+class Situation(BaseModel):
     """A short game up to the reply of one character, who says one of each pair."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -60,7 +60,7 @@ class Scene(BaseModel):
     pairs: dict[str, tuple[Pair, ...]]
 
     @model_validator(mode="after")
-    def _check(self) -> Scene:
+    def _check(self) -> Situation:
         if [*self.pairs] != [*JUDGED_KINDS]:
             raise ValueError(f"pairs: {', '.join(self.pairs)} given; {', '.join(JUDGED_KINDS)} are needed")
         for kind, pairs in self.pairs.items():
@@ -82,7 +82,7 @@ class Scene(BaseModel):
 class Gold(CheckedWords):
     """The pairs of one book of words."""
 
-    scenes: tuple[Scene, ...]
+    scenes: tuple[Situation, ...]
 
 
 @cache
@@ -110,7 +110,7 @@ def _played(script: Script, lines: Sequence[Line]) -> Iterator[dict[str, object]
                "place": move.place, "clue": clue.id if clue else "", "legal": True, "public": True}  # fmt: skip
 
 
-def answers(judge: Judge, books: Iterable[str]) -> pd.DataFrame:
+def ask_pairs(judge: Judge, books: Iterable[str]) -> pd.DataFrame:
     """Ask a judge for the pairs of some books; a row per book and kind, with its accuracy and interval.
 
     `n` counts the pairs that it judged: what it says it can't read is no mistake, and no accuracy either.

@@ -27,7 +27,7 @@ from maro_lib.world.scripts import Fact, Script
 from maro_lib.world.solver import has_logic, suspects
 
 SPOKEN = ("intro", "ask", "answer")
-READ = 0.5  # of a character's words; those of the kit's players are read to nine tenths or more, free prose to none
+READ = 0.5  # of a character's words: scripted players are read to 0.9 or more, the embedded model to 0.98 on average
 _LETTER = re.compile(r"\w")
 
 
@@ -67,7 +67,7 @@ def _unread(game: Sequence[Moment], me: str, book: Factbook) -> str:
         return "the script states no facts"
     aloud = [m.heard for m in game if m.action.agent == me and m.action.public and m.action.kind in SPOKEN]
     if read_share(aloud, book) < READ:
-        return f"less than {READ:.0%} of a character's words are the kit's own sentences"
+        return "less than half of a character's words are the kit's own sentences"
     return ""
 
 
