@@ -167,7 +167,8 @@ def _marks(judgements: pd.DataFrame, mode: str) -> dict[int, tuple[dict[str, flo
     """A judge's scores by seat: of abilities by their names, of sections as a list; `strict` leaves out empty ones."""
     counted = (Status.OK, Status.EMPTY) if mode == "mirage" else (Status.OK,)
     marks = {}
-    for seat, own in judgements[judgements["status"].isin(counted)].groupby("seat"):
+    for seat, judged in judgements.groupby("seat"):
+        own = judged[judged["status"].isin(counted)]
         is_section = own["kind"] == SECTION
         scores = own[~is_section].set_index("kind")["score"].to_dict()
         marks[int(seat)] = (scores, own.loc[is_section, "score"].tolist())
