@@ -19,6 +19,7 @@ from typing import Any
 
 import lm_eval
 import torch
+from jinja2 import UndefinedError
 from lm_eval import evaluator
 from lm_eval.api.task import Task
 from lm_eval.models.huggingface import HFLM
@@ -28,13 +29,14 @@ from lm_eval.tasks._yaml_loader import load_yaml
 from maro_lib.fingerprints import digest
 from maro_lib.model.loading import Loaded
 from maro_lib.runs import ROOT
-from maro_lib.study.evaldata import OWN, DataError, ItemFiles, item_files
+from maro_lib.study.evaldata import AGAIN, OWN, DataError, ItemFiles, item_files
 from maro_lib.wording import first_line, nearest
 
 HARNESS = Path(lm_eval.__file__).with_name("tasks")
 EVALS = Path(__file__).with_name("evals")  # this kit's own tasks
 # what makes and scores them
-DECIDING = ("embedded/tasks.py", "study/scenes.py", "study/words/scenes.yaml", "study/evaldata.py")
+DECIDING = ("embedded/tasks.py", "study/scenes.py", "study/words/scenes.yaml", "study/beliefs.py",
+            "study/words/beliefs.yaml", "study/evaldata.py")  # fmt: skip
 FOLDERS = {"gsm8k": "gsm8k", "minerva_math500": "minerva_math", "hendrycks_math500": "hendrycks_math",
            "ifeval": "ifeval", "mmlu": "mmlu/default", "truthfulqa_mc1": "truthfulqa", "truthfulqa_gen": "truthfulqa",
            "sycophancy": "model_written_evals/sycophancy"}  # fmt: skip  # to look through all takes half a minute
@@ -153,6 +155,14 @@ class Harness:
                 self._loaded[task] = {leaf: self._load(leaf, at) for leaf, at in self.sources(task).items()}
         return self._loaded[task]
 
+    def lacks(self, task: str) -> str:
+        """Say why a task can't be asked here, and how to get what it lacks; nothing if it can."""
+        try:
+            self.load(task)
+        except (DataError, TaskError) as error:
+            return str(error)
+        return ""
+
     def evaluate(self, task: str, answering: Answering, limits: Limits) -> list[dict[str, Any]]:
         """Ask a model all items of a task; return a row for each."""
         single = self.load(task)
@@ -202,6 +212,8 @@ class Harness:
                             f"Offline, set `eval_data` to a folder that holds {where}") from error  # fmt: skip
         if task.get_config("num_fewshot") is None:
             task.set_config(key="num_fewshot", value=0)
+        if at:
+            _try_all(task, leaf)
         return task
 
     def _check_nltk(self, leaf: str) -> None:
@@ -230,6 +242,24 @@ class Harness:
             contextlib.redirect_stdout(file),
         ):
             yield
+
+
+def _try_all(task: Task, leaf: str) -> None:
+    """Make each item's question, answer and options once, before hours are spent: what that fails on is named."""
+    for number, doc in enumerate(task.eval_docs, 1):
+        try:
+            task.doc_to_text(doc), task.doc_to_target(doc)
+            if task.OUTPUT_TYPE == "multiple_choice":
+                task.doc_to_choice(doc)
+        except Exception as error:  # of whatever a task's own code and templates raise
+            raise DataError(
+                f"{leaf}: no question can be made of its item {number} ({_named(error)}). {AGAIN}"
+            ) from None
+
+
+def _named(error: Exception) -> str:
+    """Name an error without what it quotes, but for the field that is missing."""
+    return f"{type(error).__name__}: {error}" if isinstance(error, KeyError | UndefinedError) else type(error).__name__
 
 
 def rows(samples: Sequence[Mapping[str, Any]], lm: InMemory, room: int, task: str) -> list[dict[str, Any]]:
