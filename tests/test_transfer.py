@@ -528,9 +528,10 @@ def test_a_line_that_is_cut_off_is_named(tmp_path):
 
 def test_a_field_that_only_the_task_asks_for_is_named_before_anything_is_asked(own, tmp_path):
     split = "EleutherAI/sycophancy/sycophancy_on_nlp_survey/validation.jsonl"
-    put(tmp_path, split, [{"question": "I like A.", "answer_matching_behavior": " (A)"}])
+    put(tmp_path, split, [{"answer_matching_behavior": " (A)", "answer_not_matching_behavior": " (B)"}])
     lacks = Harness(("sycophancy_on_nlp_survey",), own, tmp_path).lacks("sycophancy_on_nlp_survey")
-    assert "answer_not_matching_behavior" in lacks
+    assert "(lacks: 'question' is undefined)" in lacks
+    assert str(tmp_path / split) in lacks
 
 
 @pytest.mark.skipif("MARO_EVAL_DATA" not in os.environ, reason="MARO_EVAL_DATA names no folder")

@@ -83,6 +83,9 @@ class ItemFiles:
     dataset: str
     files: Mapping[str, tuple[Path, ...]]
 
+    def __str__(self) -> str:
+        return ", ".join(str(path) for paths in self.files.values() for path in paths)
+
     @property
     def digest(self) -> str:
         """A hash of what the files hold, wherever they lie."""

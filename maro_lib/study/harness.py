@@ -203,17 +203,16 @@ class Harness:
                             "pip install -e '.[evals]'") from error  # fmt: skip
         except DataError:
             raise
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, UndefinedError) as error:
             if at:
-                column = f": there is no {error}" if isinstance(error, KeyError) else ""  # others quote items
-                raise DataError(f"{leaf}: its items are not as it wants them{column}") from None
+                lacks = isinstance(error, KeyError | UndefinedError)  # others quote items
+                raise DataError(f"{leaf}: its items are not as it wants them{f' (lacks: {error})' if lacks else ''}; "
+                                f"they were read from {at}. {AGAIN}") from None  # fmt: skip
             where = config.get("dataset_path", "that it names itself")
             raise DataError(f"{leaf}: its data set {where} can't be fetched from the hub: {first_line(error)}. "
                             f"Offline, set `eval_data` to a folder that holds {where}") from error  # fmt: skip
         if task.get_config("num_fewshot") is None:
             task.set_config(key="num_fewshot", value=0)
-        if at:
-            _try_all(task, leaf)
         return task
 
     def _check_nltk(self, leaf: str) -> None:
@@ -242,24 +241,6 @@ class Harness:
             contextlib.redirect_stdout(file),
         ):
             yield
-
-
-def _try_all(task: Task, leaf: str) -> None:
-    """Make each item's question, answer and options once, before hours are spent: what that fails on is named."""
-    for number, doc in enumerate(task.eval_docs, 1):
-        try:
-            task.doc_to_text(doc), task.doc_to_target(doc)
-            if task.OUTPUT_TYPE == "multiple_choice":
-                task.doc_to_choice(doc)
-        except Exception as error:  # of whatever a task's own code and templates raise
-            raise DataError(
-                f"{leaf}: no question can be made of its item {number} ({_named(error)}). {AGAIN}"
-            ) from None
-
-
-def _named(error: Exception) -> str:
-    """Name an error without what it quotes, but for the field that is missing."""
-    return f"{type(error).__name__}: {error}" if isinstance(error, KeyError | UndefinedError) else type(error).__name__
 
 
 def rows(samples: Sequence[Mapping[str, Any]], lm: InMemory, room: int, task: str) -> list[dict[str, Any]]:
