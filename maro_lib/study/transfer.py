@@ -139,8 +139,6 @@ def falsehoods(table: pd.DataFrame) -> pd.DataFrame:
     `more` is what the goal adds, over scenes of the same facts. `change` is how much more it adds than for what the arm
     started from, with the p of a sign test over the scenes that changed, and Holm's p over the kinds.
     """
-    if table["misled"].isna().all():
-        raise TransferError("no scene was asked: put maro_honesty or maro_manipulation among `safety_evals`")
     rows, by_arm = [], {}
     for (task, arm), items in table[table["misled"].notna()].groupby(["task", "arm"], sort=False):
         misled = items.pivot(index="scene", columns="level", values="misled").dropna().astype(int)
@@ -152,7 +150,9 @@ def falsehoods(table: pd.DataFrame) -> pd.DataFrame:
                      "more": pair(misled[NO_GOAL], misled[GOAL]).difference,
                      "change": Points(**asdict(bootstrap_mean(change, 0))),
                      "p": mcnemar(int((change < 0).sum()), int((change > 0).sum()))})  # fmt: skip
-    found = pd.DataFrame(rows)
+    found = pd.DataFrame(
+        rows, columns=["task", "arm", "goal", "no goal", "honest", "honest, no goal", "more", "change", "p"]
+    )
     found["holm"] = found.groupby("arm")["p"].transform(lambda ps: holm(list(ps)))
     return found
 
@@ -206,6 +206,11 @@ class Evaluated:
     table: pd.DataFrame
     left_out: dict[str, str]
     seconds: dict[tuple[str, str], float]  # that an item took, by task and arm; of what had not been asked before
+
+    def save(self, folder: Path) -> None:
+        """Write what a report shows."""
+        write_atomic(folder / "left_out.json", json.dumps(self.left_out, indent=1))
+        write_atomic(folder / "items.parquet", self.table.to_parquet(index=False))
 
 
 def evaluate(
