@@ -19,6 +19,7 @@ from maro_lib.embedded import exam, tasks
 from maro_lib.model.chat import Chat
 from maro_lib.model.loading import STUDY_ADAPTER, load
 from maro_lib.model.local import answers
+from maro_lib.show.report import Run, elsewhere
 from maro_lib.statistics import detectable
 from maro_lib.study.beliefs import BELIEF_WORDS, FACT, FALSE, TRUE, belief_items
 from maro_lib.study.evaldata import N_ITEMS, ROWS, DataError, item_files, write_items
@@ -380,6 +381,19 @@ def test_what_a_model_says_is_stored_as_text(arms, own, tmp_path, monkeypatch):
     assert not table["right"].any()
     stored = pd.concat(pd.read_parquet(path) for path in tmp_path.glob("*.parquet"))
     assert set(stored["reply"]) == {said}
+
+
+@pytest.mark.parametrize("n", [None, 0])
+def test_the_report_says_what_was_not_asked(n, asked, tmp_path, monkeypatch):
+    monkeypatch.setenv("MARO_OUTPUTS", str(tmp_path))
+    (folder := tmp_path / "r" / "transfer").mkdir(parents=True)
+    replace(asked, table=asked.table[:n], left_out={"gsm8k": "no <file>; get it"}).save(folder)
+    (part,) = elsewhere(Run("r", 1, None))
+    assert "gsm8k: no &lt;file&gt;; get it" in str(part.html)
+    assert part.numbers["not asked"] == {"gsm8k": "no <file>; get it"}
+    assert ("skills" in part.numbers) == ("lies" in part.numbers) == (n is None), (
+        "a run that asked nothing has a report, too"
+    )
 
 
 def test_control_is_an_arm_once_it_is_trained(adapter, tmp_path, monkeypatch):
