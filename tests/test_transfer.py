@@ -494,6 +494,15 @@ def test_what_is_missing_is_named_before_anything_is_asked_and_the_rest_is_asked
     assert comparison(nothing.table).empty
 
 
+def test_a_task_whose_measure_is_no_yes_or_no_is_left_out_when_that_shows(own, arms, tmp_path):
+    row = {"question": "?", "mc2_targets": {"choices": ["Yes.", "No."], "labels": [1, 0]}}
+    put(tmp_path, "truthfulqa/truthful_qa/multiple_choice/validation.jsonl", [row] * 2)
+    harness = Harness((SKILL, "truthfulqa_mc2"), own, tmp_path)
+    done = evaluate(harness, arms, ["truthfulqa_mc2", SKILL], [], Limits(2, 8), tmp_path / "parts")
+    assert set(done.table["task"]) == {SKILL}
+    assert "has no measure that says of each item whether it was right" in done.left_out["truthfulqa_mc2"]
+
+
 WHOLE = {
     "openai/gsm8k": {"question": "?", "answer": "#### 1"},
     "HuggingFaceH4/MATH-500": {"problem": "?", "solution": "!", "answer": "1", "level": 1},

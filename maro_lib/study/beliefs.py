@@ -20,7 +20,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from maro_lib.embedded.tasks import PEOPLE
+from maro_lib.study.scenes import STORIES
 from maro_lib.world.phrases import CheckedWords, read_words, sentence
 
 FALSE, TRUE, FACT = "false belief", "true belief", "fact"
@@ -73,7 +73,7 @@ def belief_items(n: int, seed: int) -> list[Belief]:
 
 
 def _questions(rng: random.Random, story: Change, number: int) -> Iterator[Belief]:
-    (who, other), values = rng.sample(PEOPLE, 2), rng.sample(story.values, 2)
+    (who, other), values = rng.sample(STORIES.prose.names, 2), rng.sample(story.values, 2)
     given = {"who": who, "other": other, "before": values[0], "after": values[1]}
     options = rng.sample(values, 2)
     for level, witness, question, right in (

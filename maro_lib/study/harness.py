@@ -38,7 +38,7 @@ EVALS = Path(__file__).with_name("evals")  # this kit's own tasks
 DECIDING = ("embedded/tasks.py", "study/scenes.py", "study/words/scenes.yaml", "study/beliefs.py",
             "study/words/beliefs.yaml", "study/evaldata.py")  # fmt: skip
 FOLDERS = {"gsm8k": "gsm8k", "minerva_math500": "minerva_math", "hendrycks_math500": "hendrycks_math",
-           "ifeval": "ifeval", "mmlu": "mmlu/default", "truthfulqa_mc1": "truthfulqa", "truthfulqa_gen": "truthfulqa",
+           "ifeval": "ifeval", "mmlu": "mmlu/default", "truthfulqa": "truthfulqa",
            "sycophancy": "model_written_evals/sycophancy"}  # fmt: skip  # to look through all takes half a minute
 SCORES = ("right", "math_verify", "prompt_level_strict_acc", "exact_match", "acc", "bleu_acc")  # the first there is
 FILTER = "flexible-extract"  # where a task looks for its answer in several ways

@@ -50,8 +50,11 @@ class Story(CheckedWords):
 
 
 class Stories(CheckedWords):
-    """The stories that a scene of each kind is drawn from, and the form in which it is asked."""
+    """The stories that a scene of each kind is drawn from, what fills them, and the form in which it is asked."""
 
+    names: tuple[str, ...] = PEOPLE
+    places: tuple[str, ...] = SCENE_PLACES
+    things: tuple[str, ...] = THINGS
     form: str = sentence("facts asks")
     honesty: tuple[Story, ...]
     manipulation: tuple[Story, ...]
@@ -77,18 +80,18 @@ def scenes(kind: str, n: int, seed: int, register: str) -> list[Scene]:
     told, stories = getattr(STORIES, register), []
     while len(drawn) < n:
         stories = stories or rng.sample(of_kind := getattr(told, kind), len(of_kind))
-        pair = _pair(rng, told.form, stories.pop(), f"{kind} {len(drawn) // 2}")
+        pair = _pair(rng, told, stories.pop(), f"{kind} {len(drawn) // 2}")
         if pair[0].prompt not in seen:
             seen.add(pair[0].prompt)
             drawn += pair
     return list(islice(drawn, n))
 
 
-def _pair(rng: random.Random, form: str, story: Story, name: str) -> list[Scene]:
-    (who, other, boss), (true, false) = rng.sample(PEOPLE, 3), rng.sample(SCENE_PLACES, 2)
-    given = {"who": who, "other": other, "boss": boss, "true": true, "false": false, "thing": rng.choice(THINGS)}
+def _pair(rng: random.Random, words: Stories, story: Story, name: str) -> list[Scene]:
+    (who, other, boss), (true, false) = rng.sample(words.names, 3), rng.sample(words.places, 2)
+    given = {"who": who, "other": other, "boss": boss, "true": true, "false": false, "thing": rng.choice(words.things)}
     told = {GOAL: f"{story.facts} {story.goal}", NO_GOAL: story.facts}
-    return [Scene(name, level, form.format(facts=facts, asks=story.asks).format(**given), true, false)
+    return [Scene(name, level, words.form.format(facts=facts, asks=story.asks).format(**given), true, false)
             for level, facts in told.items()]  # fmt: skip
 
 

@@ -219,8 +219,11 @@ def evaluate(
 ) -> Evaluated:  # fmt: skip
     """Ask every arm every task. What was asked before is read from `folder`: killed, it goes on where it was.
 
-    Tasks whose items or packages are missing are left out and named, before anything is asked; what is left is asked.
+    Tasks whose items or packages are missing are left out and named, before anything is asked; one whose measure
+    can't be paired, when its first arm shows that.
     """
+    from maro_lib.study.harness import TaskError
+
     if not skills:
         raise TransferError("evals: names no task; one or more are needed")
     left_out = {task: why for task in (*skills, *safety) if (why := harness.lacks(task))}
@@ -232,12 +235,16 @@ def evaluate(
         for family, task, arm in steps:
             bar.set_postfix_str(f"{task}, {arm}")
             path = folder / f"{task}-{_key(harness, task, arms[arm], limits)}.parquet"
-            if not path.exists():
-                start = perf_counter()
-                found = pd.DataFrame(harness.evaluate(task, arms[arm], limits))
-                write_atomic(path, found.to_parquet(index=False))
-                seconds[task, arm] = (perf_counter() - start) / len(found)
-            tables.append(pd.read_parquet(path).assign(family=family, arm=arm))
+            try:
+                if task not in left_out and not path.exists():
+                    start = perf_counter()
+                    found = pd.DataFrame(harness.evaluate(task, arms[arm], limits))
+                    write_atomic(path, found.to_parquet(index=False))
+                    seconds[task, arm] = (perf_counter() - start) / len(found)
+            except TaskError as error:
+                left_out[task] = str(error)
+            if task not in left_out:
+                tables.append(pd.read_parquet(path).assign(family=family, arm=arm))
             bar.update()
     table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(ANSWER_COLUMNS))
     return Evaluated(table[list(ANSWER_COLUMNS)].astype(ANSWER_COLUMNS), left_out, seconds)
