@@ -22,7 +22,7 @@ from maro_lib.model.players import Player
 from maro_lib.run import fit, machine, models, stages
 from maro_lib.run.machine import OK, PROBLEM, WARNING, Finding
 from maro_lib.run.parameters import ParameterError, declared, effective, load_params
-from maro_lib.run.quick import quick_problems
+from maro_lib.run.quick import not_asked, quick_problems
 from maro_lib.run.sample import Sample, play_one
 from maro_lib.run.series import check_rounds, find_notebooks
 from maro_lib.runs import ROOT, RunError, outputs_folder
@@ -49,16 +49,14 @@ def doctor(params: str, changed: Sequence[str] = ()) -> int:
 
 def findings(values: Mapping[str, Any]) -> Iterator[Finding]:
     """Yield one finding after the other; a later check leaves out what an earlier one found missing."""
-    problems = list(quick_problems(values))
-    lacking = [problem for problem in problems if problem.startswith("evals: ")]  # says nothing of the games
-    if wrong := [problem for problem in problems if problem not in lacking]:
-        yield Finding(PROBLEM, "parameters", "; ".join(wrong))
+    if problems := list(quick_problems(values)):
+        yield Finding(PROBLEM, "parameters", "; ".join(problems))
         return
     player = Player(**{f.name: values[f.name] for f in fields(Player) if f.name in values})
     who = f"{player.model} on {player.server_url}" if player.server_url else player.model
     yield Finding(OK, "parameters", f"run `{values['run']}`: {values['n_games']:,} games, played by {who}")
-    if lacking:
-        yield Finding(PROBLEM, "evals", "; ".join(lacking))
+    for task in not_asked(values):
+        yield Finding(WARNING, "evals", task)
     yield machine.check_packages((ROOT / "requirements.txt").read_text(encoding="utf-8"), machine.installed_version)
     yield machine.check_device(player)
     model, chat = None, None

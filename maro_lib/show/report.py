@@ -58,9 +58,13 @@ class ReportWords(CheckedWords):
     gold: str
     too_few: str = sentence("mysteries least metrics")
     lies: str
+    seen: str
+    beliefs: str
+    not_asked: str
     games: str = sentence("rule")
     published: str = sentence("judge paper")
     skill_columns: dict[str, str]  # heading -> column
+    belief_columns: dict[str, str]
     lie_columns: dict[str, str]
 
 
@@ -335,19 +339,27 @@ def behaviour_part(run: Run) -> Iterator[Part]:
 
 def elsewhere(run: Run) -> Iterator[Part]:
     """Did anything change outside the game?"""
-    from maro_lib.study.transfer import SKILLS, by_row, comparison, falsehoods
+    from maro_lib.study.transfer import SKILLS, beliefs, by_row, comparison, falsehoods
 
-    items = run.table("transfer/items.parquet")
-    skills = comparison(items[items["family"] == SKILLS])
-    figure = figures.plot_before_after(*by_row(skills), title="Outside the game, before and after", xlabel="right, %")
-    changed = [f"{r.only_before} / {r.only_after}" for r in skills.itertuples()]
-    parts = [_figure(figure, "transfer"), _picked(skills.assign(changed=changed), LABELS.skill_columns)]
-    numbers = {"skills": _plain(skills)}
-    if items["scene"].notna().any():
-        lies = falsehoods(items)
+    items, parts, numbers = run.table("transfer/items.parquet"), [], {}
+    if len(skills := comparison(items[items["family"] == SKILLS])):
+        title = "Outside the game, before and after"
+        figure = figures.plot_before_after(*by_row(skills), title=title, xlabel="right, %")
+        shown = skills.assign(changed=[f"{r.only_before} / {r.only_after}" for r in skills.itertuples()],
+                              seen=[f"{100 * seen:.1f} points" for seen in skills["seen"]])  # fmt: skip
+        parts += [_figure(figure, "transfer"), _picked(shown, LABELS.skill_columns), tag("p", LABELS.seen)]
+        numbers["skills"] = _plain(skills)
+    if len(known := beliefs(items)):
+        known["n"] = [rate.n for rate in known["both"]]
+        parts += [tag("p", LABELS.beliefs), _picked(known.assign(holm=known["p"]), LABELS.belief_columns)]
+        numbers["beliefs"] = _plain(known)
+    if len(lies := falsehoods(items)):
         lies["n"] = [rate.n for rate in lies["goal"]]
         parts += [tag("p", LABELS.lies), _picked(lies, LABELS.lie_columns)]
         numbers["lies"] = _plain(lies)
+    if left_out := json.loads(run.at("transfer/left_out.json").read_bytes()):
+        parts.append(tag("p", LABELS.not_asked, *(tag("li", f"{task}: {why}") for task, why in left_out.items())))
+        numbers["not asked"] = left_out
     yield Part("Outside the game", join(*parts), numbers)
 
 
@@ -490,7 +502,7 @@ PARTS: dict[Callable[[Run], Iterator[Part]], tuple[str, ...]] = {  # in order, e
     differences: ("comparison.parquet",),
     judge_part: ("judge.parquet",),
     behaviour_part: ("matches",),
-    elsewhere: ("transfer/items.parquet",),
+    elsewhere: ("transfer/items.parquet", "transfer/left_out.json"),
     training: ("learning/done.json",),
     choice: ("choices.json",),
     games: ("matches",),
