@@ -20,16 +20,17 @@ from maro_lib.measure.judges import check_judge, opposites, rename, seated, with
 from maro_lib.measure.metrics import social
 from maro_lib.measure.model_judge import Cache, ModelJudge, Wording, read_score, wording
 from maro_lib.measure.rouge import rouge_l, words
-from maro_lib.measure.rule_judge import RuleJudge
+from maro_lib.measure.rule_judge import RuleJudge, _rebuilt, _scores, guilty_shares
 from maro_lib.model.players import Player
 from maro_lib.play.policies import NAIVE, RANDOM, SKILLED, Reply
 from maro_lib.play.rollout import play, schedule
 from maro_lib.runs import ROOT
 from maro_lib.world.generator import generate_many
-from maro_lib.world.history import Factbook, moments, public_lines
+from maro_lib.world.history import Factbook, Moment, moments, public_lines
 from maro_lib.world.mystery import Rules
 from maro_lib.world.phrases import WordsError, read_words
 from maro_lib.world.scripts import Fact, bundled
+from maro_lib.world.solver import clue_facts
 
 PACKAGE = ROOT / "maro_lib"
 SCRIPTS = generate_many(5, 31, HOME)
@@ -204,6 +205,54 @@ class Fond:
         self.mood += 1
         return [[Judgement(kind, "", float(ord(c.character.name[0]) % 7 + self.mood), "ok") for kind in ABILITIES]
                 for c in cases]  # fmt: skip
+
+
+def test_reasoning_is_pointing_at_whom_the_facts_that_one_could_know_make_likeliest():
+    games, actions = games_of(SKILLED, 1)
+    script = BY_DIGEST[games["digest"][0]]
+    (guilty,), facts = script.culprits, tuple(clue_facts(script))
+    me, innocent, *_ = others = [n for n in script.names if n != guilty]
+    assert guilty_shares(script, facts, me) == {n: float(n == guilty) for n in script.names if n != me}
+    assert set(guilty_shares(script, script.given, me).values()) == {1 / len(others)}, "nobody is likelier"
+
+    def reasoning(kind, who=me, **said):
+        """Of one action of somebody who knows all facts where all know only what is given."""
+        action = next(a for a in actions.itertuples() if (a.kind, a.agent) == (kind, who))._replace(**said)
+        return _scores([Moment(action, "", script.given, facts)], who, Factbook(script))["reasoning"]
+
+    def rating(**pairs):
+        stated = [pairs.get(n, (-1, -1) if n == me else (0, 0)) for n in script.names]
+        return dict(zip(("suspicion", "trust"), zip(*stated, strict=True), strict=True))
+
+    assert [reasoning("vote", target=name) for name in (guilty, innocent, "")] == [[1.0], [0.0], []]
+    assert reasoning("rate", **rating(**{guilty: (1, 0), innocent: (2, 2)})) == [1.0], "suspicion less trust"
+    assert reasoning("rate", **rating(**{guilty: (1, 0), innocent: (2, 1)})) == [0.5], "one of the two"
+    assert reasoning("rate", **rating()) == [], "points at nobody"
+    assert reasoning("vote", who=guilty, target=innocent) == [], "a culprit is to follow what all know"
+
+
+def test_creativity_is_a_turn_that_nobody_had_before_and_a_script_is_rebuilt_from_what_is_said_of_one():
+    games, actions = games_of(SKILLED, 1)
+    script, turn = BY_DIGEST[games["digest"][0]], next(a for a in actions.itertuples() if a.phase == "turn")
+    book, (ann, bob, cid, *_) = Factbook(script), script.names
+
+    def heard(agent, text, **fields):
+        action = turn._replace(**{"agent": agent, "target": cid, "kind": "ask", "legal": True, "public": True} | fields)
+        return Moment(action, text, (), ())
+
+    fact = next(f for c in script.characters for f in c.knows if f.who == bob)
+    sentence = book.say(bob, fact.trait, fact.value)
+    game = [
+        *(heard(ann, "Where?"), heard(bob, "Where?"), heard(bob, sentence), heard(bob, "", kind="search", clue="c")),
+        *(
+            heard(ann, "", kind="search", clue="c"),
+            heard(ann, "Where?", target=bob),
+            heard(ann, "", kind="search", clue=""),
+        ),
+    ]
+    found = {name: _scores(game, name, book)["creativity"] for name in (ann, bob, cid)}
+    assert found == {ann: [1, 0, 1, 0], bob: [0, 1, 1], cid: []}
+    assert [_rebuilt(game, name, book)["script"] for name in (bob, ann)] == [book.tell([fact]), ""]
 
 
 def test_a_script_without_facts_leaves_the_rules_silent():
