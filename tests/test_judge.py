@@ -151,6 +151,16 @@ def test_honest_players_rank_above_those_who_contradict_themselves():
     assert found["lies"][1] == 0.0, "a falsehood tells nothing"
 
 
+def test_of_what_can_be_no_other_way_no_lie_is_made():
+    (first, *rest), script = SCRIPTS[0].characters, SCRIPTS[0]
+    hat = Fact(who=first.name, trait="wore", value="hat")
+    only = [first.model_copy(update={"knows": (hat,), "faction": "civilian"})]
+    only += [c.model_copy(update={"knows": ()}) for c in rest]
+    clues = tuple(c.model_copy(update={"facts": ()}) for c in script.clues)
+    with pytest.raises(ValueError, match="no civilian knows anything of itself that could be otherwise"):
+        opposites(script.model_copy(update={"characters": tuple(only), "clues": clues, "given": ()}))
+
+
 def test_a_contradiction_counts_also_where_the_script_is_silent():
     """Of a character that the script says nothing about, nothing is false; but not both can be so."""
     script = SCRIPTS[0]
@@ -347,14 +357,17 @@ def test_what_cant_be_read_is_asked_again_a_bounded_number_of_times_and_counted(
 def test_a_second_try_may_succeed():
     found = judged(Says(lambda r: "SCORE: 7" if r.salt != "try 1" else "hm"))
     assert set(found.loc[found["kind"] != SECTION, "tries"]) == {2}
+    n, again = len(found), int((found["kind"] != SECTION).sum())
+    assert failures(found) == f"{n} judgements by judge: says: 0 failed, {again} were asked for more than once."
+    assert set(found.loc[found["status"] == "empty", "score"]) == {0.0}, "nothing to rebuild"
 
 
 def test_nothing_is_judged_twice(tmp_path):
-    first, again, other = Says(), Says(), Says(name="another")
-    one, two = (judged(p, 2, cache=Cache(tmp_path / "j.jsonl")) for p in (first, again))
+    first, again, other, path = Says(), Says(), Says(name="another"), tmp_path / "a new folder" / "j.jsonl"
+    one, two = (judged(p, 2, cache=Cache(path)) for p in (first, again))
     pd.testing.assert_frame_equal(one, two)
     assert not again.asked
-    judged(other, 2, cache=Cache(tmp_path / "j.jsonl"))
+    judged(other, 2, cache=Cache(path))
     assert len(other.asked) == len(first.asked), "another judge judges for itself"
 
 
