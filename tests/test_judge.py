@@ -35,16 +35,17 @@ from maro_lib.measure.judges import check_judge, limited, opposites, rename, sea
 from maro_lib.measure.metrics import overall, social
 from maro_lib.measure.model_judge import Cache, ModelJudge, Wording, read_score, wording
 from maro_lib.measure.rouge import rouge_l, words
-from maro_lib.measure.rule_judge import RuleJudge, read_share
+from maro_lib.measure.rule_judge import RuleJudge, _rebuilt, _scores, guilty_shares, read_share
 from maro_lib.model.players import Player
 from maro_lib.play.policies import NAIVE, RANDOM, SKILLED, Reply
 from maro_lib.play.rollout import play, schedule
 from maro_lib.runs import ROOT
 from maro_lib.world.generator import generate_many
-from maro_lib.world.history import Factbook, moments, public_lines
+from maro_lib.world.history import Factbook, Moment, moments, public_lines
 from maro_lib.world.mystery import Rules
 from maro_lib.world.phrases import WordsError, read_words
 from maro_lib.world.scripts import Fact, bundled
+from maro_lib.world.solver import clue_facts
 
 PACKAGE = ROOT / "maro_lib"
 SCRIPTS = generate_many(5, 31, HOME)
@@ -165,6 +166,16 @@ def test_honest_players_rank_above_those_who_contradict_themselves():
     assert found["lies"][1] == 0.0, "a falsehood tells nothing"
 
 
+def test_of_what_can_be_no_other_way_no_lie_is_made():
+    (first, *rest), script = SCRIPTS[0].characters, SCRIPTS[0]
+    hat = Fact(who=first.name, trait="wore", value="hat")
+    only = [first.model_copy(update={"knows": (hat,), "faction": "civilian"})]
+    only += [c.model_copy(update={"knows": ()}) for c in rest]
+    clues = tuple(c.model_copy(update={"facts": ()}) for c in script.clues)
+    with pytest.raises(ValueError, match="no civilian knows anything of itself that could be otherwise"):
+        opposites(script.model_copy(update={"characters": tuple(only), "clues": clues, "given": ()}))
+
+
 def test_a_contradiction_counts_also_where_the_script_is_silent():
     """Of a character that the script says nothing about, nothing is false; but not both can be so."""
     script = SCRIPTS[0]
@@ -227,6 +238,54 @@ class Fond(Judge):
         self.mood += 1
         return [[Judgement(kind, "", float(ord(c.character.name[0]) % 7 + self.mood), "ok") for kind in ABILITIES]
                 for c in cases]  # fmt: skip
+
+
+def test_reasoning_is_pointing_at_whom_the_facts_that_one_could_know_make_likeliest():
+    games, actions = games_of(SKILLED, 1)
+    script = BY_DIGEST[games["digest"][0]]
+    (guilty,), facts = script.culprits, tuple(clue_facts(script))
+    me, innocent, *_ = others = [n for n in script.names if n != guilty]
+    assert guilty_shares(script, facts, me) == {n: float(n == guilty) for n in script.names if n != me}
+    assert set(guilty_shares(script, script.given, me).values()) == {1 / len(others)}, "nobody is likelier"
+
+    def reasoning(kind, who=me, **said):
+        """Of one action of somebody who knows all facts where all know only what is given."""
+        action = next(a for a in actions.itertuples() if (a.kind, a.agent) == (kind, who))._replace(**said)
+        return _scores([Moment(action, "", script.given, facts)], who, Factbook(script))["reasoning"]
+
+    def rating(**pairs):
+        stated = [pairs.get(n, (-1, -1) if n == me else (0, 0)) for n in script.names]
+        return dict(zip(("suspicion", "trust"), zip(*stated, strict=True), strict=True))
+
+    assert [reasoning("vote", target=name) for name in (guilty, innocent, "")] == [[1.0], [0.0], []]
+    assert reasoning("rate", **rating(**{guilty: (1, 0), innocent: (2, 2)})) == [1.0], "suspicion less trust"
+    assert reasoning("rate", **rating(**{guilty: (1, 0), innocent: (2, 1)})) == [0.5], "one of the two"
+    assert reasoning("rate", **rating()) == [], "points at nobody"
+    assert reasoning("vote", who=guilty, target=innocent) == [], "a culprit is to follow what all know"
+
+
+def test_creativity_is_a_turn_that_nobody_had_before_and_a_script_is_rebuilt_from_what_is_said_of_one():
+    games, actions = games_of(SKILLED, 1)
+    script, turn = BY_DIGEST[games["digest"][0]], next(a for a in actions.itertuples() if a.phase == "turn")
+    book, (ann, bob, cid, *_) = Factbook(script), script.names
+
+    def heard(agent, text, **fields):
+        action = turn._replace(**{"agent": agent, "target": cid, "kind": "ask", "legal": True, "public": True} | fields)
+        return Moment(action, text, (), ())
+
+    fact = next(f for c in script.characters for f in c.knows if f.who == bob)
+    sentence = book.say(bob, fact.trait, fact.value)
+    game = [
+        *(heard(ann, "Where?"), heard(bob, "Where?"), heard(bob, sentence), heard(bob, "", kind="search", clue="c")),
+        *(
+            heard(ann, "", kind="search", clue="c"),
+            heard(ann, "Where?", target=bob),
+            heard(ann, "", kind="search", clue=""),
+        ),
+    ]
+    found = {name: _scores(game, name, book)["creativity"] for name in (ann, bob, cid)}
+    assert found == {ann: [1, 0, 1, 0], bob: [0, 1, 1], cid: []}
+    assert [_rebuilt(game, name, book)["script"] for name in (bob, ann)] == [book.tell([fact]), ""]
 
 
 def test_a_script_without_facts_leaves_the_rules_silent():
@@ -565,14 +624,17 @@ def test_what_cant_be_read_is_asked_again_a_bounded_number_of_times_and_counted(
 def test_a_second_try_may_succeed():
     found = judged(Says(lambda r: "SCORE: 7" if r.salt != "try 1" else "hm"))
     assert set(found.loc[found["kind"] != SECTION, "tries"]) == {2}
+    n, again = len(found), int((found["kind"] != SECTION).sum())
+    assert failures(found) == f"{n} judgements by judge: says: 0 failed, {again} were asked for more than once."
+    assert set(found.loc[found["status"] == "empty", "score"]) == {0.0}, "nothing to rebuild"
 
 
 def test_nothing_is_judged_twice(tmp_path):
-    first, again, other = Says(), Says(), Says(name="another")
-    one, two = (judged(p, 2, cache=Cache(tmp_path / "j.jsonl")) for p in (first, again))
+    first, again, other, path = Says(), Says(), Says(name="another"), tmp_path / "a new folder" / "j.jsonl"
+    one, two = (judged(p, 2, cache=Cache(path)) for p in (first, again))
     pd.testing.assert_frame_equal(one, two)
     assert not again.asked
-    judged(other, 2, cache=Cache(tmp_path / "j.jsonl"))
+    judged(other, 2, cache=Cache(path))
     assert len(other.asked) == len(first.asked), "another judge judges for itself"
 
 

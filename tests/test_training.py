@@ -35,8 +35,9 @@ from maro_lib.learn.decomposition import decompose
 from maro_lib.learn.guard import TrainingWarning
 from maro_lib.learn.settings import REFERENCE_POINTS, Settings
 from maro_lib.learn.trainer import MaroTrainer, TrainingError, whole_checkpoints
-from maro_lib.learn.training import finished, is_finished, train
+from maro_lib.learn.training import _digest, finished, is_finished, train
 from maro_lib.model.adapter_files import ADAPTER_FILES, read_adapter
+from maro_lib.model.head import last_mlp
 from maro_lib.model.loading import Loaded, load, token_logps
 from maro_lib.model.local import LocalPolicy
 from maro_lib.model.pieces import LEAST
@@ -292,6 +293,17 @@ def test_a_number_that_is_none_is_not_hidden_by_its_neighbours(tmp_path):
     assert any(t.isnan().any() for t in gradient.values())
 
 
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_the_last_mlp_computes_where_an_action_is_predicted_and_nowhere_else(tmp_path, checkpointing):
+    """Except where all else is computed again for the gradient: there it would be kept whole."""
+    s = replace(BASIC, batch=WHOLE_STEP, z0="fixed", checkpointing=checkpointing)
+    trainer, n = trainer_of(tuned(tiny()), corpus(), s, tmp_path), []
+    trainer.find_references(trainer.model)
+    last_mlp(trainer.model).down_proj.register_forward_hook(lambda _, args, out: n.append(out.shape[1]))
+    step(trainer)
+    assert sum(n) == (corpus().n_tokens if checkpointing else corpus().n_action_tokens)
+
+
 def test_half_computes_in_bfloat16(tmp_path):
     full = step(trainer_of(tuned(tiny()), corpus(), BASIC, tmp_path))
     trainer = trainer_of(tuned(tiny()), corpus(), replace(BASIC, half=True), tmp_path)
@@ -468,6 +480,15 @@ def test_mismatched_z0_is_the_mean_r_of_actions_behind_other_views(tmp_path):
     expected = r_by_hand(trainer.model, crossed(corpus(), s.seed)).mean()
     assert trainer.numbers["z0"] == near(max(0.0, expected), size=LOGP)
     assert trainer.numbers["z0"] != pytest.approx(r_by_hand(trainer.model, corpus()).mean(), abs=1e-3)
+
+
+def test_a_step_of_one_faction_has_the_z0_of_that_faction(tmp_path):
+    trainer = trainer_of(tuned(tiny()), corpus(), replace(BASIC, z0="per_faction", batch=1), tmp_path)
+    faction = corpus().actions.groupby("row")["faction"].first()
+    alone = next(k for k, sequences in enumerate(trainer.plan) if (faction[sequences] == "civilian").all())
+    trainer.training_step(trainer.model, {"step": alone})
+    assert {name for name in trainer.numbers if name.startswith("z0/")} == {"z0/civilian"}
+    assert trainer.numbers["z0/civilian"] == trainer.numbers["z0"] != 0
 
 
 def r_by_hand(model, given: Corpus) -> np.ndarray:
@@ -846,6 +867,20 @@ def test_a_damaged_record_is_named_and_kept_and_what_it_told_of_is_done_again(
     assert [*folder.glob(".*.tmp")] == []
 
 
+def test_all_that_decides_what_is_learned_makes_another_job():
+    given, moved = corpus(), tiny()
+    moved.model.lm_head.weight.data[0] += 1
+    models = (tiny(), moved, replace(tiny(), precision="nf4"), replace(tiny(), name="y"))
+    turned = [{name: given.actions[name].to_numpy()[::-1]} for name in ("desirable", "weight", "start")]
+    corpora = [given.relabelled(given.actions.assign(**column)) for column in turned]
+    corpora += [replace(given, ids=[given.ids[0] + 1, *given.ids[1:]])]
+    jobs = [_digest(loaded, given, BASIC) for loaded in models]
+    jobs += [_digest(tiny(), other, BASIC) for other in corpora]
+    jobs += [_digest(tiny(), given, replace(BASIC, beta=0.3))]
+    assert len(set(jobs)) == len(jobs)
+    assert _digest(tiny(), given, BASIC) == jobs[0]
+
+
 def test_an_empty_folder_is_taken_as_it_is(tmp_path, undisturbed):
     (tmp_path / "x").mkdir()
     assert_same(train(tiny(), corpus(), BASIC, tmp_path / "x"), undisturbed)
@@ -941,3 +976,16 @@ def test_what_was_legal_before_training_is_remembered_over_an_interruption(tmp_p
         train(tiny(), corpus(), BASIC, tmp_path / "x", watch=Falling(0.95, 0.9), live=press_ctrl_c(3))
     trained = train(tiny(), corpus(), BASIC, tmp_path / "x", watch=Falling(0.8))
     assert "stopped at step 4: only 80 %" in trained.status
+
+
+class AtRest(Falling):
+    """Quick games that look at the model, too: in training, with checkpointing, it would play without its cache."""
+
+    def __call__(self, loaded):
+        assert not loaded.model.training
+        return super().__call__(loaded)
+
+
+def test_as_many_illegal_moves_as_are_allowed_stop_nothing(tmp_path):
+    settings = replace(BASIC, max_illegal=0.5, checkpointing=True)
+    assert train(tiny(), corpus(), settings, tmp_path / "x", watch=AtRest(1.0, 0.5, 0.5, 0.5)).status == "finished"

@@ -81,7 +81,7 @@ def ratings_about(actions: pd.DataFrame, n_players: int) -> dict[int, Ratings]:
     rated = actions[(actions["kind"] == "rate") & actions["legal"]]
     tables = [np.stack(rated[name].to_list()) if len(rated) else np.empty((0, n_players), int)
               for name in ("suspicion", "trust")]  # fmt: skip
-    known = (tables[0] >= 0) & (tables[1] >= 0)
+    known = tables[0] >= 0  # who states the one states the other
     return {
         k: Ratings(*(float(t[known[:, k], k].sum()) for t in tables), n=int(known[:, k].sum()))
         for k in range(n_players)
