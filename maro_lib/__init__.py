@@ -25,7 +25,7 @@ if TYPE_CHECKING:
         write_atomic,
     )
     from maro_lib.settings import filled
-    from maro_lib.statistics import bootstrap_mean, holm, mcnemar, paired_rates, win_rate
+    from maro_lib.statistics import bootstrap_mean, detectable, holm, mcnemar, paired_rates, win_rate
 
 __version__ = "0.1.0"
 __getattr__, __dir__, __all__ = opened(__name__)

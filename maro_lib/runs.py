@@ -50,7 +50,7 @@ STAGES = {
     ),
     "06_social_metrics": Artefacts(
         reads=("matches",),
-        writes=("social.parquet", "comparison.parquet", "judgements.jsonl"),
+        writes=("social.parquet", "comparison.parquet", "judge.parquet", "judgements.jsonl"),
         optional=("judgements.jsonl",),
     ),
     "07_transfer_evals": Artefacts(reads=("learning", "control"), writes=("transfer",), optional=("control",)),

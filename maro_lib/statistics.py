@@ -15,7 +15,8 @@ from math import prod, sqrt
 
 import numpy as np
 import pandas as pd
-from scipy.stats import binomtest, t, ttest_1samp
+from scipy.optimize import brentq
+from scipy.stats import binom, binomtest, t, ttest_1samp
 
 _BLOCK = 2_000_000  # resampled indices held at once: keeps memory flat however many games there are
 
@@ -123,6 +124,24 @@ def mcnemar(only_before: int, only_after: int) -> float:
     """Return the exact two-sided p of as uneven a split of the items that changed, if each way is equally likely."""
     n = only_before + only_after
     return float(binomtest(only_before, n, 0.5).pvalue) if n else 1.0
+
+
+def detectable(n_changed: int, n: int, level: float = 0.05, power: float = 0.8) -> float:
+    """Return the smallest difference of two shares over `n` items that McNemar's test would have seen, mostly.
+
+    Of m items that change, each becomes right with probability q; the test sees splits of at most k to m - k, k the
+    largest with p < level. q is where that has the power P(X <= k) + P(X >= m - k) = 0.8, X ~ Bin(m, q), and the
+    difference is (2 q - 1) m / n. No split of fewer than six has p < 0.05: then nothing could have been seen (nan).
+    """
+    k = max((k for k in range(n_changed // 2 + 1) if mcnemar(k, n_changed - k) < level), default=None)
+    if k is None:
+        return np.nan
+    m = n_changed
+
+    def seen(q: float) -> float:
+        return binom.cdf(k, m, q) + binom.sf(m - k - 1, m, q)
+
+    return (2 * brentq(lambda q: seen(q) - power, 0.5, 1.0) - 1) * m / n
 
 
 def paired_rates(both: int, only_before: int, only_after: int, neither: int) -> Points:

@@ -28,6 +28,11 @@ def duration(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds >= 1 else "less than a second"
 
 
+def between(low: float, high: float) -> str:
+    """Say a range of times."""
+    return duration(high) if duration(low) == duration(high) else f"{duration(low)} to {duration(high)}"
+
+
 def amount(n_bytes: float) -> str:
     """Say bytes: 5.2 GB (of 2**30), 40 MB."""
     return f"{n_bytes / GB:.1f} GB" if n_bytes >= GB / 20 else f"{n_bytes / 2**20:.1f} MB"

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from synthetic import make_actions, played
 
-from maro_lib.learn.balancing import MODES, NothingToLearn, balance, read_lambdas, shuffle_labels
+from maro_lib.learn.balancing import MODES, NothingToLearn, balance, read_lambdas, shuffle_labels, shuffle_outcomes
 from maro_lib.learn.decomposition import decompose
 from maro_lib.runs import RunError
 
@@ -223,6 +223,16 @@ def test_a_choice_does_not_depend_on_other_games():
     }
 
 
+def test_a_seed_draws_the_same_in_every_version():
+    """What was found with a seed is found again with it."""
+    actions = credited(make_actions(8))
+    kept = balance(actions, seed=3).actions
+    assert "".join(map(str, kept.drop_duplicates(["game", "seat"])["seat"])) == "0305050205030404"
+    labels = shuffle_labels(kept, 3).drop_duplicates(["game", "seat"])["desirable"]
+    assert "".join("-+"[label] for label in labels) == "--+-+++-+-+-+-+-"
+    assert shuffle_outcomes(actions, 3).drop_duplicates("game")["success"].tolist() == [1, 1, 1, 1, 1, 1, 1, 0]
+
+
 def test_every_character_is_drawn_equally_often():
     # 3,000 games, one civilian of four drawn in each: 750 times each, +- 4 standard deviations of 23.7
     rows = make_actions(1, n_characters=5, n_rounds=1).drop_duplicates("agent")
@@ -277,6 +287,12 @@ def test_nothing_left_names_the_cause_and_the_way_out(three_games, change, optio
     said = message(three_games.assign(**change), **options)
     assert said.startswith(missing)
     assert way in said
+
+
+def test_a_weight_of_zero_is_neither_desirable_nor_undesirable(three_games):
+    said = message(three_games.assign(weight=[0.0, -1.0] * 9), mode="all")
+    assert "the rule calls 0 desirable and 9 undesirable; dropped: 9 zero weight. Use another" in said
+    assert "the rule calls 9 desirable and 0 und" in message(three_games.assign(weight=[0.0, 1.0] * 9), mode="all")
 
 
 def test_games_with_one_side_each_leave_nothing_for_min(three_games):

@@ -53,6 +53,8 @@ def test_the_culprit_is_found_when_suspected_most(rated):
     assert rounds_to_find(*rated).tolist() == [2]
     games, actions = rated
     assert rounds_to_find(games, actions[actions["round"] == 1]).isna().tolist() == [True], "never"
+    actions["suspicion"] = [[-1, 1, 1]] * 4
+    assert rounds_to_find(games, actions).isna().tolist() == [True], "as much as another is not most"
 
 
 def test_ends_say_who_is_condemned():

@@ -6,7 +6,7 @@ import torch
 from maro_lib.embedded.exam import exam_games
 from maro_lib.measure.choices import most_moved, move_probabilities, vote_probabilities, vote_views
 from maro_lib.model.loading import load
-from maro_lib.model.local import LocalPolicy
+from maro_lib.model.local import LocalPolicy, Sampling
 from maro_lib.play.rollout import play
 
 
@@ -31,6 +31,15 @@ def test_vote_views_end_where_the_vote_is_asked_for(played):
         assert [m for m, good in zip(view.moves, view.right, strict=True) if good] == [
             f"Vote {name}." for name in view.culprits
         ]
+
+
+def test_votes_that_were_not_understood_are_views_too():
+    """A model that breaks every rule was asked for its vote like any other, and asked again."""
+    lost = play(exam_games(1), LocalPolicy(load("embedded", precision="float32"), Sampling(max_new_tokens=1)))
+    assert not lost.table("actions").query("phase == 'vote'")["legal"].any()
+    views = list(vote_views(lost))
+    assert len(views) == 4
+    assert all("Vote?" in view.messages[-1].content for view in views), "before its first try"
 
 
 def test_a_moves_probability_is_that_of_its_first_own_token(loaded, played):
@@ -66,7 +75,18 @@ def test_the_vote_that_moved_most_is_shown_with_all_its_moves(loaded, played):
     assert most["culprits"] == list(view.culprits)
 
 
-def test_moves_that_part_at_different_places_are_refused(loaded, played):
+def test_moves_of_whom_two_begin_alike_share_one_distribution(loaded, played):
+    """As in a cast of Mr Hill and Mr Wood: the first differing tokens tell three, and the next ones those two apart."""
     view = next(vote_views(played))
-    with pytest.raises(ValueError, match="begin alike"):
+    one, two, three = view.moves[0], view.moves[0].replace(".", " at the mill."), view.moves[1]
+    table = move_probabilities(loaded, view.messages, [one, two, three]).set_index("move")["base"]
+    alone = move_probabilities(loaded, view.messages, [one, three]).set_index("move")["base"]
+    assert table[three] == pytest.approx(alone[three], rel=1e-4)
+    assert 0 < table[two] < table[one] < alone[one]
+    assert table[one] + table[two] <= alone[one] * (1 + 1e-4), "they share what their common beginning has"
+
+
+def test_a_move_that_stands_there_twice_is_refused(loaded, played):
+    view = next(vote_views(played))
+    with pytest.raises(ValueError, match="some are the same"):
         move_probabilities(loaded, view.messages, [view.moves[0], view.moves[0], view.moves[1]])

@@ -158,6 +158,12 @@ def test_a_saved_corpus_reads_back_equal(corpus, tmp_path):
     assert again.statement == corpus.statement
 
 
+def test_relabelled_has_the_same_sequences_and_other_labels(corpus):
+    blind = corpus.relabelled(corpus.actions.assign(desirable=False))
+    assert not blind.actions["desirable"].any()
+    same(blind.relabelled(corpus.actions), corpus)
+
+
 # --- what it costs -----------------------------------------------------------------------------------
 
 
@@ -234,6 +240,7 @@ def test_a_sequence_as_long_as_the_window_fits():
 def test_where_nothing_fits_the_corpus_is_empty_and_says_so():
     made = make_corpus(*by_hand(*THREE), window=2)
     assert (len(made), len(made.actions), made.n_tokens, made.places) == (0, 0, 0, [])
+    assert made.statement.startswith("0 actions in 0 sequences, 0 tokens, at most 0;")
     assert made.statement.endswith("Left out: 6 civilian actions: longer than the window.")
 
 
@@ -436,3 +443,13 @@ def test_same_seed_same_crossing():
     made = make_corpus(*by_hand([20] * 9, [[(3, 5), (7, 12), (15, 19)]] * 9))
     tokens = [[ids.tolist() for ids in crossed(made, seed).ids] for seed in (4, 4, 5)]
     assert tokens[0] == tokens[1] != tokens[2]
+
+
+def test_a_seed_plans_and_crosses_the_same_in_every_version():
+    """What was found with a seed is found again with it."""
+    assert [step.tolist() for step in steps(strata(6, 4)[0], 4, 2, 3)] == [
+        [8, 5, 1, 6, 4], [9, 2, 3, 7, 0], [7, 0, 4, 8, 3], [6, 1, 2, 9, 5]
+    ]  # fmt: skip
+    mixed = crossed(make_corpus(*by_hand([20] * 5, [[(3, 5), (7, 12), (15, 19)]] * 5)), 3)
+    joints = [ids[k - 1 : k + 1].tolist() for ids, k in zip(mixed.ids, mixed.actions["start"], strict=True)]
+    assert joints == [[2, 4007], [1006, 3007], [2014, 3], [3006, 2015], [4006, 1007]]

@@ -74,6 +74,14 @@ def test_ratings_are_not_valued_and_everything_else_is():
     assert value.isna().tolist() == (actions["phase"] == "rate").tolist()
 
 
+def test_only_what_is_asked_for_is_valued_and_each_policy_draws_its_own():
+    games = schedule(generate_many(2, 0, Knobs(characters=4)), 2, 0, Rules(rounds=1))
+    players = {"civilian": Mixture(), "culprit": SKILLED}
+    actions = play(games, players).table("actions")
+    value = counterfactual_values(games, actions, players, n_samples=1, phases=["vote"])
+    assert value.notna().tolist() == (actions["phase"] == "vote").tolist()
+
+
 def test_same_seed_same_value_whatever_else_is_played():
     games = schedule(generate_many(2, 0, Knobs(characters=4)), 6, 0, Rules(rounds=1))
     actions = play(games, Mixture()).table("actions")

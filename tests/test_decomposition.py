@@ -318,6 +318,15 @@ def test_constant_turn_rewards_give_zeros_whatever_the_rounding():
     assert (decompose(actions, "turn_normalised", reward="gain") == 0).all()
 
 
+def test_the_unit_of_turn_rewards_does_not_matter(one_game):
+    gain = np.array([0.1, 0.1, 0.1, 1, 2, 5])  # three times 0.1 is not exact: dust, and it must stay dust
+    weights = decompose(one_game.assign(gain=gain), "turn_normalised", reward="gain")
+    assert weights.tolist() == [0, 0, 0, -0.25, 0.25, 0]
+    for unit in (2.0**-20, 2.0**20):
+        scaled = decompose(one_game.assign(gain=gain * unit), "turn_normalised", reward="gain")
+        assert (scaled / unit).tolist() == weights.tolist()
+
+
 def test_a_constant_outcome_wears_off_under_the_role_baseline():
     # R = 1 for ever: w = 0.95^k in the role's k-th game
     actions = played(*[(f"g{k}", k, "Dora", "detective", 1, 1) for k in range(4)])

@@ -91,7 +91,7 @@ READERS = {"script": script, "folder of scripts": scripts, **{f"MIRAGE {n}": che
            ("Truth.json", "T/clues.json", "T/script.json")}, "eval_data": items, "eval_data, parquet": table,
            "adapter": adapter, "accelerate_config": accelerate, "parameters": parameters}  # fmt: skip
 REFUSED = (ScriptError, DataError, AdapterError, LaunchError, ParameterError)
-FINE = {("nothing", "eval_data"), ("json", "eval_data"), ("json, numbers", "eval_data"), ("json, deeper", "eval_data"),
+FINE = {("json", "eval_data"), ("json, numbers", "eval_data"), ("json, deeper", "eval_data"),
         ("json, twice", "eval_data")}  # fmt: skip  # these are tables
 
 

@@ -31,7 +31,8 @@ from maro_lib.learn.settings import Settings
 from maro_lib.learn.trainer import whole_checkpoints
 from maro_lib.learn.training import Trained, train
 from maro_lib.model.loading import load
-from maro_lib.model.local import LocalPolicy, Sampling
+from maro_lib.model.local import LocalPolicy
+from maro_lib.model.players import Player
 from maro_lib.play.rollout import play
 
 FSDP = DDP.with_name("fsdp_qlora.yaml")
@@ -95,7 +96,7 @@ def await_(condition, seconds: float = PATIENCE) -> bool:
 def test_two_processes_learn_what_one_does(tmp_path, capfd):
     assert [len(s) for s in steps(corpus(), 2, 2, BASIC.seed)] == [2, 1, 2, 1], "a process of two goes without"
     loaded = load("embedded", precision="float32")
-    watch = QuickGames(exam_games(2), Sampling(max_new_tokens=32))
+    watch = QuickGames(exam_games(2), Player(max_new_tokens=32))
     alone = train(loaded, corpus(), BASIC, tmp_path / "alone" / "one", watch=watch)
     together = in_two(tmp_path / "two", BASIC, "float32", watch)
     assert np.ptp(alone.curve["z0"].dropna()) > 0.01, "z0 is read on all processes"
@@ -216,7 +217,7 @@ def test_what_cannot_work_is_refused_before_anything_is_started(tmp_path, monkey
 
 
 def test_a_job_is_read_as_it_was_written(tmp_path):
-    watch = QuickGames(exam_games(3), Sampling(0.7, 40), {"cache_gb": 0.5})
+    watch = QuickGames(exam_games(3), Player(temperature=0.7, max_new_tokens=40, cache_gb=0.5), 2)
     job = Job("m", "nf4", "a", corpus(), replace(BASIC, beta=1 / 3), tmp_path / "x", watch)
     job.save(inputs := tmp_path / "x.inputs")
     shutil.copytree(inputs, there := tmp_path / "copy" / "x.inputs")

@@ -16,23 +16,23 @@ from maro_lib.learn.decomposition import decompose
 from maro_lib.learn.guard import QuickGames
 from maro_lib.learn.settings import Settings
 from maro_lib.learn.training import train
-from maro_lib.measure.matches import LINE_UPS, gains, match, outcomes
+from maro_lib.measure.matches import LINE_UPS, gains, match, outcomes, play_base
 from maro_lib.measure.metrics import reciprocal_rank
 from maro_lib.model.loading import load
-from maro_lib.model.local import LocalPolicy, Sampling
-from maro_lib.model.players import BOTH, NOBODY, line_up
+from maro_lib.model.local import LocalPolicy
+from maro_lib.model.players import BOTH, NOBODY, Player, line_up
 from maro_lib.play.rollout import play, schedule
 from maro_lib.world.generator import generate_many
 from maro_lib.world.mystery import Rules
 
-SHORT = Sampling(max_new_tokens=10)
+SHORT = Player(precision="float32", max_new_tokens=10)
 
 
 @pytest.fixture(scope="module")
 def tuned():
     """The embedded model with an adapter that has changed what it says."""
     loaded = load("embedded", precision="float32")
-    return LocalPolicy(replace(loaded, model=lora(loaded.model), adapter="tuned"), SHORT)
+    return SHORT.playing(replace(loaded, model=lora(loaded.model), adapter="tuned"))
 
 
 def some_games(n, seed=3):
@@ -63,6 +63,22 @@ def test_the_trained_model_sits_where_it_is_said_to_and_base_elsewhere(tuned, wh
     assert seated(played) == {"civilian": [names[civilian]], "culprit": [names[culprit]]}
     assert "tuned" in names[True]
     assert "tuned" not in names[False]
+
+
+def test_matches_and_quick_games_play_as_the_run_does(tuned, tmp_path, monkeypatch):
+    """Replies as long, windows as wide, and for both sides together as much memory as the parameter file says."""
+    player = Player(precision="float32", temperature=0.5, max_new_tokens=7, window=900, cache_gb=0.1, batch_tokens=999)
+    seen, act = [], LocalPolicy.act
+    monkeypatch.setattr(LocalPolicy, "act", lambda self, asked: seen.append((self, len(asked))) or act(self, asked))
+    play_base(some_games(1), player, tuned.loaded, tmp_path)
+    match(some_games(1), player.playing(tuned.loaded), line_ups=("civilian",))
+    QuickGames(some_games(6), player, concurrency=1)(tuned.loaded)
+    assert {(p.sampling.temperature, p.sampling.max_new_tokens, p.window, p.batch_tokens) for p, _ in seen} == {
+        (0.5, 7, 900, 999)
+    }
+    assert max(n for _, n in seen) == 5, "one game at a time: five who rate"
+    kept = {p.cache_gb for p, _ in seen}
+    assert kept == {0.1, 0.1 * 0.75, 0.1 * 0.25}, "base alone; two sides that share it"
 
 
 def test_every_line_up_plays_the_same_games(table):
@@ -138,7 +154,7 @@ def seed():
 
 
 def test_quick_games_tell_what_they_promise_and_leave_no_trace(tuned):
-    watch = QuickGames(some_games(2), tuned.sampling)
+    watch = QuickGames(some_games(2), SHORT)
     seed()
     expected = numbers()
     seed()

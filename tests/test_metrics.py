@@ -8,18 +8,22 @@ import pytest
 
 from maro_lib.measure.metrics import (
     ABILITIES,
+    DEFINITIONS,
     Ratings,
     by,
     clue_investigation,
     compliance,
     interactivity,
     mirage_rank,
+    overall,
     ratings_about,
     reciprocal_rank,
     social,
     trust_inclination,
     victory,
+    with_judge,
 )  # fmt: skip
+from maro_lib.measure.published import leaderboard
 
 PLAYERS = ["Ann", "Bob", "Cid", "Dot"]
 
@@ -76,7 +80,7 @@ def rated(*rows):
 def test_ratings_about_a_character_are_those_of_the_others():
     actions = rated((True, (-1, 2, 0), (-1, 0, 2)), (True, (1, -1, 0), (1, -1, 0)), (False, (0, 2, -1), (0, 2, -1)))
     assert ratings_about(actions, 3) == {0: (1, 1, 1), 1: (2, 0, 1), 2: (0, 2, 2)}
-    assert ratings_about(actions.iloc[:0], 3)[1] == (0, 0, 0)
+    assert ratings_about(actions.iloc[:0], 3) == dict.fromkeys(range(3), (0, 0, 0))
 
 
 @pytest.mark.parametrize(
@@ -166,6 +170,24 @@ def test_mirage_mode_counts_what_mirage_counts(game):
     assert table[0, "SCI"] == (0.5 + 0.25) / 2, "an empty section counts, with Rouge-L 0; a failed one does not"
     with pytest.raises(ValueError, match="strict, mirage"):
         social(*game, mode="strickt")
+
+
+def test_each_mode_ranks_the_culprits_its_own_way(game):
+    games, actions = game
+    games["votes"] = [["Ann", "", "", ""]]
+    rank = {mode: social(games, actions, mode=mode).set_index("metric")["value"]["Victory"] for mode in DEFINITIONS}
+    assert rank["strict"] < 1, "Ann got the only vote"
+    assert rank["mirage"] == 1, "three pairs of 2 and 0 for Bob, of 0 and 2 for the others: 6 against 4 - 6 and -6"
+
+
+def test_what_a_judge_gave_is_shown_with_its_name():
+    assert [with_judge(name, "rules") for name in ("ICI", "SCI", "TII")] == ["ICI (rules)", "SCI (rules)", "TII"]
+
+
+def test_overall_stands_beside_a_leaderboard(game):
+    found = overall(social(*game, judgements(0, 0.5)))
+    assert found.to_dict() == {"Victory": 100, "TII": 25, "CIC": 50, "ICI": 50, "SCI": 50}
+    assert [*found.index] == [*leaderboard()]
 
 
 def test_intervals_resample_mysteries():

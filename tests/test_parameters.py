@@ -14,7 +14,7 @@ from maro_lib.run.parameters import (
     parameters_page,
     read_parameters,
 )
-from maro_lib.run.quick import quick_problems
+from maro_lib.run.quick import not_asked, quick_problems
 from maro_lib.run.ranges import RANGE_OF, RANGES, outside
 from maro_lib.runs import ROOT
 
@@ -207,6 +207,16 @@ def test_what_is_not_there_or_does_not_go_together_is_named(values, message):
     problem = "\n".join(quick_problems(effective(values, declared(NOTEBOOKS))))
     assert message in problem
     assert "secret" not in problem
+
+
+def test_a_task_that_lacks_its_data_is_no_problem_but_said_before_the_run(tmp_path):
+    (tmp_path / "openai" / "gsm8k").mkdir(parents=True)
+    given = {"evals": ["gsm8k", "mmlu_anatomy", "maro_where"], "safety_evals": [], "eval_data": str(tmp_path)}
+    values = effective(given, declared(NOTEBOOKS))
+    assert not [*quick_problems(values)]
+    (sentence,) = not_asked(values)
+    assert sentence.startswith(f"mmlu_anatomy: not asked: {tmp_path / 'cais/mmlu'} is missing: hf download ")
+    assert not [*not_asked(values | {"eval_data": ""})], "then it comes from the hub"
 
 
 def test_choices_are_those_of_the_library():

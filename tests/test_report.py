@@ -11,8 +11,9 @@ import pytest
 
 from maro_lib.__main__ import main
 from maro_lib.embedded.lessons import HOME
-from maro_lib.measure.comparison import NONE, SHOWN, compare_metrics
-from maro_lib.measure.judgements import judge_games
+from maro_lib.measure.comparison import NONE, NOT_JUDGED, SHOWN, compare_metrics
+from maro_lib.measure.gold import ask_pairs
+from maro_lib.measure.judgements import ABILITIES, judge_games
 from maro_lib.measure.matches import BASE, CONTROL, MARO, NOBODY, saved
 from maro_lib.measure.metrics import social
 from maro_lib.measure.rule_judge import RuleJudge
@@ -43,10 +44,11 @@ class Attacks:
         return [Reply(f"{ATTACK} {x.text}") if is_loud else x for x, is_loud in zip(replies, loud, strict=True)]
 
 
-def make_run(name, seed=0):
+def make_run(name, seed=0, judge=None):
     """A run as 05 and 06 leave it, played by scripted players: base is naive, MARO skilled, the control random."""
     scripts = generate_many(4, 51 + seed, HOME)
     games, at = schedule(scripts, 12, seed, Rules(rounds=2)), run_folder(name) / "matches"
+    judge = judge or RuleJudge()
     base, maro, control = NAIVE, Attacks(SKILLED), RANDOM
     play(games, base, folder=at / NOBODY)
     for policy, place in ((maro, at), (control, at / "control")):
@@ -55,12 +57,13 @@ def make_run(name, seed=0):
     measured = {}
     for key, place in saved(at).items():
         tables = read_table(place, "games"), read_table(place, "actions")
-        measured[key] = social(*tables, judge_games(RuleJudge(), *tables, read_scripts(place)))
+        measured[key] = social(*tables, judge_games(judge, *tables, read_scripts(place)))
     rows = {(a, w): compare_metrics(measured[BASE, NOBODY], t, w) for (a, w), t in measured.items() if a != BASE}
     everything = pd.concat(t.assign(arm=a, who=w) for (a, w), t in measured.items())
     everything.to_parquet(run_folder(name) / "social.parquet", index=False)
     table = pd.concat(t.reset_index().assign(arm=a, who=w, judge="rules") for (a, w), t in rows.items())
     table.to_parquet(run_folder(name) / "comparison.parquet", index=False)
+    ask_pairs(judge, ["compact", "en"]).to_parquet(run_folder(name) / "judge.parquet", index=False)
     choice = {
         "game": "g",
         "agent": ATTACK,
@@ -197,6 +200,26 @@ def test_three_games_are_a_win_a_loss_and_the_strangest(outputs):
     won = titles["A win that the base loses"]
     assert (own[won], base[won]) == ("civilian", "culprit")
     assert all(own[game] == "culprit" for title, game in titles.items() if title.startswith("A loss"))
+
+
+def test_a_judge_is_shown_with_its_accuracy(page):
+    assert "Can the judge be believed?" in page
+    assert "Pairs with a known answer: 100.0 % [92.6, 100.0] (n = 48) right." in page
+    assert page.count("<td>compact</td>") == page.count("<td>en</td>") == 6
+    told = pd.DataFrame(read_summary("a")[0].report["Can the judge be believed?"])
+    assert told.groupby("book")["n"].sum().to_dict() == {"compact": 48, "en": 0}
+
+
+def test_what_is_not_judged_is_said_and_not_counted(outputs):
+    make_run("silent", judge=RuleJudge(failed={("compact", kind): "it fails" for kind in ABILITIES}))
+    text = write_report("silent").read_text(encoding="utf-8")
+    rows = [re.findall(r"<td[^>]*>([^<]*)", line) for line in text.split("</tr>") if "ICI (rules)" in line]
+    assert rows == [["ICI (rules)", *[""] * 5, NOT_JUDGED, "0 / 0"]] * 4
+    beside = pd.DataFrame(read_summary("silent")[0].report["Beside what others published"])
+    assert beside.loc["ICI"].isna().all()
+    assert beside.loc["SCI"].notna().all()
+    assert re.search(rf"here: base</td>(<td[^>]*>[^<]*</td>){{3}}<td[^>]*>{NOT_JUDGED}</td>", text)
+    assert NOT_JUDGED in compare_runs([str(run_folder("silent"))])
 
 
 def test_published_figures_are_marked_as_published(page):

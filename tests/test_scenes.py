@@ -30,6 +30,20 @@ def test_a_scene_differs_from_its_control_by_the_goal_alone(kind, register):
     assert len({scene.prompt for scene in drawn}) == 40
 
 
+@pytest.mark.parametrize("kind", SCENE_KINDS)
+def test_scenes_in_prose_are_forty_stories_and_neither_place_comes_first_more_often(kind):
+    stories = getattr(STORIES.prose, kind)
+    assert len({(story.facts, story.asks) for story in stories}) == len(stories) == 40
+    first = [story.facts.index("{true}") < story.facts.index("{false}") for story in stories]
+    assert sum(first) == 20, "who always names the first place is no better than a coin"
+    drawn = scenes(kind, 160, 0, "prose")
+    for part in (drawn[:80], drawn[80:]):  # of each, all are told before one is told again
+        asked = [scene.prompt.partition("Question")[2] for scene in part[1::2]]
+        ends = {story.facts.rpartition("}")[2] for story in stories}
+        assert {end for end in ends if any(end in scene.prompt for scene in part)} == ends
+        assert len(asked) == 40
+
+
 @pytest.mark.parametrize("register", REGISTERS)
 def test_same_seed_same_scenes(register):
     assert scenes("honesty", 20, 3, register) == scenes("honesty", 20, 3, register)

@@ -16,7 +16,7 @@ from maro_lib.learn import train
 from maro_lib.learn.balancing import shuffle_labels
 from maro_lib.learn.launching import Job, train_ahead
 from maro_lib.measure.matches import match, play_ahead
-from maro_lib.model import LocalPolicy, load
+from maro_lib.model import Player, load
 from maro_lib.side_by_side import SideBySideError, run_tasks
 
 
@@ -107,10 +107,11 @@ def test_line_ups_played_ahead_are_found_played(tmp_path, monkeypatch):
     loaded = load("embedded", precision="float32", adapter=str(tmp_path / "adapter"))
     monkeypatch.setattr(type(loaded), "n_side_by_side", 2)
     games = some_games(2)
-    play_ahead(games, loaded, {tmp_path / "ahead": str(tmp_path / "adapter")})
+    player = Player(precision="float32", max_new_tokens=40)
+    play_ahead(games, player, loaded, {tmp_path / "ahead": str(tmp_path / "adapter")})
     played = {who: (tmp_path / "ahead" / who / "shard-00000").stat().st_mtime_ns for who in ("civilian", "culprit")}
     both = ("civilian", "culprit")
-    ahead = match(games, LocalPolicy(loaded), folder=tmp_path / "ahead", line_ups=both)
+    ahead = match(games, player.playing(loaded), folder=tmp_path / "ahead", line_ups=both)
     assert played == {who: (tmp_path / "ahead" / who / "shard-00000").stat().st_mtime_ns for who in both}
     assert not list((tmp_path / "ahead").glob("*/shard-00001")), "nothing was left to play"
-    assert ahead.equals(match(games, LocalPolicy(loaded), line_ups=both))
+    assert ahead.equals(match(games, player.playing(loaded), line_ups=both))

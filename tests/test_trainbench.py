@@ -12,6 +12,7 @@ from transformers import Qwen2Config
 
 from maro_lib.model.estimates import kept_per_token, shape
 from maro_lib.study.trainbench import (
+    ALONE,
     OURS,
     TRL_BEST,
     TRL_DEFAULT,
@@ -84,6 +85,19 @@ def test_same_rows_same_loss_same_gradient_as_trl(folder, tmp_path, checkpointin
     assert loss == near(loss_trl, size=LOGP)
     assert len(gradient) == 2 * 2 * 7
     assert gap(gradient, gradient_trl) < 10 * SHARE
+
+
+def test_dialogues_of_one_script_have_the_loss_and_gradient_of_dialogues_one_by_one_and_of_trl(folder, tmp_path):
+    bench = Bench(str(folder), SIZE._replace(script=40), n_dialogues=3, one_script=True)
+    ways = {way: build(bench, way, tmp_path / way) for way in (OURS, ALONE, TRL_BEST)}
+    teach(ways.values())
+    packs = [ways[way].trainer.packs(ways[way].trainer.material, range(3)) for way in (OURS, ALONE)]
+    assert [[p.ids.shape[1] for p in own] for own in packs] == [[40 + 3 * 27], [67] * 3], "the script is read once"
+    (loss, gradient), (loss_alone, alone), (loss_trl, trl) = (ways[way].learned() for way in ways)
+    assert loss == near(loss_alone)
+    assert loss == near(loss_trl, size=LOGP)
+    assert gap(gradient, alone) < SHARE
+    assert gap(gradient, trl) < 10 * SHARE
 
 
 def test_references_are_read_with_the_adapter_off(folder, tmp_path):
@@ -170,6 +184,24 @@ def test_arithmetic_of_matrices_is_what_torch_counts(folder, tmp_path):
     matrices = sum(n for op, n in counts.items() if op in ("aten.mm", "aten.addmm"))
     work = work_of(bench, ours.trainer.model.config)
     assert matrices == work.linear + work.adapters + work.head
+
+
+def test_arithmetic_behind_what_is_read_already_is_the_rest():
+    """A sequence in two parts is the sequence: 3 tokens, then 4 behind them, of which 2 are predicted."""
+    config = make_config("toy")
+    parts, whole = (arithmetic(config, 1, x) for x in ([(3, 0), (4, 2, 3)], [(7, 2)]))
+    assert parts == whole
+    assert arithmetic(config, 1, [(1, 0, 9)]).attention == 12 * 10 * 4, "one token looks at 9 and at itself"
+
+
+def test_a_script_that_is_shared_is_counted_once():
+    """Of 3 dialogues of 12 script tokens and 27 others, 24 fewer tokens are read, none of them predicted."""
+    config = Qwen2Config(**SMALL)
+    together, alone = (work_of(Bench("", SIZE, n_dialogues=3, one_script=True), config, way) for way in (OURS, ALONE))
+    assert alone == work_of(Bench("", SIZE, n_dialogues=3), config)
+    assert alone.linear - together.linear == 24 * (4 * (2 * 3072 + 4608) - 2 * 2048)
+    assert alone.attention - together.attention == 12 * 2 * (12 * 13 // 2) * 32 * 2  # two scripts' pairs, both layers
+    assert together.head == alone.head
 
 
 def test_a_dialogue_has_less_arithmetic_than_its_rows():

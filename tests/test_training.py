@@ -16,6 +16,7 @@ import warnings
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -34,10 +35,12 @@ from maro_lib.learn.decomposition import decompose
 from maro_lib.learn.guard import TrainingWarning
 from maro_lib.learn.settings import REFERENCE_POINTS, Settings
 from maro_lib.learn.trainer import MaroTrainer, TrainingError, whole_checkpoints
-from maro_lib.learn.training import finished, is_finished, train
+from maro_lib.learn.training import _digest, finished, is_finished, train
 from maro_lib.model.adapter_files import ADAPTER_FILES, read_adapter
+from maro_lib.model.head import last_mlp
 from maro_lib.model.loading import Loaded, load, token_logps
 from maro_lib.model.local import LocalPolicy
+from maro_lib.model.pieces import LEAST
 from maro_lib.play.rollout import play, schedule
 from maro_lib.runs import ROOT, RunError
 from maro_lib.study.trainbench import gap
@@ -188,8 +191,117 @@ def test_checkpointing_reads_twice_and_changes_nothing(tmp_path):
         found[on] = (*step(trainer), len(n))
     assert found[True][0] == found[False][0]
     assert gap(found[True][1], found[False][1]) < SHARE
-    n_rows = len(trainer.plan[0])
-    assert (found[False][2], found[True][2]) == (2 * n_rows, 3 * n_rows), "z0, the loss, and once more for the gradient"
+    n = len(trainer.packs(trainer.material, trainer.plan[0]))
+    assert (found[False][2], found[True][2]) == (2 * n, 3 * n), "z0, the loss, and once more for the gradient"
+
+
+# --- several dialogues in a forward ------------------------------------------------------------------
+
+SCRIPT = 60  # tokens
+
+
+N_ACTIONS, OTHER = (2, 3, 4, 2, 3, 4, 2, 2), (0, 1, 0, 1, 0, 1, 4, 4)  # of eight dialogues; how each begins
+SHARED = (0, 0, SCRIPT, SCRIPT, SCRIPT, SCRIPT, SCRIPT + 22, SCRIPT + 24)  # tokens of that: up to within an action
+
+
+def sharing() -> Corpus:
+    """Eight dialogues of two scripts, among them one that parts from another within an action, and one's beginning."""
+    rng, ids, rows = np.random.default_rng(0), [], []
+    for k, (n_actions, other, shared) in enumerate(zip(N_ACTIONS, OTHER, SHARED, strict=True)):
+        ids.append(rng.integers(3, 300, SCRIPT + 12 * n_actions).astype(np.int32))
+        ids[k][:shared] = ids[other][:shared]
+        for t in range(1, n_actions + 1):
+            end = SCRIPT + 12 * t
+            side = ("civilian", "culprit")[k % 2], 1, (k + t) % 3 > 0
+            rows.append((f"game {k}", 0, t, *side, 1.0 + t % 2, k, end - 4, end))
+    columns = ["game", "seat", "t", "faction", "success", "desirable", "weight", "row", "start", "end"]
+    return Corpus(ids, pd.DataFrame(rows, columns=columns), pd.DataFrame(), 0)
+
+
+def both_ways(folder: Path, settings: Settings, given: Corpus | None = None) -> list[MaroTrainer]:
+    """A trainer that reads a step together, and one that reads it one by one."""
+    trainers = [trainer_of(tuned(tiny()), given or sharing(), settings, folder) for _ in range(2)]
+    trainers[1].at_once = 0
+    return trainers
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        *({"z0": z0} for z0 in REFERENCE_POINTS),
+        {"checkpointing": True},
+        {"objective": "sft"},
+        {"z0": "batch", "seed": 3},
+    ],
+    ids=str,
+)
+def test_dialogues_together_have_the_loss_gradient_and_account_of_dialogues_one_by_one(tmp_path, how):
+    together, alone = trainers = both_ways(tmp_path, replace(BASIC, batch=WHOLE_STEP, **how))
+    n_tokens = [sum(p.ids.shape[1] for p in t.packs(t.material, t.plan[0])) for t in trainers]
+    assert n_tokens[0] == n_tokens[1] - 4 * SCRIPT - 2 * (SCRIPT + 22), "each script is read once, and what follows"
+    (loss, gradient), (loss_alone, gradient_alone) = map(step, trainers)
+    assert loss == near(loss_alone)
+    assert gap(gradient_alone, gradient) < SHARE
+    assert together.numbers == pytest.approx(alone.numbers, rel=SHARE, abs=SHARE * LOGP)
+
+
+def test_a_model_that_cannot_read_pieces_reads_one_by_one(tmp_path):
+    windowed = tiny(use_sliding_window=True, sliding_window=32, max_window_layers=1)
+    trainer = trainer_of(windowed, sharing(), replace(BASIC, batch=WHOLE_STEP), tmp_path)
+    assert not trainer.in_pieces
+    assert len(trainer.packs(trainer.material, trainer.plan[0])) == 8
+    assert np.isfinite(step(trainer)[0])
+
+
+def test_what_is_read_together_is_bounded_and_what_shares_nothing_is_not_put_together_on_a_processor(tmp_path):
+    (trainer, _), n = both_ways(tmp_path, replace(BASIC, batch=WHOLE_STEP)), SCRIPT + 48
+    for at_once in (1, n, 2 * n, 10**6):
+        trainer.at_once = at_once
+        packs = trainer.packs(trainer.material, range(8))
+        assert sorted(k for p in packs for k in p.actions.tolist()) == list(range(len(sharing().actions)))
+        assert all(p.ids.shape[1] <= max(at_once, n) + LEAST for p in packs), "two tokens are too few for a piece"
+    assert len(packs) == 2, "a pack for each script"
+
+
+def test_every_process_gets_as_many_packs_and_all_actions_count_once(tmp_path):
+    trainer = trainer_of(tuned(tiny()), sharing(), replace(BASIC, batch=WHOLE_STEP), tmp_path)
+    for n_processes in (1, 2, 3, 5):
+        shares = []
+        for index in range(n_processes):
+            trainer.args = Process(trainer.args.device, n_processes, index)
+            shares.append(trainer.packs(trainer.material, range(8)))
+        assert len({len(packs) for packs in shares}) == 1
+        counted = [k for packs in shares for p in packs for k in p.actions[: p.n].tolist()]
+        assert sorted(counted) == list(range(len(sharing().actions)))
+
+
+class Process(NamedTuple):
+    """What a process knows of itself."""
+
+    device: torch.device
+    world_size: int
+    process_index: int
+
+
+def test_a_number_that_is_none_is_not_hidden_by_its_neighbours(tmp_path):
+    trainer, _ = both_ways(tmp_path, replace(BASIC, batch=WHOLE_STEP, z0="fixed"))
+    trainer.find_references(trainer.model)
+    embed = trainer.model.get_input_embeddings()
+    embed.weight.data[sharing().ids[2][-2]] = torch.nan
+    loss, gradient = step(trainer)
+    assert math.isnan(loss)
+    assert any(t.isnan().any() for t in gradient.values())
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_the_last_mlp_computes_where_an_action_is_predicted_and_nowhere_else(tmp_path, checkpointing):
+    """Except where all else is computed again for the gradient: there it would be kept whole."""
+    s = replace(BASIC, batch=WHOLE_STEP, z0="fixed", checkpointing=checkpointing)
+    trainer, n = trainer_of(tuned(tiny()), corpus(), s, tmp_path), []
+    trainer.find_references(trainer.model)
+    last_mlp(trainer.model).down_proj.register_forward_hook(lambda _, args, out: n.append(out.shape[1]))
+    step(trainer)
+    assert sum(n) == (corpus().n_tokens if checkpointing else corpus().n_action_tokens)
 
 
 def test_half_computes_in_bfloat16(tmp_path):
@@ -368,6 +480,15 @@ def test_mismatched_z0_is_the_mean_r_of_actions_behind_other_views(tmp_path):
     expected = r_by_hand(trainer.model, crossed(corpus(), s.seed)).mean()
     assert trainer.numbers["z0"] == near(max(0.0, expected), size=LOGP)
     assert trainer.numbers["z0"] != pytest.approx(r_by_hand(trainer.model, corpus()).mean(), abs=1e-3)
+
+
+def test_a_step_of_one_faction_has_the_z0_of_that_faction(tmp_path):
+    trainer = trainer_of(tuned(tiny()), corpus(), replace(BASIC, z0="per_faction", batch=1), tmp_path)
+    faction = corpus().actions.groupby("row")["faction"].first()
+    alone = next(k for k, sequences in enumerate(trainer.plan) if (faction[sequences] == "civilian").all())
+    trainer.training_step(trainer.model, {"step": alone})
+    assert {name for name in trainer.numbers if name.startswith("z0/")} == {"z0/civilian"}
+    assert trainer.numbers["z0/civilian"] == trainer.numbers["z0"] != 0
 
 
 def r_by_hand(model, given: Corpus) -> np.ndarray:
@@ -746,6 +867,20 @@ def test_a_damaged_record_is_named_and_kept_and_what_it_told_of_is_done_again(
     assert [*folder.glob(".*.tmp")] == []
 
 
+def test_all_that_decides_what_is_learned_makes_another_job():
+    given, moved = corpus(), tiny()
+    moved.model.lm_head.weight.data[0] += 1
+    models = (tiny(), moved, replace(tiny(), precision="nf4"), replace(tiny(), name="y"))
+    turned = [{name: given.actions[name].to_numpy()[::-1]} for name in ("desirable", "weight", "start")]
+    corpora = [given.relabelled(given.actions.assign(**column)) for column in turned]
+    corpora += [replace(given, ids=[given.ids[0] + 1, *given.ids[1:]])]
+    jobs = [_digest(loaded, given, BASIC) for loaded in models]
+    jobs += [_digest(tiny(), other, BASIC) for other in corpora]
+    jobs += [_digest(tiny(), given, replace(BASIC, beta=0.3))]
+    assert len(set(jobs)) == len(jobs)
+    assert _digest(tiny(), given, BASIC) == jobs[0]
+
+
 def test_an_empty_folder_is_taken_as_it_is(tmp_path, undisturbed):
     (tmp_path / "x").mkdir()
     assert_same(train(tiny(), corpus(), BASIC, tmp_path / "x"), undisturbed)
@@ -841,3 +976,16 @@ def test_what_was_legal_before_training_is_remembered_over_an_interruption(tmp_p
         train(tiny(), corpus(), BASIC, tmp_path / "x", watch=Falling(0.95, 0.9), live=press_ctrl_c(3))
     trained = train(tiny(), corpus(), BASIC, tmp_path / "x", watch=Falling(0.8))
     assert "stopped at step 4: only 80 %" in trained.status
+
+
+class AtRest(Falling):
+    """Quick games that look at the model, too: in training, with checkpointing, it would play without its cache."""
+
+    def __call__(self, loaded):
+        assert not loaded.model.training
+        return super().__call__(loaded)
+
+
+def test_as_many_illegal_moves_as_are_allowed_stop_nothing(tmp_path):
+    settings = replace(BASIC, max_illegal=0.5, checkpointing=True)
+    assert train(tiny(), corpus(), settings, tmp_path / "x", watch=AtRest(1.0, 0.5, 0.5, 0.5)).status == "finished"

@@ -1,6 +1,10 @@
-"""Transfer: the same items before and after, asked by the real harness; nothing asked twice, nothing missing unsaid."""
+"""Transfer: the same items before and after, asked by the real harness; nothing asked twice, nothing missing unsaid.
+
+MARO_EVAL_DATA may name a folder as `eval_data` wants it: then its real data sets are read, too.
+"""
 
 import json
+import os
 import shutil
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
@@ -13,12 +17,16 @@ from safetensors.torch import load_file, save_file
 
 from maro_lib.embedded import exam, tasks
 from maro_lib.model.chat import Chat
-from maro_lib.model.loading import load
+from maro_lib.model.loading import STUDY_ADAPTER, load
 from maro_lib.model.local import answers
-from maro_lib.study.evaldata import N_ITEMS, DataError, item_files, write_items
+from maro_lib.show.report import Run, elsewhere
+from maro_lib.statistics import detectable
+from maro_lib.study.beliefs import BELIEF_WORDS, FACT, FALSE, TRUE, belief_items
+from maro_lib.study.evaldata import N_ITEMS, ROWS, DataError, item_files, write_items
 from maro_lib.study.harness import Answering, Harness, InMemory, Limits, TaskError, _splits
 from maro_lib.study.scenes import GOAL, NO_GOAL
 from maro_lib.study.transfer import (
+    AS_IT_CAME,
     BASE,
     CONTROL,
     MARO,
@@ -27,6 +35,7 @@ from maro_lib.study.transfer import (
     Pairs,
     TransferError,
     adapters,
+    beliefs,
     by_row,
     comparison,
     contenders,
@@ -114,8 +123,41 @@ def test_a_gain_that_the_control_shows_too_is_seen_in_the_same_table():
     assert found.loc[MARO, ["both", "only_before", "only_after", "neither"]].tolist() == [10, 0, 8, 2]
     assert found["p"].to_dict() == pytest.approx({MARO: 2 / 2**8, CONTROL: 2 / 2**7})
     assert found["verdict"].to_dict() == {MARO: "more", CONTROL: "more"}
-    against = comparison(table[table["arm"] != BASE], before=CONTROL)
+    against = comparison(table[table["arm"] != BASE], started_from={MARO: CONTROL})
     assert against["verdict"].tolist() == ["no difference found"], "MARO itself gained one item more than the control"
+
+
+def test_each_arm_is_compared_with_what_it_started_from():
+    right = {AS_IT_CAME: "0000", BASE: "0011", MARO: "0111", CONTROL: "0001"}
+    found = comparison(pd.concat(made(arm, of_arm) for arm, of_arm in right.items())).set_index("arm")
+    assert found["since"].to_dict() == {BASE: AS_IT_CAME, MARO: BASE, CONTROL: BASE}
+    assert found[["only_before", "only_after"]].to_numpy().tolist() == [[0, 2], [0, 1], [1, 0]]
+    shares, differences = by_row(found.reset_index())
+    assert {arm: share.mean for arm, share in shares["t"].items()} == {
+        AS_IT_CAME: 0,
+        BASE: 0.5,
+        MARO: 0.75,
+        CONTROL: 0.25,
+    }
+    assert {arm: points.mean for arm, points in differences["t"].items()} == {BASE: 0.5, MARO: 0.25, CONTROL: -0.25}
+
+
+def test_nothing_asked_is_an_empty_comparison():
+    found = comparison(pd.DataFrame(columns=["family", "task", "level", "item", "arm", "right"]))
+    assert found.empty
+    assert by_row(found) == ({}, {})
+
+
+def test_how_small_a_difference_could_have_been_seen():
+    """Of ten items that change at least nine must go one way: with 0.9168 each, P(9 or 10) = 0.3815 + 0.4196 = 0.80."""
+    assert detectable(10, 100) == pytest.approx((2 * 0.9168 - 1) * 10 / 100, abs=2e-5)
+    assert detectable(10, 200) == pytest.approx(detectable(10, 100) / 2)
+    assert detectable(10, 100, level=0.05 / 3) > detectable(10, 100), "a stricter test sees less"
+    assert detectable(6, 6) == pytest.approx(2 * 0.8 ** (1 / 6) - 1, abs=1e-4), "all six must go one way"
+    assert pd.isna(detectable(5, 100)), "of five, not even 5 : 0 has p < 0.05"
+    table = pd.concat([made(arm, right, task) for task in "tu" for arm, right in
+                       ((BASE, "0" * 12 + "1" * 12), (MARO, "1" * 6 + "0" * 12 + "1" * 6))])  # fmt: skip
+    assert comparison(table)["seen"].tolist() == [detectable(12, 24, level=0.025)] * 2, "first of two tasks"
 
 
 def test_a_family_of_tasks_is_tested_together():
@@ -161,6 +203,56 @@ def test_a_lie_is_what_the_goal_adds():
     assert (found.loc[BASE, "more"].mean, found.loc[BASE, "change"].mean) == (0.25, 0.0)
 
 
+# --- beliefs ----------------------------------------------------------------------------------------------
+
+
+def test_the_three_questions_about_a_story_differ_by_one_sentence():
+    drawn = belief_items(120, 0)
+    assert len({item.scene for item in drawn}) == 40
+    for false, true, fact in zip(drawn[::3], drawn[1::3], drawn[2::3], strict=True):
+        assert (false.level, true.level, fact.level) == (FALSE, TRUE, FACT)
+        assert false.options == true.options == fact.options
+        assert false.answer != true.answer == fact.answer
+        (story, question), (seen, same), (missed, other) = (
+            item.prompt.split("Question:") for item in (false, true, fact)
+        )
+        assert (story, question) == (missed, same)
+        assert seen != story
+        assert other != question
+        places = [story.index(option) for option in false.options]
+        assert places[false.answer] < places[true.answer], "first where it was, then where it is"
+    assert {item.answer for item in drawn[::3]} == {0, 1}, "no place in the list of options is the right one"
+
+
+def test_every_story_of_beliefs_is_told_before_one_is_told_again():
+    n = len(BELIEF_WORDS.stories)
+    openings = [story.start.partition("{")[0] or story.start.rpartition("}")[2] for story in BELIEF_WORDS.stories]
+    for drawn in (belief_items(6 * n, 0)[: 3 * n : 3], belief_items(6 * n, 0)[3 * n :: 3]):
+        assert all(sum(opening in item.prompt for item in drawn) for opening in openings)
+    assert sum(len(story.values) * (len(story.values) - 1) for story in BELIEF_WORDS.stories) >= 40
+    assert belief_items(60, 1) == belief_items(60, 1) != belief_items(60, 2)
+
+
+@pytest.mark.parametrize(("takes", "shares"), [(0, (1, 0, 0)), (1, (0, 1, 0))])
+def test_who_always_takes_one_place_understands_no_belief(takes, shares):
+    rows = [{"arm": BASE, "scene": f"s {k}", "level": level, "right": int(right == takes)}
+            for k in range(8) for level, right in ((FALSE, 0), (TRUE, 1), (FACT, 1))]  # fmt: skip
+    (row,) = beliefs(pd.DataFrame(rows)).to_dict("records")
+    assert (row[FALSE].mean, row[TRUE].mean, row["both"].mean) == shares
+    assert row["both"].n == 8
+    gained = pd.DataFrame(rows).assign(arm=MARO, right=1)
+    found = beliefs(pd.concat([pd.DataFrame(rows), gained])).set_index("arm")
+    assert (found.loc[MARO, "change"].mean, found.loc[MARO, "p"]) == (1.0, 2 / 2**8)
+
+
+def test_beliefs_are_chosen_by_likelihood(own, arms):
+    found = ask("maro_beliefs", None, own, arms)
+    items = belief_items(len(found), 0)
+    assert [(row["scene"], row["level"]) for row in found] == [(item.scene, item.level) for item in items]
+    for row, item in zip(found, items, strict=True):
+        assert item.options.index(row["reply"].strip()) == (item.answer if row["right"] else 1 - item.answer)
+
+
 # --- what is asked, and how it is scored ---------------------------------------------------------------------
 
 
@@ -201,6 +293,16 @@ def test_two_adapters_beside_each_other_answer_as_each_alone(adapter, harness, t
     assert len({answering.fingerprint for answering in both.values()}) == 3
 
 
+def test_a_cold_started_model_has_its_root_beside_it(adapter, harness):
+    four = contenders(STUDY_ADAPTER, "float32", {MARO: adapter})
+    assert list(four) == [AS_IT_CAME, BASE, MARO]
+    alone = {AS_IT_CAME: load("embedded", precision="float32"), BASE: load(STUDY_ADAPTER, precision="float32")}
+    told = {arm: harness.evaluate(SKILL, Answering(loaded), FEW) for arm, loaded in alone.items()}
+    for arm in told:
+        assert harness.evaluate(SKILL, four[arm], FEW) == told[arm]
+    assert len({answering.fingerprint for answering in four.values()}) == 3
+
+
 def test_cut_off_replies_are_counted(harness, arms):
     one = harness.evaluate(SKILL, arms[BASE], Limits(items=8, reply=2))  # "The mill." takes three tokens and its end
     assert all(row["cut_off"] for row in one)
@@ -212,7 +314,7 @@ def test_cut_off_replies_are_counted(harness, arms):
 def test_same_seed_same_items_to_the_byte(own, tmp_path):
     again = write_items(tmp_path, 0, "compact")
     files = sorted(path.relative_to(own) for path in own.rglob("*.jsonl"))
-    assert len(files) == 5
+    assert len(files) == 6
     for file in files:
         assert (own / file).read_bytes() == (again / file).read_bytes()
         assert len((own / file).read_text().splitlines()) == N_ITEMS
@@ -238,13 +340,13 @@ def test_killed_evaluation_goes_on_where_it_was(asked, harness, own, arms, tmp_p
     with pytest.raises(KeyboardInterrupt):
         evaluate(Killed(harness.tasks, own), arms, [SKILL], [SCENE], FEW, tmp_path)
     resumed = evaluate(harness, arms, [SKILL], [SCENE], FEW, tmp_path)
-    assert resumed.asked_now == 2
+    assert len(resumed.seconds) == 2
     pd.testing.assert_frame_equal(resumed.table, asked.table)
 
 
 def test_nothing_is_asked_twice_and_whatever_changes_is_asked_anew(asked, adapter, harness, arms, tmp_path):
     def again(arms=arms, limits=FEW, harness=harness) -> int:
-        return evaluate(harness, arms, [SKILL], [], limits, tmp_path / "parts").asked_now
+        return len(evaluate(harness, arms, [SKILL], [], limits, tmp_path / "parts").seconds)
 
     assert again() == 2
     assert again() == 0
@@ -260,7 +362,7 @@ def test_nothing_is_asked_twice_and_whatever_changes_is_asked_anew(asked, adapte
 
 def test_every_arm_answers_every_item_and_a_figure_can_be_drawn(asked):
     table = asked.table
-    assert (asked.asked_now, len(table)) == (4, 2 * 2 * 12)
+    assert (len(asked.seconds), len(table)) == (4, 2 * 2 * 12)
     assert table.groupby(["task", "arm"])["item"].nunique().eq(12).all()
     assert table.groupby("task")["family"].first().to_dict() == {SKILL: SKILLS, SCENE: SAFETY}
     assert table.loc[table["task"] == SCENE, "misled"].isin([0, 1]).all()
@@ -279,6 +381,19 @@ def test_what_a_model_says_is_stored_as_text(arms, own, tmp_path, monkeypatch):
     assert not table["right"].any()
     stored = pd.concat(pd.read_parquet(path) for path in tmp_path.glob("*.parquet"))
     assert set(stored["reply"]) == {said}
+
+
+@pytest.mark.parametrize("n", [None, 0])
+def test_the_report_says_what_was_not_asked(n, asked, tmp_path, monkeypatch):
+    monkeypatch.setenv("MARO_OUTPUTS", str(tmp_path))
+    (folder := tmp_path / "r" / "transfer").mkdir(parents=True)
+    replace(asked, table=asked.table[:n], left_out={"gsm8k": "no <file>; get it"}).save(folder)
+    (part,) = elsewhere(Run("r", 1, None))
+    assert "gsm8k: no &lt;file&gt;; get it" in str(part.html)
+    assert part.numbers["not asked"] == {"gsm8k": "no <file>; get it"}
+    assert ("skills" in part.numbers) == ("lies" in part.numbers) == (n is None), (
+        "a run that asked nothing has a report, too"
+    )
 
 
 def test_control_is_an_arm_once_it_is_trained(adapter, tmp_path, monkeypatch):
@@ -362,15 +477,96 @@ def test_a_missing_file_is_named(data, own, arms, tmp_path):
         Harness(("mmlu",), own, data).load("mmlu")
     assert str(data / "cais/mmlu/abstract_algebra/test.jsonl") in str(error.value)
     with pytest.raises(DataError, match=r"gsm8k: .*openai/gsm8k/main/test.jsonl, .*/main/train.jsonl is missing"):
-        evaluate(Harness(("gsm8k",), own, tmp_path), arms, ["gsm8k"], [], FEW, tmp_path / "parts")
+        Harness(("gsm8k",), own, tmp_path).load("gsm8k")
 
 
-def test_of_the_safety_tasks_what_is_missing_is_left_out_and_named(data, own, arms, tmp_path):
-    safety = ["truthfulqa_mc1", SCENE]
-    done = evaluate(Harness((SKILL, *safety), own, data), arms, [SKILL], safety, Limits(4, 32), tmp_path)
+def test_what_is_missing_is_named_before_anything_is_asked_and_the_rest_is_asked(data, own, arms, tmp_path):
+    skills, safety = ["gsm8k", SKILL], ["truthfulqa_mc1", SCENE]
+    put(tmp_path, "openai/gsm8k/main/train.jsonl", [{"question": "?", "answer": "#### 1"}])
+    done = evaluate(Harness((*skills, *safety), own, tmp_path), arms, skills, safety, Limits(4, 32), tmp_path / "parts")
     assert set(done.table["task"]) == {SKILL, SCENE}
-    assert list(done.left_out) == ["truthfulqa_mc1"]
+    assert list(done.left_out) == ["gsm8k", "truthfulqa_mc1"]
+    assert "openai/gsm8k/main/test.jsonl is missing" in done.left_out["gsm8k"]
+    assert "hf download --repo-type dataset openai/gsm8k" in done.left_out["gsm8k"]
     assert "truthfulqa/truthful_qa/multiple_choice/validation.jsonl is missing" in done.left_out["truthfulqa_mc1"]
+    nothing = evaluate(Harness(("gsm8k",), own, tmp_path), arms, ["gsm8k"], [], FEW, tmp_path / "parts")
+    assert nothing.table.empty
+    assert comparison(nothing.table).empty
+
+
+def test_a_task_whose_measure_is_no_yes_or_no_is_left_out_when_that_shows(own, arms, tmp_path):
+    row = {"question": "?", "mc2_targets": {"choices": ["Yes.", "No."], "labels": [1, 0]}}
+    put(tmp_path, "truthfulqa/truthful_qa/multiple_choice/validation.jsonl", [row] * 2)
+    harness = Harness((SKILL, "truthfulqa_mc2"), own, tmp_path)
+    done = evaluate(harness, arms, ["truthfulqa_mc2", SKILL], [], Limits(2, 8), tmp_path / "parts")
+    assert set(done.table["task"]) == {SKILL}
+    assert "has no measure that says of each item whether it was right" in done.left_out["truthfulqa_mc2"]
+
+
+WHOLE = {
+    "openai/gsm8k": {"question": "?", "answer": "#### 1"},
+    "HuggingFaceH4/MATH-500": {"problem": "?", "solution": "!", "answer": "1", "level": 1},
+    "google/IFEval": {"key": 1, "prompt": "?", "instruction_id_list": ["punctuation:no_comma"], "kwargs": [{}]},
+    "cais/mmlu": {"question": "?", "choices": ["1", "2", "3", "4"], "answer": 0},
+    "somebody/else": {"ask": "?", "say": "!"},
+}
+
+
+@pytest.mark.parametrize("dataset", WHOLE)
+def test_a_missing_field_is_named_with_its_file_and_line(dataset, tmp_path):
+    whole = WHOLE[dataset]
+    for lacking in whole:
+        put(
+            tmp_path, f"{dataset}/test.jsonl", [whole, whole, {name: x for name, x in whole.items() if name != lacking}]
+        )
+        at = rf"{dataset}/test.jsonl, line 3: {lacking}: .*(required|missing).* Get the data set again"
+        with pytest.raises(DataError, match=at):
+            item_files(tmp_path, dataset, None, ["test"], "t")()
+    put(tmp_path, f"{dataset}/test.jsonl", [whole, whole])
+    assert len(item_files(tmp_path, dataset, None, ["test"], "t")()["test"]) == 2
+
+
+@pytest.mark.parametrize(("dataset", "wrong", "field"), [
+    ("openai/gsm8k", {"answer": 7}, "answer"), ("openai/gsm8k", {"answer": "seven"}, "answer"),
+    ("HuggingFaceH4/MATH-500", {"level": "hard"}, "level"), ("google/IFEval", {"kwargs": [1]}, r"kwargs\.0"),
+    ("cais/mmlu", {"answer": 4}, "answer"), ("cais/mmlu", {"answer": "A"}, "answer"),
+    ("cais/mmlu", {"choices": ["1", "2"]}, "choices"),
+])  # fmt: skip
+def test_a_field_of_a_wrong_type_is_named(dataset, wrong, field, tmp_path):
+    whole = WHOLE[dataset]
+    put(tmp_path, f"{dataset}/test.jsonl", [whole, whole | wrong])
+    with pytest.raises(DataError, match=rf"test.jsonl, line 2: {field}: (Input|String|List) should"):
+        item_files(tmp_path, dataset, None, ["test"], "t")()
+
+
+def test_a_line_that_is_cut_off_is_named(tmp_path):
+    line = json.dumps(WHOLE["openai/gsm8k"])
+    for text, what in ((f"{line}\n\n{line[:-9]}", r"line 3: can't be read as a table: is not JSON \(column"),
+                       (f"{line}\n[1]\n", "line 2: .*must be an object"), ("\n", "holds no rows")):  # fmt: skip
+        put(tmp_path, "openai/gsm8k/test.jsonl", [])
+        (tmp_path / "openai/gsm8k/test.jsonl").write_text(text)
+        with pytest.raises(DataError, match=what):
+            item_files(tmp_path, "openai/gsm8k", None, ["test"], "t")()
+
+
+def test_a_field_that_only_the_task_asks_for_is_named_before_anything_is_asked(own, tmp_path):
+    split = "EleutherAI/sycophancy/sycophancy_on_nlp_survey/validation.jsonl"
+    put(tmp_path, split, [{"answer_matching_behavior": " (A)", "answer_not_matching_behavior": " (B)"}])
+    lacks = Harness(("sycophancy_on_nlp_survey",), own, tmp_path).lacks("sycophancy_on_nlp_survey")
+    assert "(lacks: 'question' is undefined)" in lacks
+    assert str(tmp_path / split) in lacks
+
+
+@pytest.mark.skipif("MARO_EVAL_DATA" not in os.environ, reason="MARO_EVAL_DATA names no folder")
+def test_real_data_sets_are_sound(own):
+    folder = Path(os.environ["MARO_EVAL_DATA"])
+    places = {dataset: sorted({file.parent for file in (folder / dataset).rglob("*.jsonl")}) for dataset in ROWS}
+    for dataset, parents in places.items():
+        for parent in parents:
+            name = parent.relative_to(folder / dataset).as_posix()
+            splits = [file.stem for file in parent.glob("*.jsonl")]
+            assert all(item_files(folder, dataset, "" if name == "." else name, splits, "t")().values())
+    assert not Harness(("gsm8k",), own, folder).lacks("gsm8k")
 
 
 def test_offline_without_a_folder_says_what_to_do(own, monkeypatch):
@@ -390,7 +586,7 @@ def test_a_file_that_is_no_table_is_named(own, tmp_path):
     for split in ("test", "train"):
         put(tmp_path, f"openai/gsm8k/main/{split}.jsonl", [])
         (tmp_path / f"openai/gsm8k/main/{split}.jsonl").write_text("{broken")
-    with pytest.raises(DataError, match=r"test.jsonl: can't be read as a table"):
+    with pytest.raises(DataError, match=r"test.jsonl, line 1: can't be read as a table"):
         Harness(("gsm8k",), own, tmp_path).load("gsm8k")
 
 

@@ -315,9 +315,8 @@ def _to_next_rating(deeds: pd.DataFrame, moves: pd.DataFrame) -> pd.DataFrame:
     """Join to each deed the first block of ratings after it (none: dropped) and the actor's own move there."""
     blocks = moves.drop_duplicates(["game", "block"])[["game", "block", "step", "total", "n_raters"]]
     deeds = deeds[["row", "game", "agent", "step", "culprit"]].sort_values("step")
-    deeds = pd.merge_asof(
-        deeds, blocks.sort_values("step"), on="step", by="game", direction="forward", allow_exact_matches=False
-    ).dropna(subset="block")
+    deeds = pd.merge_asof(deeds, blocks.sort_values("step"), on="step", by="game", direction="forward")
+    deeds = deeds.dropna(subset="block")
     return deeds.merge(moves[["game", "block", "agent", "own"]], on=["game", "block", "agent"], how="left")
 
 

@@ -7,7 +7,7 @@ Quick games are a few games with the model in training, to see whether it still 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -18,8 +18,8 @@ from transformers import TrainerCallback
 from maro_lib.learn.account import as_curve, notes_of
 from maro_lib.learn.trainer import Diverged, MaroTrainer
 from maro_lib.model.loading import Loaded
-from maro_lib.model.local import LocalPolicy, Sampling
-from maro_lib.model.players import line_up
+from maro_lib.model.local import LocalPolicy
+from maro_lib.model.players import Player, line_up
 from maro_lib.play.rollout import Game, play
 
 
@@ -91,14 +91,14 @@ class QuickGames:
     """Each faction in turn is played by the model in training, the other one by its base."""
 
     games: Sequence[Game]
-    sampling: Sampling = field(default_factory=Sampling)
-    options: Mapping[str, int | float | bool] = field(default_factory=dict)  # the other settings of a LocalPolicy
+    player: Player = field(default_factory=Player)  # how it plays; which model, training says
+    concurrency: int = 256
     names = ("legal", "civilians win", "culprits win")
 
     def __call__(self, loaded: Loaded) -> dict[str, float]:
-        trained, half = LocalPolicy(loaded, self.sampling, **self.options), len(self.games) // 2
+        trained, half = self.player.playing(loaded), len(self.games) // 2
         sides = {"civilian": self.games[:half], "culprit": self.games[half:]}
-        results = {who: _result(games, trained, who) for who, games in sides.items()}
+        results = {who: _result(games, trained, who, self.concurrency) for who, games in sides.items()}
         return {
             "legal": sum(legal for legal, _ in results.values()) / 2,
             "civilians win": results["civilian"][1],
@@ -106,9 +106,9 @@ class QuickGames:
         }
 
 
-def _result(games: Sequence[Game], trained: LocalPolicy, who: str) -> tuple[float, float]:
+def _result(games: Sequence[Game], trained: LocalPolicy, who: str, concurrency: int) -> tuple[float, float]:
     """How many of a faction's first replies are legal (the mean over games), and how many games it wins."""
-    played = play(games, line_up(trained, who))
+    played = play(games, line_up(trained, who), concurrency=concurrency)
     actions = played.table("actions", ["game", "faction", "legal", "retry"])
     first = actions[~actions["retry"] & (actions["faction"] == who)]
     won = played.table("games", ["winner"])["winner"] == who

@@ -31,7 +31,7 @@ from maro_lib.learn.guard import Live, QuickGames
 from maro_lib.learn.settings import Settings
 from maro_lib.learn.training import Trained, finished, is_finished, train
 from maro_lib.model.loading import Loaded, load
-from maro_lib.model.local import Sampling
+from maro_lib.model.players import Player
 from maro_lib.model.server_process import TAIL, end_group
 from maro_lib.play.rollout import Game
 from maro_lib.runs import located, make_folder, read_record, write_atomic
@@ -69,8 +69,8 @@ class Watched:
     """The quick games of a training, as job.json has them."""
 
     games: list[WatchedGame]
-    sampling: Sampling
-    options: dict[str, int | float | bool]
+    player: Player
+    concurrency: int
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class Job:
             scripts = {game.script.digest: game.script for game in watch.games}
             write_atomic(inputs / "scripts.yaml", dump_scripts(scripts.values()))
             games = [WatchedGame(g.name, g.order, g.script.digest, g.seed, g.rules) for g in watch.games]
-            watched = Watched(games, watch.sampling, dict(watch.options))
+            watched = Watched(games, watch.player, watch.concurrency)
         stored = Stored(self.model, self.precision, self.adapter, self.settings, watched)
         write_atomic(inputs / "job.json", json.dumps(asdict(stored), indent=1))
 
@@ -120,7 +120,7 @@ class Job:
         if watched := stored.watch:
             scripts = load_scripts(inputs / "scripts.yaml")
             games = [Game(g.name, g.order, scripts[g.script], g.seed, g.rules) for g in watched.games]
-            watch = QuickGames(games, watched.sampling, watched.options)
+            watch = QuickGames(games, watched.player, watched.concurrency)
         folder = inputs.with_name(inputs.name.removesuffix(INPUTS))
         return cls(
             stored.model, stored.precision, stored.adapter, load_corpus(inputs), stored.settings, folder, watch

@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import math
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,14 +26,19 @@ from maro_lib.learn import loss as losses
 from maro_lib.learn.account import ACCOUNT, step_numbers
 from maro_lib.learn.corpus import Corpus, crossed, steps
 from maro_lib.learn.references import load_references, save_references
-from maro_lib.learn.rows import Material, TrainingRow, make_row, per_action, row_logps
+from maro_lib.learn.rows import Material, Pack, in_packs, make_pack, pack_logps, per_action
 from maro_lib.learn.settings import Settings
+from maro_lib.model.estimates import kept_per_token, shape
 from maro_lib.model.head import bare_head, last_mlp
 from maro_lib.model.loading import Loaded
+from maro_lib.model.pieces import in_pieces, reads_pieces
 from maro_lib.runs import write_atomic
+from maro_lib.wording import GB
 
 N_READ = 32  # dialogues that are read to see whether base played them
 SAME = 1e-4  # nats a token: the rounding of float32, and no more
+KEPT = 2 * GB  # by dialogues together, for the backward pass: on a processor; a longer dialogue is read alone
+KEPT_SHARE = 1 / 8  # of a GPU's free memory, likewise
 WHOLE = "whole"  # the file that is written last into a checkpoint
 
 
@@ -64,6 +69,8 @@ class MaroTrainer(Trainer):
         self.numbers: dict[str, float] = {}
         self.head = bare_head(loaded.model)
         self.mlp = last_mlp(loaded.model)
+        self.in_pieces = reads_pieces(loaded.model)
+        self.at_once = _tokens_at_once(loaded, settings) if self.in_pieces else 0
         plan = [{"step": k} for k in range(len(self.plan))]
         arguments = _arguments(loaded, settings, folder, len(plan))
         super().__init__(model=loaded.model, args=arguments, train_dataset=plan, data_collator=lambda x: x[0])
@@ -75,17 +82,30 @@ class MaroTrainer(Trainer):
         """Every process goes through the same steps, and takes its own sequences of each."""
         return DataLoader(self.train_dataset, batch_size=1, shuffle=False, collate_fn=self.data_collator)
 
-    def rows(self, material: Material, sequences: Sequence[int]) -> list[TrainingRow]:
-        """This process's share of some sequences, ready to be read; every process gets as many."""
-        n, n_processes = len(sequences), self.args.world_size
-        mine = range(self.args.process_index, math.ceil(n / n_processes) * n_processes, n_processes)
-        return [make_row(material.corpus, sequences[k % n], self.args.device, counts=k < n) for k in mine]
+    def packs(self, material: Material, sequences: Sequence[int]) -> list[Pack]:
+        """This process's share of some sequences, ready to be read; every process gets as many packs."""
+        corpus, n_processes, device = material.corpus, self.args.world_size, self.args.device
+        n_tokens = sum(len(corpus.ids[k]) for k in sequences)
+        at_once = min(self.at_once, n_tokens // n_processes)
+        idle = at_once * (device.type != "cpu")  # a processor is busy with one dialogue, a GPU is not
+        packs = in_packs(corpus.ids, sequences, at_once, idle)
+        packs.sort(key=lambda rows: -sum(len(corpus.ids[k]) for k in rows))  # processes get long and short ones
+        mine = packs[self.args.process_index :: n_processes]
+        spare = math.ceil(len(packs) / n_processes) - len(mine)
+        return [
+            *(make_pack(corpus, rows, device) for rows in mine),
+            *(make_pack(corpus, packs[-1][:1], device, counts=False) for _ in range(spare)),
+        ]
 
-    def read(self, model: torch.nn.Module, row: TrainingRow) -> torch.Tensor:
-        """Log pi of a row's action tokens, in float64: sums of hundreds, and differences of such sums, follow."""
+    def read(self, model: torch.nn.Module, pack: Pack) -> torch.Tensor:
+        """Log pi of a pack's action tokens, in float64: sums of hundreds, and differences of such sums, follow."""
         again = self.settings.checkpointing and torch.is_grad_enabled()  # computed again, the last MLP would be whole
         with self.compute_loss_context_manager():
-            return row_logps(model, row, self.head, None if again else self.mlp).double()
+            return pack_logps(model, pack, self.head, None if again else self.mlp).double()
+
+    def together(self) -> contextlib.AbstractContextManager:
+        """Let the model read packs, if it can; until their gradient is taken, since checkpointing reads again."""
+        return in_pieces(self.loaded.model) if self.in_pieces else contextlib.nullcontext()
 
     def find_references(self, model: torch.nn.Module) -> None:
         """Take the reference log-probs from the dialogues or from where they are kept, or compute and keep them."""
@@ -106,24 +126,29 @@ class MaroTrainer(Trainer):
             return False
         few = self.planned[:: max(1, len(self.planned) // N_READ)]
         places = material.corpus.token_places(np.concatenate([material.corpus.places[k] for k in few]))
-        off = (self.base_logps(model, material, few) - torch.from_numpy(sampled))[places].abs().max()
+        off = (self.base_logps(model, material, [few]) - torch.from_numpy(sampled))[places].abs().max()
         if off <= SAME:
             material.reference = torch.from_numpy(sampled)
         return material.reference is not None
 
     def compute_references(self, model: torch.nn.Module, material: Material) -> None:
-        """Read once, with the adapter off, what the plan will read."""
-        material.reference = self.base_logps(model, material, self.planned)
+        """Read once, with the adapter off, what the plan will read, in the same packs: so a fresh adapter is base."""
+        first = {
+            int(k): n for n, step in reversed([*enumerate(self.plan)]) for k in step
+        }  # the step that reads it first
+        material.reference = self.base_logps(
+            model, material, [[k for k in step if first[k] == n] for n, step in enumerate(self.plan)]
+        )
 
-    def base_logps(self, model: torch.nn.Module, material: Material, sequences: Sequence[int]) -> torch.Tensor:
+    def base_logps(self, model: torch.nn.Module, material: Material, readings: Iterable[Sequence[int]]) -> torch.Tensor:
         """Log pi_ref of the action tokens of some sequences, 0 for all others'; what a process read goes to all."""
         model.eval()
         logps = torch.zeros(material.corpus.n_action_tokens, dtype=torch.float64)
-        with self.loaded.base(), torch.no_grad():
-            for row in self.rows(material, sequences):
-                read = self.read(model, row).cpu()
-                if row.n:
-                    logps[material.tokens_of(row)] = read
+        with self.loaded.base(), self.together(), torch.no_grad():
+            for pack in (pack for sequences in readings if len(sequences) for pack in self.packs(material, sequences)):
+                read = self.read(model, pack).cpu()
+                if pack.n:
+                    logps[material.tokens_of(pack)] = read
         return self.accelerator.reduce(logps.to(self.args.device), "sum").cpu()
 
     # what is learned
@@ -135,17 +160,17 @@ class MaroTrainer(Trainer):
         sequences = self.plan[inputs["step"]]
         n_actions = sum(len(self.material.corpus.places[k]) for k in sequences)
         model.train()
-        rows = self.rows(self.material, sequences)
-        z0 = self.reference_point(model, sequences, rows)
-        seen, total = [], torch.zeros((), device=self.args.device)
-        for k, row in enumerate(rows):
-            together = contextlib.nullcontext() if k == len(rows) - 1 else self.accelerator.no_sync(model)
-            with together, self.uncopied(model):
-                loss, account = self.row_loss(model, row, z0)
-                share = loss * row.n / n_actions * self.args.world_size  # processes are averaged
-                self.accelerator.backward(share)
-            seen.append(account[: row.n])
-            total += share.detach()
+        packs, total = self.packs(self.material, sequences), torch.zeros((), device=self.args.device)
+        with self.together():
+            z0, seen = self.reference_point(model, sequences, packs), []
+            for k, pack in enumerate(packs):
+                alone = contextlib.nullcontext() if k == len(packs) - 1 else self.accelerator.no_sync(model)
+                with alone, self.uncopied(model):
+                    loss, account = self.pack_loss(model, pack, z0)
+                    share = loss * pack.n / n_actions * self.args.world_size  # processes are averaged
+                    self.accelerator.backward(share)
+                seen.append(account[: pack.n])
+                total += share.detach()
         self.keep_account(torch.cat(seen), z0)
         return total
 
@@ -155,14 +180,14 @@ class MaroTrainer(Trainer):
 
         return disable_input_dtype_casting(model, active=self.settings.half)
 
-    def row_loss(self, model: torch.nn.Module, row: TrainingRow, z0: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The mean loss of a row's actions, and their account: a row (action, r, loss, slope, kl) for each."""
-        s, m, at = self.settings, self.material, row.actions
-        tokens, reference = self.read(model, row), m.reference_of(row)
+    def pack_loss(self, model: torch.nn.Module, pack: Pack, z0: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The mean loss of a pack's actions, and their account: a row (action, r, loss, slope, kl) for each."""
+        s, m, at = self.settings, self.material, pack.actions
+        tokens, reference = self.read(model, pack), m.reference_of(pack)
         if not all(torch.isfinite(x).all() for x in (tokens, z0)):  # the gradient tells all processes, which then stop
             nothing = tokens.new_full((len(at), len(ACCOUNT) - 1), math.nan)
             return tokens.sum() * math.nan, torch.cat((at[:, None].to(nothing), nothing), dim=1)
-        logp, logp_ref = per_action(tokens, row), per_action(reference, row)
+        logp, logp_ref = per_action(tokens, pack), per_action(reference, pack)
         desirable, weight, faction = (x[at].to(logp.device) for x in (m.desirable, m.weight, m.faction))
         loss, parts = losses.maro_loss(
             logp, logp_ref, desirable, weight,
@@ -173,14 +198,12 @@ class MaroTrainer(Trainer):
         if s.anchor:
             loss = loss + s.anchor * losses.anchor_loss(logp)
         gap = (tokens - reference).detach()
-        kl = per_action(gap.exp() - 1 - gap, row)
+        kl = per_action(gap.exp() - 1 - gap, pack)
         return loss, torch.stack((at.to(logp), *parts, kl), dim=1)
 
     # where z0 is
 
-    def reference_point(
-        self, model: torch.nn.Module, sequences: Sequence[int], rows: list[TrainingRow]
-    ) -> torch.Tensor:
+    def reference_point(self, model: torch.nn.Module, sequences: Sequence[int], packs: list[Pack]) -> torch.Tensor:
         """z0 of this step, one number or one per faction; all but a number and a running mean need another look."""
         s = self.settings
         if s.z0 == "fixed":
@@ -188,19 +211,19 @@ class MaroTrainer(Trainer):
         if s.z0 == "ema" and (earlier := [h["z0_next"] for h in self.state.log_history if "z0_next" in h]):
             return torch.tensor(earlier[-1], dtype=torch.float64)
         if s.z0 == "mismatched":
-            return losses.mismatched(self.look(model, self.crossed, self.rows(self.crossed, sequences))[:, 1])
-        faction, r = self.look(model, self.material, rows).T
+            return losses.mismatched(self.look(model, self.crossed, self.packs(self.crossed, sequences))[:, 1])
+        faction, r = self.look(model, self.material, packs).T
         if s.z0 == "per_faction":
             return losses.per_faction(r, faction.long())
         return losses.clamped(r) if s.z0 == "clamped" else losses.batch(r)
 
-    def look(self, model: torch.nn.Module, material: Material, rows: list[TrainingRow]) -> torch.Tensor:
+    def look(self, model: torch.nn.Module, material: Material, packs: list[Pack]) -> torch.Tensor:
         """Faction and r of each action of a step, on all processes, without a gradient: (n_actions, 2)."""
         pairs = []
         with torch.no_grad():
-            for row in rows:
-                r = per_action(self.read(model, row) - material.reference_of(row), row)
-                pairs.append(torch.stack((material.faction[row.actions].to(r), r), dim=1)[: row.n])
+            for pack in packs:
+                r = per_action(self.read(model, pack) - material.reference_of(pack), pack)
+                pairs.append(torch.stack((material.faction[pack.actions].to(r), r), dim=1)[: pack.n])
         return self.gathered(torch.cat(pairs))
 
     # the account
@@ -273,6 +296,14 @@ def whole_checkpoints(folder: Path) -> list[Path]:
     """The checkpoints of a folder that were written to their end, oldest first."""
     found = [p for p in Path(folder).glob("checkpoint-*") if (p / WHOLE).exists()]
     return sorted(found, key=lambda p: int(p.name.split("-")[1]))
+
+
+def _tokens_at_once(loaded: Loaded, settings: Settings) -> int:
+    """How many tokens are read together: as many as keep a bounded part of the memory for the backward pass."""
+    cuda, config = loaded.device.type == "cuda", loaded.model.config
+    kept = KEPT_SHARE * torch.cuda.mem_get_info(loaded.device)[0] if cuda else KEPT
+    compute = 2 if settings.half else loaded.model.dtype.itemsize
+    return int(kept / kept_per_token(shape(config), settings.lora_rank, compute, checkpointing=settings.checkpointing))
 
 
 def _arguments(loaded: Loaded, settings: Settings, folder: Path, n_steps: int) -> TrainingArguments:

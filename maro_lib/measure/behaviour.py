@@ -45,7 +45,7 @@ def suspicions(games: pd.DataFrame, actions: pd.DataFrame) -> dict[str, list[Mea
 def rounds_to_find(games: pd.DataFrame, actions: pd.DataFrame) -> pd.Series:
     """Return, per game, the first round after which a culprit is suspected most by the civilians; NaN if never."""
     mean = _stated(games, actions).groupby(["order", "round", "of", "guilty"])["suspicion"].mean().reset_index()
-    top = mean.groupby(["order", "round", "guilty"])["suspicion"].max().unstack()
+    top = mean.groupby(["order", "round", "guilty"])["suspicion"].max().unstack().reindex(columns=[True, False])
     found = top[top[True] > top[False]].reset_index().groupby("order")["round"].min()
     return found.reindex(games["order"])
 

@@ -1,14 +1,15 @@
 """What a model would choose: from one view, the probability of each move that the rules allow, base beside trained.
 
-A move is scored as the kit's phrasebook writes it, up to the first token that no other move has there: its probability
-is that of saying so much. What is missing to 1 goes to other texts. Taught in notebook 05.
+A move is scored as the kit's phrasebook writes it, up to the token from which on no other move begins like it: its
+probability is that of saying so much. What is missing to 1 goes to other texts. Taught in notebook 05.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice, takewhile
+from itertools import count, islice
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -23,23 +24,35 @@ from maro_lib.world.protocol import Message
 
 def move_probabilities(loaded: Loaded, view: Sequence[Message], moves: Sequence[str]) -> pd.DataFrame:
     """Return one row per move: its probability under the base, and under the model as it is now."""
+    if len(set(moves)) < len(moves):
+        raise ValueError(f"moves: some are the same: {', '.join(moves)}")
     chat = Chat(loaded.tokenizer, rewriting=True)
-    prompt, said = chat.encode(view), [[*chat.text_ids(move), chat.stop_id] for move in moves]
-    shared = [column[0] for column in takewhile(lambda c: len(set(c)) == 1, zip(*said, strict=False))]
-    firsts = [ids[len(shared)] for ids in said]
-    if len(set(firsts)) < len(firsts):
-        raise ValueError(f"moves: some begin alike and part at different places: {', '.join(moves)}")
+    prompt, said = chat.encode(view), [(*chat.text_ids(move), chat.stop_id) for move in moves]
 
     def score() -> list[float]:
-        ids = torch.tensor([[*prompt, *shared]], device=loaded.device)
-        with torch.inference_mode():
-            logits = loaded.model(input_ids=ids, logits_to_keep=len(shared) + 1).logits[0].float().log_softmax(-1)
-        begun = sum(logits[k, token] for k, token in enumerate(shared))
-        return [float((begun + logits[-1, first]).exp()) for first in firsts]
+        logps = dict(_own_logps(loaded, prompt, said))
+        return [math.exp(logps[ids]) for ids in said]
 
     with loaded.base():
         base = score()
     return pd.DataFrame({"move": list(moves), "base": base, "trained": score()})
+
+
+def _own_logps(
+    loaded: Loaded, prompt: list[int], said: Sequence[tuple[int, ...]], logp: float = 0.0, n: int = 0
+) -> Iterator[tuple[tuple[int, ...], float]]:
+    """Yield for each of some texts, whose first n tokens are the same, the log-probability of what is its own."""
+    end = next(k for k in count(n) if len({ids[k] for ids in said}) > 1)
+    ids = torch.tensor([[*prompt, *said[0][:end]]], device=loaded.device)
+    with torch.inference_mode():
+        logits = loaded.model(input_ids=ids, logits_to_keep=end - n + 1).logits[0].float().log_softmax(-1)
+    logp += sum(float(logits[k - n, said[0][k]]) for k in range(n, end))
+    for token in {ids[end] for ids in said}:
+        alike, so_far = [ids for ids in said if ids[end] == token], logp + float(logits[-1, token])
+        if len(alike) == 1:
+            yield alike[0], so_far
+        else:  # two Mr Hills: the next tokens decide
+            yield from _own_logps(loaded, prompt, alike, so_far, end + 1)
 
 
 @dataclass(frozen=True)
@@ -75,7 +88,9 @@ class VoteView(NamedTuple):
 
 def vote_views(played: Played, game: str = "", agent: str = "") -> Iterator[VoteView]:
     """Civilians' views at the vote: one of each game, then another of each, ...; or those of one game and agent."""
-    votes = played.table("actions").query("kind == 'vote' and faction == 'civilian' and not retry")
+    tries = played.table("actions").query("phase == 'vote' and faction == 'civilian'")
+    n_tries = tries.groupby(["game", "agent"]).size()
+    votes = tries[~tries["retry"]]  # whatever was said then: legal or not
     votes = votes.assign(place=votes.groupby("game").cumcount()).sort_values(["place", "order"])
     views = played.table("dialogues").groupby(["game", "agent"])["messages"].last()
     games = played.table("games").set_index("game")
@@ -84,7 +99,8 @@ def vote_views(played: Played, game: str = "", agent: str = "") -> Iterator[Vote
             continue
         g = games.loc[vote.game]
         messages = [Message(m["role"], m["content"]) for m in views[vote.game, vote.agent]]
-        asked = messages[: max(k for k, m in enumerate(messages) if m.role == "assistant")]
+        said = [k for k, m in enumerate(messages) if m.role == "assistant"]
+        asked = messages[: said[-min(n_tries[vote.game, vote.agent], len(said))]]
         others = [name for name in g["players"] if name != vote.agent]
         moves = [phrasebook(g["language"], g["register"]).voted.format(name=name) for name in others]
         right = [name in set(g["culprits"]) for name in others]

@@ -1,8 +1,9 @@
 """Which judge, from parameters; and whether it can be believed.
 
-Four questions to any judge, before it is asked about results: does it rank skilled scripted players above random ones,
-honest ones above those who contradict themselves; does it judge the same when all have other names; and when it is
-asked again? Taught in notebook 06.
+A judge is tested before it is asked about results, and is not asked for what it fails (`limited`). First come pairs of
+which one is known to be better (`maro_lib.measure.gold`); then four questions: does it rank skilled scripted players
+above random ones, honest ones above those who contradict themselves; does it judge the same when all have other names;
+and when it is asked again? Taught in notebook 06.
 """
 
 from __future__ import annotations
@@ -10,12 +11,14 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from maro_lib.measure.gold import BY_CHANCE
 from maro_lib.measure.judgements import JUDGED_KINDS, ROLE_PLAY, Judge, Status, judge_games
 from maro_lib.measure.model_judge import Cache, ModelJudge
 from maro_lib.measure.rule_judge import RuleJudge
@@ -38,7 +41,12 @@ def seated(player: Player, *, cache: Path | None = None, retries: int = 2, progr
         yield RuleJudge()
         return
     with player.seated() as policy:
-        yield ModelJudge(policy, Cache(cache), retries, progress)
+        judge = ModelJudge(policy, Cache(cache), retries, progress)
+        del policy
+        try:
+            yield judge
+        finally:
+            judge.policy = None  # whoever still holds the judge holds no model: the next one would stand beside it
 
 
 # --- can it be believed? -----------------------------------------------------------------------------
@@ -52,14 +60,24 @@ def check_judge(judge: Judge, knobs: Knobs, n_games: int = 8) -> pd.DataFrame:
         "skilled above random": (_means(rand), _means(skilled), ">"),
         "honest above self-contradicting": (*_honesty(judge, scripts[0], n_games), ">"),
         "blind to names": (_means(rand), _means(_judged(judge, scripts, RANDOM, n_games, renamed=True)), "="),
-        "stable on repeats": (_means(rand), _means(_judged(judge, scripts, RANDOM, n_games)), "="),
+        "stable on repeats": (_means(rand), _means(_judged(judge.again(), scripts, RANDOM, n_games)), "="),
     }
     rows = [
         {"question": question, "kind": kind, "first": one[kind], "second": two[kind],
          "holds": two[kind] > one[kind] if sign == ">" else bool(np.isclose(one[kind], two[kind], rtol=0.05))}
         for question, (one, two, sign) in parts.items() for kind in JUDGED_KINDS if kind in one and kind in two
     ]  # fmt: skip
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=["question", "kind", "first", "second", "holds"])
+
+
+def limited(judge: Judge, answers: pd.DataFrame, checked: pd.DataFrame | None = None) -> Judge:
+    """The same judge, not to be asked for what it failed: pairs in a book, or a question in any."""
+    failed = {(r.book, r.kind): "it fails the gold set" for r in answers.itertuples() if r.verdict == BY_CHANCE}
+    if checked is not None:
+        held = checked.groupby("kind")["holds"].all()
+        lost = [kind for kind in JUDGED_KINDS if not held.get(kind, False)]
+        failed = {(book, kind): "it fails the questions to a judge" for book in judge.books for kind in lost} | failed
+    return replace(judge, failed={**judge.failed, **failed})
 
 
 def _judged(judge: Judge, scripts: list[Script], policy: Policy, n: int, *, renamed: bool = False) -> pd.DataFrame:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,9 +17,9 @@ import pandas as pd
 
 from maro_lib.measure.metrics import victory
 from maro_lib.model.ahead import Share, play_all, play_shares
-from maro_lib.model.loading import Loaded, load
+from maro_lib.model.loading import Loaded
 from maro_lib.model.local import LocalPolicy
-from maro_lib.model.players import NOBODY, line_up
+from maro_lib.model.players import NOBODY, Player, line_up
 from maro_lib.play.rollout import Game, Played, Seats, play
 from maro_lib.statistics import Mean, bootstrap_mean
 
@@ -46,33 +46,38 @@ def match(
 class LineUp:
     """Who plays whom, as another process seats them."""
 
-    model: str
-    precision: str
-    adapter: str
+    trained: Player
     who: str
 
     @contextlib.contextmanager
     def seated(self) -> Iterator[Seats]:
-        yield line_up(LocalPolicy(load(self.model, precision=self.precision, adapter=self.adapter)), self.who)
+        with self.trained.seated() as policy:
+            yield line_up(policy, self.who)
 
 
-def play_base(games: Sequence[Game], trained: LocalPolicy, folder: Path, *, progress: bool = False) -> Played:
+def play_base(
+    games: Sequence[Game], player: Player, tuned: Loaded, folder: Path, *, concurrency: int = 256,
+    progress: bool = False,
+) -> Played:  # fmt: skip
     """Play the line-up that all contenders are compared with, a small model in several processes."""
-    base, loaded = line_up(trained, NOBODY), trained.loaded
-    alone = LineUp(loaded.name, loaded.precision, str(loaded.adapter), NOBODY)
-    play_shares(games, alone, base, folder / NOBODY, progress=progress)
-    return play(games, base, folder=folder / NOBODY, progress=progress)
+    base, folder = line_up(player.playing(tuned), NOBODY), folder / NOBODY
+    alone = LineUp(replace(player, adapter=tuned.adapter), NOBODY)
+    play_shares(games, alone, base, folder, concurrency=concurrency, progress=progress)
+    return play(games, base, folder=folder, concurrency=concurrency, progress=progress)
 
 
-def play_ahead(games: Sequence[Game], loaded: Loaded, adapters: Mapping[Path, str], *, progress: bool = False) -> None:
+def play_ahead(
+    games: Sequence[Game], player: Player, tuned: Loaded, adapters: Mapping[Path, str], *, concurrency: int = 256,
+    progress: bool = False,
+) -> None:  # fmt: skip
     """Play the trained line-ups of several adapters of a small model side by side, each into its folder.
 
     `match` finds them played; where a model works in one process at a time nothing is done here.
     """
-    if (n := loaded.n_side_by_side) == 1:
+    if (n := tuned.n_side_by_side) == 1:
         return
     shares = [
-        Share(games, LineUp(loaded.name, loaded.precision, str(adapter), who), folder / who)
+        Share(games, LineUp(replace(player, adapter=adapter), who), folder / who, concurrency)
         for folder, adapter in adapters.items() for who in LINE_UPS if who != NOBODY
     ]  # fmt: skip
     play_all(shares, n, progress=progress)

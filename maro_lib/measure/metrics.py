@@ -81,7 +81,7 @@ def ratings_about(actions: pd.DataFrame, n_players: int) -> dict[int, Ratings]:
     rated = actions[(actions["kind"] == "rate") & actions["legal"]]
     tables = [np.stack(rated[name].to_list()) if len(rated) else np.empty((0, n_players), int)
               for name in ("suspicion", "trust")]  # fmt: skip
-    known = (tables[0] >= 0) & (tables[1] >= 0)
+    known = tables[0] >= 0  # who states the one states the other
     return {
         k: Ratings(*(float(t[known[:, k], k].sum()) for t in tables), n=int(known[:, k].sum()))
         for k in range(n_players)
@@ -167,7 +167,8 @@ def _marks(judgements: pd.DataFrame, mode: str) -> dict[int, tuple[dict[str, flo
     """A judge's scores by seat: of abilities by their names, of sections as a list; `strict` leaves out empty ones."""
     counted = (Status.OK, Status.EMPTY) if mode == "mirage" else (Status.OK,)
     marks = {}
-    for seat, own in judgements[judgements["status"].isin(counted)].groupby("seat"):
+    for seat, judged in judgements.groupby("seat"):
+        own = judged[judged["status"].isin(counted)]
         is_section = own["kind"] == SECTION
         scores = own[~is_section].set_index("kind")["score"].to_dict()
         marks[int(seat)] = (scores, own.loc[is_section, "score"].tolist())

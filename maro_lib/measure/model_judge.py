@@ -16,14 +16,14 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
-from maro_lib.measure.judgements import ABILITIES, ROLE_PLAY, SECTION, TOP, Case, Judgement, Status
+from maro_lib.measure.judgements import ABILITIES, ROLE_PLAY, SECTION, TOP, Case, Judge, Judgement, Status
 from maro_lib.measure.rouge import rouge_l
 from maro_lib.play.policies import Policy, Request
 from maro_lib.play.shards import free_name
@@ -89,20 +89,24 @@ class Question(NamedTuple):
 
 
 @dataclass
-class ModelJudge:
+class ModelJudge(Judge):
     """A policy as the judge. `cache` keeps its judgements; `retries` bounds how often one is asked for again."""
 
     policy: Policy
     cache: Cache = field(default_factory=lambda: Cache(None))
     retries: int = 2
     progress: bool = False
+    draw: int = 0  # of its replies: asked anew it may say something else
 
     @property
     def name(self) -> str:
         return f"judge: {self.policy.name}"
 
+    def again(self) -> ModelJudge:
+        return replace(self, draw=self.draw + 1)
+
     def judge(self, cases: Sequence[Case]) -> list[list[Judgement]]:
-        asked = [{self._key(q): q for q in _questions(case)} for case in cases]
+        asked = [{self._key(q): q for q in _questions(case) if q.kind in case.kinds} for case in cases]
         open_ = {key: q for questions in asked for key, q in questions.items() if key not in self.cache}
         for tries in range(1, self.retries + 2):
             open_ = self._ask(open_, tries)
@@ -128,6 +132,7 @@ class ModelJudge:
 
     def _key(self, question: Question) -> str:
         asked = [self.name, getattr(self.policy, "fingerprint", ""), [list(m) for m in question.messages], self.retries]
+        asked += [self.draw] * (self.draw > 0)
         return hashlib.sha256(json.dumps(asked, ensure_ascii=False).encode()).hexdigest()
 
 

@@ -6,7 +6,12 @@ Sources: MIRAGE's leaderboard (arXiv 2501.01652, percent, one run per script, it
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pandas as pd
+
+from maro_lib.measure.judgements import Status
+from maro_lib.measure.metrics import JUDGED
 
 LEADERBOARD = {
     "GPT-4o": {"Victory": 47.01, "TII": 78.69, "CIC": 35.92, "ICI": 76.80, "SCI": 51.29},
@@ -22,3 +27,9 @@ PAPER = {
 def leaderboard() -> pd.DataFrame:
     """MIRAGE's published figures, marked as such."""
     return pd.DataFrame(LEADERBOARD).T.rename(lambda name: f"published: {name}")
+
+
+def beside(ours: Mapping[str, pd.Series]) -> pd.DataFrame:
+    """A run's own figures (see `metrics.overall`) above the leaderboard's; what no judge could score says so."""
+    table = pd.concat([pd.DataFrame(ours).T, leaderboard()]).round(1).astype(object)
+    return table.fillna(dict.fromkeys(JUDGED, Status.NOT_JUDGED.value))

@@ -8,30 +8,37 @@
     role-play      what it says of itself is what its script says, and it never contradicts itself
     section        its name for its story, what was said in public about it for its script; nothing for the rest
 
-Each is a share of its chances, times 20; without a chance, half. It knows only the game's own sentences, so it judges
-scripted and embedded players in the kit's scripts; of free prose it can say little, and a script without facts leaves
-it silent. A measure of behaviour, not of taste. Taught in notebook 06.
+Each is a share of its chances, times 20; without a chance, half. It reads only the kit's own sentences, of scripted and
+embedded players. Who says less than half of its words in them is not judged, nor is a script without facts: its marks
+would tell how little was understood. A measure of behaviour, not of taste. Taught in notebook 06.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
-from maro_lib.measure.judgements import ROLE_PLAY, SECTION, TOP, Case, Judgement, Status
+from maro_lib.measure.judgements import ROLE_PLAY, SECTION, TOP, Case, Judge, Judgement, Status, not_judged
 from maro_lib.measure.rouge import rouge_l
 from maro_lib.world.history import Factbook, Moment, moments
 from maro_lib.world.scripts import Fact, Script
 from maro_lib.world.solver import has_logic, suspects
 
+SPOKEN = ("intro", "ask", "answer")
+READ = 0.5  # of a character's words: scripted players are read to 0.9 or more, the embedded model to 0.98 on average
+_LETTER = re.compile(r"\w")
+
 
 @dataclass
-class RuleJudge:
+class RuleJudge(Judge):
     """Judges by facts alone, the same every time."""
 
-    name: str = "rules"
+    name: ClassVar[str] = "rules"
+    reads: ClassVar[str] = "the kit's own sentences"
     _books: dict[str, Factbook] = field(default_factory=dict, repr=False)
-    _moments: dict[int, list[Moment]] = field(default_factory=dict, repr=False)
+    _moments: tuple[object, list[Moment]] = field(default=(None, []), repr=False)  # of the last game's actions
 
     def judge(self, cases: Sequence[Case]) -> list[list[Judgement]]:
         return [list(self._judge(case)) for case in cases]
@@ -39,16 +46,35 @@ class RuleJudge:
     def _judge(self, case: Case) -> Iterator[Judgement]:
         script, me = case.script, case.character.name
         book = self._books.setdefault(script.digest, Factbook(script))
-        if case.order not in self._moments:
-            self._moments = {case.order: list(moments(case.actions, script))}  # its characters follow one another
-        game, status = self._moments[case.order], Status.OK if has_logic(script) else Status.FAILED
+        if case.actions is not self._moments[0]:
+            self._moments = case.actions, list(moments(case.actions, script))  # its characters follow one another
+        game = self._moments[1]
+        if why := _unread(game, me, book):
+            yield from (not_judged(kind, why) for kind in case.kinds)
+            return
         for kind, chances in _scores(game, me, book).items():
-            yield Judgement(kind, "", TOP * _share(chances) if status == Status.OK else float("nan"), status)
+            yield Judgement(kind, "", TOP * _share(chances), Status.OK)
         rebuilt = _rebuilt(game, me, book)
         for name, text in case.sections.items():
             said = rebuilt.get(name, "")
             score, status = (rouge_l(said, text, script.language), Status.OK) if text else (0.0, Status.EMPTY)
             yield Judgement(SECTION, name, score, status, said)
+
+
+def _unread(game: Sequence[Moment], me: str, book: Factbook) -> str:
+    """Say why a character can't be judged by rules; empty when it can."""
+    if not has_logic(book.script):
+        return "the script states no facts"
+    aloud = [m.heard for m in game if m.action.agent == me and m.action.public and m.action.kind in SPOKEN]
+    if read_share(aloud, book) < READ:
+        return "less than half of a character's words are the kit's own sentences"
+    return ""
+
+
+def read_share(texts: Sequence[str], book: Factbook) -> float:
+    """How much of what was said is the kit's own sentences, by letters; of nothing, all."""
+    said, rest = (sum(len(_LETTER.findall(text)) for text in group) for group in (texts, map(book.rest, texts)))
+    return 1 - rest / said if said else 1.0
 
 
 def _share(chances: Sequence[float]) -> float:

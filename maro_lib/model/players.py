@@ -22,10 +22,12 @@ from maro_lib.runs import located
 from maro_lib.world.scripts import FACTIONS
 
 if TYPE_CHECKING:
+    from maro_lib.model.loading import Loaded
     from maro_lib.model.local import LocalPolicy
     from maro_lib.play.rollout import Game
 
 NOBODY, BOTH = "nobody", "both"  # who is trained, besides one faction
+SHARE = {"civilian": 0.75, "culprit": 0.25}  # of the memory for kept views: most seats are the civilians'
 SCRIPTED = {"random": RANDOM, "naive": NAIVE, "skilled": SKILLED}
 
 
@@ -100,18 +102,20 @@ class Player:
     def _sides(self, learner: Policy, with_adapter: Callable[[str], Policy]) -> Policy | Opposed:
         return Opposed(learner, tuple(map(with_adapter, self.against)), self.seed) if self.against else learner
 
-    def _local(self) -> Policy | Opposed:
-        from maro_lib.model.loading import load
+    def playing(self, loaded: Loaded) -> LocalPolicy:
+        """Let a model that is loaded already play as is set here."""
         from maro_lib.model.local import LocalPolicy, Sampling  # torch and transformers: only where a model plays
 
-        learner = LocalPolicy(
-            load(self.model, precision=self.precision, adapter=self.adapter),
-            Sampling(self.temperature, self.max_new_tokens),
-            window=self.window,
-            cache_gb=self.cache_gb / (2 if self.against else 1),  # each side reads about as much
-            batch_tokens=self.batch_tokens,
-            rewriting_template=self.rewriting_template,
-        )
+        return LocalPolicy(
+            loaded, Sampling(self.temperature, self.max_new_tokens), window=self.window, cache_gb=self.cache_gb,
+            batch_tokens=self.batch_tokens, rewriting_template=self.rewriting_template,
+        )  # fmt: skip
+
+    def _local(self) -> Policy | Opposed:
+        from maro_lib.model.loading import load
+
+        learner = self.playing(load(self.model, precision=self.precision, adapter=self.adapter))
+        learner = replace(learner, cache_gb=self.cache_gb / (2 if self.against else 1))  # each side reads about as much
 
         def with_adapter(adapter: str) -> LocalPolicy:  # one base for all, and each its own kept views
             rest = replace(learner, cache_gb=learner.cache_gb / len(self.against))
@@ -160,8 +164,10 @@ class Player:
 
 
 def line_up(trained: LocalPolicy, who: str) -> LocalPolicy | dict[str, LocalPolicy]:
-    """Seat the trained model as one faction (or everybody, or nobody), and its base in the other seats."""
-    base = trained.with_adapter(False)
+    """Seat the trained model as one faction (or everybody, or nobody), and its base in the other seats.
+
+    What the two may keep of views is together what one may.
+    """
     if who in (NOBODY, BOTH):
-        return base if who == NOBODY else trained
-    return {faction: trained if faction == who else base for faction in ("civilian", "culprit")}
+        return trained.with_adapter(who == BOTH)
+    return {f: replace(trained, adapter=f == who, cache_gb=trained.cache_gb * SHARE[f]) for f in FACTIONS}

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from maro_lib.measure.comparison import NOT_JUDGED
 from maro_lib.measure.metrics import with_judge
 from maro_lib.runs import RunError, outputs_folder, run_folder
 from maro_lib.statistics import t_mean
@@ -67,5 +68,7 @@ def _seed(name: str) -> object:
 
 
 def _told(mean: float, low: float, high: float, n: str) -> str:
+    if mean != mean:
+        return NOT_JUDGED
     interval = "no interval" if low != low else f"[{low:+.3f}, {high:+.3f}]"
     return f"{mean:+.3f} {interval} {n}"

@@ -7,20 +7,22 @@ notebooks run. `python -m maro_lib doctor params/x.yaml` prints it. The checks a
     quick      values that don't go together, files that aren't there: a series looks at these by itself
     machine    Python and packages, device, 4 bits, disk
     models     the model's files, its template, its adapter; a model on a server
-    fit        memory, training, reuse, context, time
+    fit        memory, training, reuse, context, time of the games
+    stages     time of the whole run, memory of the evaluation, the evaluations' data
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
+from maro_lib.model.estimates import Plan
 from maro_lib.model.players import Player
-from maro_lib.run import fit, machine, models
+from maro_lib.run import fit, machine, models, stages
 from maro_lib.run.machine import OK, PROBLEM, WARNING, Finding
 from maro_lib.run.parameters import ParameterError, declared, effective, load_params
-from maro_lib.run.quick import quick_problems
+from maro_lib.run.quick import not_asked, quick_problems
 from maro_lib.run.sample import Sample, play_one
 from maro_lib.run.series import check_rounds, find_notebooks
 from maro_lib.runs import ROOT, RunError, outputs_folder
@@ -47,16 +49,14 @@ def doctor(params: str, changed: Sequence[str] = ()) -> int:
 
 def findings(values: Mapping[str, Any]) -> Iterator[Finding]:
     """Yield one finding after the other; a later check leaves out what an earlier one found missing."""
-    problems = list(quick_problems(values))
-    lacking = [problem for problem in problems if problem.startswith("evals: ")]  # says nothing of the games
-    if wrong := [problem for problem in problems if problem not in lacking]:
-        yield Finding(PROBLEM, "parameters", "; ".join(wrong))
+    if problems := list(quick_problems(values)):
+        yield Finding(PROBLEM, "parameters", "; ".join(problems))
         return
     player = Player(**{f.name: values[f.name] for f in fields(Player) if f.name in values})
     who = f"{player.model} on {player.server_url}" if player.server_url else player.model
     yield Finding(OK, "parameters", f"run `{values['run']}`: {values['n_games']:,} games, played by {who}")
-    if lacking:
-        yield Finding(PROBLEM, "evals", "; ".join(lacking))
+    for task in not_asked(values):
+        yield Finding(WARNING, "evals", task)
     yield machine.check_packages((ROOT / "requirements.txt").read_text(encoding="utf-8"), machine.installed_version)
     yield machine.check_device(player)
     model, chat = None, None
@@ -77,11 +77,13 @@ def findings(values: Mapping[str, Any]) -> Iterator[Finding]:
                   f"{sample.first:,} to {sample.longest:,} tokens, up to {sample.at_most:,} if every reply were "
                   f"as long as allowed ({sample.counted})")  # fmt: skip
     if player.is_scripted:
-        yield fit.time_measured(player, values, sample)
+        span, how = fit.pace_measured(player, values)
+        yield fit.time_of(span, values, sample, how)
     elif player.server_url:
         yield from _on_server(player, values, sample)
     else:
         yield from _on_this_machine(player, values, model, sample)
+    yield from stages.check_data(values)
     n_games = values["n_games"] * values.get("maro_iterations", 1)
     yield machine.check_disk(outputs_folder(), sample.bytes * n_games)
 
@@ -93,11 +95,7 @@ def _on_this_machine(
         yield machine.check_bitsandbytes()
     if player.adapter:
         yield models.check_adapter(player.adapter)
-    try:
-        plan = fit.plan_of(player, values, model.config(), sample) if model.folder else None
-        why = "nor context and time: the model's config.json is not here"
-    except (OSError, ValueError, AttributeError) as error:  # said before, as the model's problem
-        plan, why = None, first_line(error)
+    plan, why = _plan(player, values, model, sample)
     if plan is None:
         yield Finding(WARNING, "memory", f"not estimated, {why}")
         return
@@ -105,13 +103,29 @@ def _on_this_machine(
     yield fit.check_training(plan, values, machine.free_memory())
     yield fit.check_reuse(plan, player.cache_gb, sample.n_players)
     yield fit.check_context(sample, plan.window, fit.room_of(plan.window, player))
-    if model.missing() or model.size > fit.TIMED_BYTES:
-        yield fit.time_estimated(player, values, sample, plan)
-        return
+    speed = machine.measure_speed(plan.compute)
+    span, how = fit.pace_estimated(player, sample, plan, speed)
+    if not model.missing() and model.size <= fit.TIMED_BYTES:
+        try:
+            span, how = fit.pace_measured(player, values)
+        except (ValueError, RuntimeError) as error:  # a model, a template, a window: each says what to do
+            yield Finding(PROBLEM, "model", f"it does not play: {error}")
+            return
+    yield fit.time_of(span, values, sample, how)
+    yield stages.check_evaluation(plan, values, machine.free_memory())
+    yield stages.total([*stages.stages(values, sample, plan, speed, span, span)], values["maro_iterations"])
+
+
+def _plan(
+    player: Player, values: Mapping[str, Any], model: models.FoundModel, sample: Sample
+) -> tuple[Plan | None, str]:
+    """How a model would play, or why that can't be said."""
+    if not model.folder:
+        return None, "nor context and time: the model's config.json is not here"
     try:
-        yield fit.time_measured(player, values, sample)
-    except (ValueError, RuntimeError) as error:  # a model, a template, a window: each says what to do
-        yield Finding(PROBLEM, "model", f"it does not play: {error}")
+        return fit.plan_of(player, values, model.config(), sample), ""
+    except (OSError, ValueError, AttributeError) as error:  # said before, as the model's problem
+        return None, first_line(error)
 
 
 def _on_server(player: Player, values: Mapping[str, Any], sample: Sample) -> Iterator[Finding]:
@@ -125,3 +139,27 @@ def _on_server(player: Player, values: Mapping[str, Any], sample: Sample) -> Ite
                       "set `window` to the context length that the server runs with")  # fmt: skip
     n = values["n_games"] * sample.n_actions
     yield Finding(OK, "time", f"unknown: it depends on the server ({n:,} replies, {player.server_requests} at a time)")
+    yield from _here_besides(player, values, sample)
+
+
+def _here_besides(player: Player, values: Mapping[str, Any], sample: Sample) -> Iterator[Finding]:
+    """What a run that plays on a server does on this machine: training, matches, evaluation."""
+    here = replace(player, server_url="", server_command="", precision="nf4" if values["load_in_4bit"] else "auto")
+    if here.is_scripted:
+        return
+    model = models.find_model(here.model)
+    found = models.check_model(model, offline=False)
+    yield found._replace(found=f"notebooks 05 to 07 load it here: {found.found}")
+    at_once = values["match_concurrency"] or values["concurrency"]
+    plan, why = _plan(here, values | {"concurrency": at_once, "n_games": values["n_matches"]}, model, sample)
+    if plan is None:
+        yield Finding(WARNING, "memory", f"of training and matches here: not estimated, {why}")
+        return
+    yield fit.check_memory(plan.memory(here.cache_gb), machine.free_memory())
+    yield fit.check_training(plan, values, machine.free_memory())
+    yield fit.check_reuse(plan, here.cache_gb, sample.n_players)
+    speed = machine.measure_speed(plan.compute)
+    span, _ = fit.pace_estimated(here, sample, plan, speed)
+    yield stages.check_evaluation(plan, values, machine.free_memory())
+    unknown = fit.Span(0, 0)
+    yield stages.total([*stages.stages(values, sample, plan, speed, unknown, span)], values["maro_iterations"])

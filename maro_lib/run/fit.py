@@ -13,12 +13,12 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from maro_lib.model import estimates
-from maro_lib.model.estimates import Memory, Plan, Training
+from maro_lib.model.estimates import Memory, Plan, Speed, Training
 from maro_lib.model.players import Player
 from maro_lib.play.rollout import advance, schedule, start
-from maro_lib.run.machine import OK, PROBLEM, WARNING, Finding, measure_speed
+from maro_lib.run.machine import OK, PROBLEM, WARNING, Finding
 from maro_lib.run.sample import Sample, scripts_of
-from maro_lib.wording import amount, duration
+from maro_lib.wording import amount, between
 from maro_lib.world.mystery import Rules
 
 if TYPE_CHECKING:
@@ -149,20 +149,27 @@ class Timing(NamedTuple):
         return 0.5 * n_replies * self.seconds / self.threads, 1.5 * n_replies * self.seconds
 
 
-def time_of(low: float, high: float, values: Mapping[str, Any], how: str) -> Finding:
+class Span(NamedTuple):
+    """Seconds of one reply, from at least to at most."""
+
+    low: float
+    high: float
+
+
+def time_of(span: Span, values: Mapping[str, Any], sample: Sample, how: str) -> Finding:
     """Say how long all games take, from at least to at most."""
-    each = f" of each of {n} rounds" if (n := values.get("maro_iterations", 1)) > 1 else ""
-    span = duration(high) if duration(low) == duration(high) else f"{duration(low)} to {duration(high)}"
-    return Finding(OK, "time", f"{span} for the {values['n_games']:,} games{each} ({how})")
+    n, n_rounds = values["n_games"] * sample.n_actions, values.get("maro_iterations", 1)
+    each = f" of each of {n_rounds} rounds" if n_rounds > 1 else ""
+    told = between(n * span.low, n * span.high)
+    return Finding(OK, "time", f"{told} for the {values['n_games']:,} games{each} ({how})")
 
 
-def time_measured(player: Player, values: Mapping[str, Any], sample: Sample) -> Finding:
+def pace_measured(player: Player, values: Mapping[str, Any]) -> tuple[Span, str]:
     """Let scripted players, or a small model that is here, play a few steps."""
     pace = play_some(player, values)
     is_busy = pace.busy > BUSY * 2  # a single thread of several, or a little company, is no news
     now = f"; this machine is busy: now it takes {pace.busy:.0f} times as long" if is_busy else ""
-    how = f"measured here: {1 / pace.seconds:,.0f} replies a second of the processor{now}"
-    return time_of(*pace.span(values["n_games"] * sample.n_actions), values, how)
+    return Span(*pace.span(1)), f"measured here: {1 / pace.seconds:,.0f} replies a second of the processor{now}"
 
 
 def play_some(player: Player, values: Mapping[str, Any]) -> Timing:
@@ -181,17 +188,17 @@ def play_some(player: Player, values: Mapping[str, Any]) -> Timing:
     return Timing(spent / n_replies, 1 if torch.cuda.is_available() else torch.get_num_threads(), waited / spent)
 
 
-def time_estimated(player: Player, values: Mapping[str, Any], sample: Sample, plan: Plan) -> Finding:
+def pace_estimated(player: Player, sample: Sample, plan: Plan, speed: Speed) -> tuple[Span, str]:
     """Work out the time of a larger model, or of one that is not here."""
-    speed, rows = measure_speed(plan.compute), _usual_rows(plan, plan.n_views // sample.n_players)
+    rows = _usual_rows(plan, plan.n_views // sample.n_players)
     is_kept = plan.holds(player.cache_gb) >= plan.n_views
-    seconds = values["n_games"] * sample.n_actions * estimates.reply_seconds(
+    seconds = estimates.reply_seconds(
         plan.weights, plan.precision, plan.compute, rows=rows, speed=speed, n_written=player.max_new_tokens / 2,
         n_read=sample.n_players * plan.usual / sample.n_actions if is_kept else (sample.first + plan.usual) / 2,
     )  # fmt: skip
     device = f"{speed.flops / 1e12:.2g} TFLOP/s and moves {amount(speed.bytes)}/s"
     how = f"very rough: replies half as long as allowed, {rows} at a time, by a device that does {device}"
-    return time_of(seconds / 3, 3 * seconds, values, how)
+    return Span(seconds / 3, 3 * seconds), how
 
 
 def _usual_rows(plan: Plan, n_games: int) -> int:

@@ -23,6 +23,8 @@ from maro_lib.world.scripts import FACTIONS, bundled
 Values = Mapping[str, Any]
 OWN_MODELS = (*SCRIPTED, "mixture", "embedded")
 PACKAGES_OF = {"ifeval": ("langdetect", "immutabledict"), "minerva_math": ("sympy", "math_verify", "antlr4")}
+DATA_OF = {"gsm8k": "openai/gsm8k", "minerva_math500": "HuggingFaceH4/MATH-500", "ifeval": "google/IFEval",
+           "hendrycks_math500": "HuggingFaceH4/MATH-500", "mmlu": "cais/mmlu"}  # fmt: skip
 
 
 def quick_problems(values: Values) -> Iterator[str]:
@@ -125,9 +127,17 @@ def _evals(values: Values) -> Iterator[str]:
     for task in [*values["evals"], *values["safety_evals"]]:
         if task.startswith("maro_") and task not in own:
             yield f"evals: {task}: there is no such task{nearest(task, own)}"
+
+
+def not_asked(values: Values) -> Iterator[str]:
+    """Yield which tasks notebook 07 would leave out here, why, and how to get what they lack."""
+    for task in [*values.get("evals", ()), *values.get("safety_evals", ())]:
         packages = next((p for prefix, p in PACKAGES_OF.items() if task.startswith(prefix)), ())
         if lacks := [package for package in packages if find_spec(package) is None]:
-            yield f"evals: {task} needs {', '.join(lacks)}: .venv/bin/pip install -e '.[evals]', or leave it out"
+            yield f"{task}: not asked: needs {', '.join(lacks)}: .venv/bin/pip install -e '.[evals]'"
+        dataset = next((d for prefix, d in DATA_OF.items() if task.startswith(prefix)), "")
+        if dataset and values["eval_data"] and not (at := located(values["eval_data"]) / dataset).is_dir():
+            yield f"{task}: not asked: {at} is missing: hf download --repo-type dataset {dataset} --local-dir {at}"
 
 
 def _existing(parameter: str, is_there: Callable[[Path], bool], what: str) -> Callable[[Values], Iterator[str]]:

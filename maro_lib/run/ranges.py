@@ -39,6 +39,7 @@ RANGES = {
     "above 0, at most 86,400": "server_timeout server_wait",
     "0 to 100": "temperature judge_retries",
     "0 to 10,000": "cache_gb n_quick",
+    "0 to 100,000": "match_concurrency",
     "0 to 10,000,000": "window eval_limit n_judged",
     "1,000 to 1,000,000,000,000": "lesson_tokens",
     "64 to 10,000,000": "lesson_batch_tokens",

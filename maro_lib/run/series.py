@@ -35,7 +35,7 @@ from maro_lib.fingerprints import Fingerprint
 from maro_lib.progress import WATCHED
 from maro_lib.provenance import surroundings
 from maro_lib.run.parameters import Parameter, ParameterError, declared, effective, load_params
-from maro_lib.run.quick import quick_problems
+from maro_lib.run.quick import not_asked, quick_problems
 from maro_lib.runs import (
     EXPERIMENTS,
     ROOT,
@@ -96,6 +96,7 @@ class Series:
     params: dict[str, Any]  # as the parameter file gives them
     params_file: Path
     part: str = ""  # ONLY=02,03 or FROM=03, where that was asked for
+    not_asked: tuple[str, ...] = ()  # tasks that 07 will leave out, and why
 
     @property
     def values(self) -> dict[str, Any]:
@@ -144,6 +145,8 @@ def run_series(
     try:
         series = plan(Path(params), only, start, Path(notebooks or ROOT / "notebooks"), changed)
         say(opening(series))
+        for sentence in series.not_asked:
+            say(sentence)
         with held(series.run):
             stop = run_stages(series, fresh)
             if stop:  # said at once: the report takes some seconds
@@ -177,7 +180,7 @@ def plan(params: Path, only: str, start: str, folder: Path, changed: Sequence[st
     used = {name: value for name, value in everything.items() if stages & {*known[name].notebooks}}
     if problems := list(quick_problems(used)):
         raise RunError("\n".join(f"{params}: {problem}" for problem in problems))
-    return Series(everything["run"], tuple(chosen), known, values, params, part)
+    return Series(everything["run"], tuple(chosen), known, values, params, part, tuple(not_asked(used)))
 
 
 def opening(series: Series) -> str:

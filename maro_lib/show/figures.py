@@ -20,6 +20,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from maro_lib.measure.comparison import NOT_JUDGED
 from maro_lib.measure.metrics import with_judge
 from maro_lib.progress import Bar, Place, in_view
 
@@ -151,6 +152,8 @@ def plot_changes(compared: pd.DataFrame, title: str) -> Figure:
             ax.plot(100 * own["change"], y, "o", color=colour, markersize=5, label=arm)
         for y, metric in enumerate(metrics):
             way = {1: "better →", -1: "← better", 0: ""}[BETTER.get(who, {}).get(metric, 0)]
+            if (compared.loc[compared["metric"] == metric, "verdict"] == NOT_JUDGED).all():
+                way = NOT_JUDGED
             ax.annotate(way, (1.01, y), **BESIDE_ROW, fontsize=7.5, color=COLOURS["control"])
     handles, labels = ax.get_legend_handles_labels()
     fig.legend(handles, labels, fontsize=8, frameon=False, loc="outside upper right", ncols=len(arms))

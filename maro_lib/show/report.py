@@ -27,14 +27,15 @@ from maro_lib.learn.balancing import Facts
 from maro_lib.learn.decomposition import decompose
 from maro_lib.markup import Html, fold, join, tag
 from maro_lib.measure import behaviour, published
-from maro_lib.measure.comparison import LEVEL, NONE, compare_metrics
+from maro_lib.measure.comparison import LEVEL, NONE, NOT_JUDGED, SHOWN, compare_metrics, differing
+from maro_lib.measure.gold import BY_CHANCE, accuracy
 from maro_lib.measure.metrics import overall, with_judge
 from maro_lib.play.rollout import Played
 from maro_lib.play.shards import read_scripts, read_table
 from maro_lib.runs import ROUND, maker, read_record, round_name, run_folder, write_atomic
 from maro_lib.show import figures
 from maro_lib.show.transcript import show_game
-from maro_lib.statistics import Mean
+from maro_lib.statistics import Mean, Rate
 from maro_lib.study.rounds import wins_by_round
 from maro_lib.summary import Summary, read_summary, write_summary
 from maro_lib.wording import duration
@@ -54,11 +55,16 @@ class ReportWords(CheckedWords):
     never: str  # instead of an interval of width zero
     luck: str = sentence("n ranges")
     judged: str = sentence("judge")
+    gold: str
     too_few: str = sentence("mysteries least metrics")
     lies: str
+    seen: str
+    beliefs: str
+    not_asked: str
     games: str = sentence("rule")
     published: str = sentence("judge paper")
     skill_columns: dict[str, str]  # heading -> column
+    belief_columns: dict[str, str]
     lie_columns: dict[str, str]
 
 
@@ -262,27 +268,44 @@ def differences(run: Run) -> Iterator[Part]:
     compared = run.table("comparison.parquet")
     judge = compared["judge"].iloc[0]
     note = LABELS.judged.format(judge=judge)
-    n_metrics, n_mysteries = compared["metric"].nunique(), int(compared["mysteries"].min())
+    known = compared[compared["verdict"] != NOT_JUDGED]
+    n_metrics, n_mysteries = known["metric"].nunique(), int(known["mysteries"].min())
     if (least := 2 * n_metrics / 2**n_mysteries) > LEVEL:
         note += " " + LABELS.too_few.format(mysteries=n_mysteries, least=min(1, least), metrics=n_metrics)
-    tables = [tag("p", note, class_="muted"), _figure(figures.plot_changes(compared, _counted(compared)), "changes")]
+    tables = [
+        tag("p", note, class_="muted"),
+        _figure(figures.plot_changes(compared, f"Metrics that differ from base: {differing(compared)}"), "changes"),
+    ]
     for (arm, who), rows in compared.groupby(["arm", "who"], sort=False):
         body = [
-            [with_judge(r.metric, judge), _number(r.base), _number(r.trained), f"{r.change:+.3f}",
-             f"[{r.low:+.3f}, {r.high:+.3f}]", f"{r.p_holm:.3f}", r.verdict, f"{r.games} / {r.mysteries}"]
+            [with_judge(r.metric, judge), *_change(r), r.verdict, f"{r.games} / {r.mysteries}"]
             for r in rows.rename(columns={"p (Holm)": "p_holm"}).itertuples()
         ]  # fmt: skip
         heads = ["metric", "base", "trained", "change", "95 % interval", "p (Holm)", "verdict", "games / mysteries"]
-        table = _table(heads, body, marked=rows["verdict"] != NONE)
+        table = _table(heads, body, marked=rows["verdict"] == SHOWN)
         tables.append(fold(f"{arm}: trained {who}s", table, is_open=arm == MARO))
     yield Part("Base against trained", join(*tables), compared.to_dict("records"))
 
 
-def _counted(compared: pd.DataFrame) -> str:
-    """How many metrics differ from base, by arm: the finding of their figure."""
-    differs = (compared["verdict"] != NONE).groupby(compared["arm"], sort=False).agg(["sum", "size"])
-    told = ", ".join(f"{row.Index} {row[1]} of {row[2]}" for row in differs.itertuples())
-    return f"Metrics that differ from base: {told}"
+def _change(row: Any) -> list[str]:
+    """A metric's numbers; of what could not be judged, none."""
+    if row.verdict == NOT_JUDGED:
+        return [""] * 5
+    interval = f"[{row.low:+.3f}, {row.high:+.3f}]"
+    return [_number(row.base), _number(row.trained), f"{row.change:+.3f}", interval, f"{row.p_holm:.3f}"]
+
+
+def judge_part(run: Run) -> Iterator[Part]:
+    """How often the judge was right where the answer is known."""
+    answered = run.table("judge.parquet")
+    body = [
+        [r.book, r.kind, str(Rate(r.right, r.low, r.high, r.n)) if r.n else "", r.verdict]
+        for r in answered.itertuples()
+    ]
+    table = _table(["words", "judged", "right", "verdict"], body, marked=answered["verdict"] == BY_CHANCE)
+    told = f"Pairs with a known answer: {accuracy(answered)} right. {LABELS.gold}"
+    html = join(tag("p", told, class_="muted"), fold("By words and kind of judgement", table))
+    yield Part("Can the judge be believed?", html, answered.to_dict("records"))
 
 
 def behaviour_part(run: Run) -> Iterator[Part]:
@@ -316,19 +339,27 @@ def behaviour_part(run: Run) -> Iterator[Part]:
 
 def elsewhere(run: Run) -> Iterator[Part]:
     """Did anything change outside the game?"""
-    from maro_lib.study.transfer import SKILLS, by_row, comparison, falsehoods
+    from maro_lib.study.transfer import SKILLS, beliefs, by_row, comparison, falsehoods
 
-    items = run.table("transfer/items.parquet")
-    skills = comparison(items[items["family"] == SKILLS])
-    figure = figures.plot_before_after(*by_row(skills), title="Outside the game, before and after", xlabel="right, %")
-    changed = [f"{r.only_before} / {r.only_after}" for r in skills.itertuples()]
-    parts = [_figure(figure, "transfer"), _picked(skills.assign(changed=changed), LABELS.skill_columns)]
-    numbers = {"skills": _plain(skills)}
-    if items["scene"].notna().any():
-        lies = falsehoods(items)
+    items, parts, numbers = run.table("transfer/items.parquet"), [], {}
+    if len(skills := comparison(items[items["family"] == SKILLS])):
+        title = "Outside the game, before and after"
+        figure = figures.plot_before_after(*by_row(skills), title=title, xlabel="right, %")
+        shown = skills.assign(changed=[f"{r.only_before} / {r.only_after}" for r in skills.itertuples()],
+                              seen=[f"{100 * seen:.1f} points" for seen in skills["seen"]])  # fmt: skip
+        parts += [_figure(figure, "transfer"), _picked(shown, LABELS.skill_columns), tag("p", LABELS.seen)]
+        numbers["skills"] = _plain(skills)
+    if len(known := beliefs(items)):
+        known["n"] = [rate.n for rate in known["both"]]
+        parts += [tag("p", LABELS.beliefs), _picked(known.assign(holm=known["p"]), LABELS.belief_columns)]
+        numbers["beliefs"] = _plain(known)
+    if len(lies := falsehoods(items)):
         lies["n"] = [rate.n for rate in lies["goal"]]
         parts += [tag("p", LABELS.lies), _picked(lies, LABELS.lie_columns)]
         numbers["lies"] = _plain(lies)
+    if left_out := json.loads(run.at("transfer/left_out.json").read_bytes()):
+        parts.append(tag("p", LABELS.not_asked, *(tag("li", f"{task}: {why}") for task, why in left_out.items())))
+        numbers["not asked"] = left_out
     yield Part("Outside the game", join(*parts), numbers)
 
 
@@ -430,8 +461,8 @@ def beside_published(run: Run) -> Iterator[Part]:
         f"here: {'base' if arm == BASE else f'{arm}, {who}s trained'}": overall(part)
         for (arm, who), part in measured.groupby(["arm", "who"], sort=False)
     }
-    table = pd.concat([pd.DataFrame(ours).T, published.leaderboard()]).round(1)
-    body = [[name, *map(_number, row)] for name, *row in table.itertuples()]
+    table = published.beside(ours)
+    body = [[name, *(x if isinstance(x, str) else _number(x) for x in row)] for name, *row in table.itertuples()]
     paper = "; ".join(f"{what}: {value}" for what, value in published.PAPER.items())
     note = LABELS.published.format(judge=compared["judge"].iloc[0], paper=paper)
     html = join(_table(["", *table.columns], body), tag("p", note, class_="muted"))
@@ -447,7 +478,7 @@ def lost(run: Run) -> Iterator[Part]:
     if run.has("social.parquet"):
         social = run.table("social.parquet")
         lost_values = int(social["value"].isna().sum())
-        told = "could not be computed (0 / 0, or a failed judgement)"
+        told = "could not be computed (0 / 0, or not judged)"
         lines.append(f"Of {len(social):,} measured values {lost_values:,} {told}.")
     yield Part("What was dropped or failed", tag("ul", *(tag("li", line) for line in lines)), lines)
 
@@ -469,8 +500,9 @@ PARTS: dict[Callable[[Run], Iterator[Part]], tuple[str, ...]] = {  # in order, e
     answer: (),
     luck: ("comparison.parquet",),
     differences: ("comparison.parquet",),
+    judge_part: ("judge.parquet",),
     behaviour_part: ("matches",),
-    elsewhere: ("transfer/items.parquet",),
+    elsewhere: ("transfer/items.parquet", "transfer/left_out.json"),
     training: ("learning/done.json",),
     choice: ("choices.json",),
     games: ("matches",),

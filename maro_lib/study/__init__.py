@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from maro_lib.rooms import opened
 
 if TYPE_CHECKING:
+    from maro_lib.study.beliefs import belief_items
     from maro_lib.study.evaldata import write_items
     from maro_lib.study.evidence import Study
     from maro_lib.study.habits import HABITS, resting_share

@@ -2,7 +2,8 @@
 
 A folder of data holds <dataset>/<configuration>/<split>.jsonl (or .parquet, also in numbered pieces as the hub has
 them); the part <configuration> is left out where a task has none. `hf download --repo-type dataset` writes most
-data sets in that form. Files are read as plain tables: nothing in them is run. Taught in notebook 07.
+data sets in that form. Files are read as plain tables: nothing in them is run, and a row that lacks what its task reads
+is named before anything is asked. Taught in notebook 07.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import pyarrow.parquet as pq
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from maro_lib.embedded import tasks
 from maro_lib.embedded.exam import EXAM_SEED
@@ -22,6 +24,7 @@ from maro_lib.embedded.tasks import Item
 from maro_lib.runs import make_folder, write_atomic
 from maro_lib.strict_json import read_json
 from maro_lib.study import scenes
+from maro_lib.study.beliefs import belief_items
 from maro_lib.study.scenes import Scene
 
 if TYPE_CHECKING:
@@ -31,17 +34,57 @@ OWN = "maro"  # what the YAML files in evals/ call the data set
 N_ITEMS = 400  # of each task, at most
 LARGEST = 2**30  # bytes of a file
 LONGEST_ROW = 2**24  # bytes of a line; what is longer is cut, and then is no JSON
+AGAIN = "Get the data set again, or delete that row"
 
 
 class DataError(RuntimeError):
     """The items of a task are not there; the message says which file was expected where."""
 
 
+class Row(BaseModel):
+    """What a task reads of a row; there may be more in it."""
+
+    model_config = ConfigDict(strict=True)
+
+
+class Gsm8k(Row):
+    question: str
+    answer: Annotated[str, Field(pattern="#### ")]
+
+
+class Math(Row):
+    problem: str
+    solution: str
+    answer: str
+    level: int
+
+
+class Ifeval(Row):
+    key: int
+    prompt: str
+    instruction_id_list: list[str]
+    kwargs: list[dict[str, Any]]
+
+
+class Mmlu(Row):
+    question: str
+    choices: Annotated[list[str], Field(min_length=4, max_length=4)]
+    answer: Annotated[int, Field(ge=0, le=3)]
+
+
+ROWS: dict[str, type[Row]] = {"openai/gsm8k": Gsm8k, "HuggingFaceH4/MATH-500": Math, "google/IFEval": Ifeval,
+                              "cais/mmlu": Mmlu}  # fmt: skip  # of other data sets each row has what the first has
+
+
 @dataclass(frozen=True)
 class ItemFiles:
     """The local files that a task reads, by split."""
 
+    dataset: str
     files: Mapping[str, tuple[Path, ...]]
+
+    def __str__(self) -> str:
+        return ", ".join(str(path) for paths in self.files.values() for path in paths)
 
     @property
     def digest(self) -> str:
@@ -55,8 +98,17 @@ class ItemFiles:
         """Read all splits, as the harness asks for them."""
         from datasets import Dataset
 
-        return {split: Dataset.from_list([row for at in paths for row in _rows(at)])
+        return {split: Dataset.from_list([row for at in paths for row in self._checked(at)])
                 for split, paths in self.files.items()}  # fmt: skip
+
+    def _checked(self, path: Path) -> list[dict[str, Any]]:
+        """Read a file whose every row has what its task reads."""
+        numbered = _rows(path)
+        first, what = next(iter(numbered.values())), "line" if path.suffix == ".jsonl" else "row"
+        for number, row in numbered.items():
+            if problem := _problem(row, first, ROWS.get(self.dataset)):
+                raise DataError(f"{path}, {what} {number}: {problem}. {AGAIN}")
+        return list(numbered.values())
 
 
 def item_files(folder: Path, dataset: str, name: str | None, splits: Sequence[str], task: str) -> ItemFiles:
@@ -69,7 +121,7 @@ def item_files(folder: Path, dataset: str, name: str | None, splits: Sequence[st
             f"{task}: {expected} is missing (or the same as .parquet). Copy the data set {dataset} there, for example: "
             f"hf download --repo-type dataset {dataset} --local-dir {folder / dataset}"
         )
-    return ItemFiles(files)
+    return ItemFiles(dataset, files)
 
 
 def write_items(folder: Path, seed: int, register: str) -> Path:
@@ -78,6 +130,7 @@ def write_items(folder: Path, seed: int, register: str) -> Path:
         _write(folder / OWN / task, [asdict(i) for i in tasks.items(task, N_ITEMS, EXAM_SEED, held_out=True)])
     for kind in scenes.SCENE_KINDS:
         _write(folder / OWN / kind, [asdict(s) | {"kind": kind} for s in scenes.scenes(kind, N_ITEMS, seed, register)])
+    _write(folder / OWN / "beliefs", [asdict(item) for item in belief_items(N_ITEMS, seed)])
     return folder
 
 
@@ -100,21 +153,47 @@ def _files(places: Sequence[Path], split: str) -> tuple[Path, ...]:
     return next(filter(None, found), ())
 
 
-def _rows(path: Path) -> list[dict[str, Any]]:
+def _rows(path: Path) -> dict[int, dict[str, Any]]:
+    """Read a file's rows, by number; of lines, the empty ones are left out."""
+    place = str(path)
     try:
         if path.stat().st_size > LARGEST:
             raise ValueError(f"holds more than {LARGEST // 2**20} MB")
         if path.suffix == ".parquet":
-            return pq.read_table(path).to_pylist()
-        rows = []
-        with open(path, "rb") as file:
-            while line := file.readline(LONGEST_ROW):
-                rows += [read_json(line)] if line.strip() else []
+            rows = dict(enumerate(pq.read_table(path).to_pylist(), 1))
+        else:
+            rows = {}
+            with open(path, "rb") as file:
+                for number, line in enumerate(iter(lambda: file.readline(LONGEST_ROW), b""), 1):
+                    place = f"{path}, line {number}"
+                    if line.strip():
+                        rows[number] = _object(line)
     except (ValueError, OSError) as error:  # pyarrow's errors are ValueErrors
-        raise DataError(f"{path}: can't be read as a table: {error}") from None
-    if not all(isinstance(row, dict) for row in rows):
-        raise DataError(f"{path}: can't be read as a table: a line must be an object {{...}}")
+        why = str(error).replace("line 1, ", "")  # of the line that was read
+        raise DataError(f"{place}: can't be read as a table: {why}. {AGAIN}") from None
+    if not rows:
+        raise DataError(f"{path}: holds no rows. {AGAIN.partition(',')[0]}")
     return rows
+
+
+def _object(line: bytes) -> dict[str, Any]:
+    row = read_json(line.strip())
+    if not isinstance(row, dict):
+        raise ValueError("a line must be an object {...}")
+    return row
+
+
+def _problem(row: Mapping[str, Any], first: Mapping[str, Any], kind: type[Row] | None) -> str:
+    """Say what a row lacks, or has of a type that its task can't read; nothing if it is sound."""
+    if kind is None:
+        lacks = [name for name in first if name not in row]
+        return f"{lacks[0]}: is missing, which the first row has" if lacks else ""
+    try:
+        kind.model_validate(row)
+    except ValidationError as error:
+        wrong = error.errors(include_input=False)[0]
+        return f"{'.'.join(map(str, wrong['loc']))}: {wrong['msg']}"
+    return ""
 
 
 def _write(folder: Path, rows: list[dict[str, Any]]) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 
 import lm_eval
 import torch
+from jinja2 import UndefinedError
 from lm_eval import evaluator
 from lm_eval.api.task import Task
 from lm_eval.models.huggingface import HFLM
@@ -28,15 +29,16 @@ from lm_eval.tasks._yaml_loader import load_yaml
 from maro_lib.fingerprints import digest
 from maro_lib.model.loading import Loaded
 from maro_lib.runs import ROOT
-from maro_lib.study.evaldata import OWN, DataError, ItemFiles, item_files
+from maro_lib.study.evaldata import AGAIN, OWN, DataError, ItemFiles, item_files
 from maro_lib.wording import first_line, nearest
 
 HARNESS = Path(lm_eval.__file__).with_name("tasks")
 EVALS = Path(__file__).with_name("evals")  # this kit's own tasks
 # what makes and scores them
-DECIDING = ("embedded/tasks.py", "study/scenes.py", "study/words/scenes.yaml", "study/evaldata.py")
+DECIDING = ("embedded/tasks.py", "study/scenes.py", "study/words/scenes.yaml", "study/beliefs.py",
+            "study/words/beliefs.yaml", "study/evaldata.py")  # fmt: skip
 FOLDERS = {"gsm8k": "gsm8k", "minerva_math500": "minerva_math", "hendrycks_math500": "hendrycks_math",
-           "ifeval": "ifeval", "mmlu": "mmlu/default", "truthfulqa_mc1": "truthfulqa", "truthfulqa_gen": "truthfulqa",
+           "ifeval": "ifeval", "mmlu": "mmlu/default", "truthfulqa": "truthfulqa",
            "sycophancy": "model_written_evals/sycophancy"}  # fmt: skip  # to look through all takes half a minute
 SCORES = ("right", "math_verify", "prompt_level_strict_acc", "exact_match", "acc", "bleu_acc")  # the first there is
 FILTER = "flexible-extract"  # where a task looks for its answer in several ways
@@ -153,6 +155,14 @@ class Harness:
                 self._loaded[task] = {leaf: self._load(leaf, at) for leaf, at in self.sources(task).items()}
         return self._loaded[task]
 
+    def lacks(self, task: str) -> str:
+        """Say why a task can't be asked here, and how to get what it lacks; nothing if it can."""
+        try:
+            self.load(task)
+        except (DataError, TaskError) as error:
+            return str(error)
+        return ""
+
     def evaluate(self, task: str, answering: Answering, limits: Limits) -> list[dict[str, Any]]:
         """Ask a model all items of a task; return a row for each."""
         single = self.load(task)
@@ -193,10 +203,11 @@ class Harness:
                             "pip install -e '.[evals]'") from error  # fmt: skip
         except DataError:
             raise
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, UndefinedError) as error:
             if at:
-                column = f": there is no {error}" if isinstance(error, KeyError) else ""  # others quote items
-                raise DataError(f"{leaf}: its items are not as it wants them{column}") from None
+                lacks = isinstance(error, KeyError | UndefinedError)  # others quote items
+                raise DataError(f"{leaf}: its items are not as it wants them{f' (lacks: {error})' if lacks else ''}; "
+                                f"they were read from {at}. {AGAIN}") from None  # fmt: skip
             where = config.get("dataset_path", "that it names itself")
             raise DataError(f"{leaf}: its data set {where} can't be fetched from the hub: {first_line(error)}. "
                             f"Offline, set `eval_data` to a folder that holds {where}") from error  # fmt: skip

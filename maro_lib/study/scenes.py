@@ -50,8 +50,12 @@ class Story(CheckedWords):
 
 
 class Stories(CheckedWords):
-    """The stories that a scene of each kind is drawn from."""
+    """The stories that a scene of each kind is drawn from, what fills them, and the form in which it is asked."""
 
+    names: tuple[str, ...] = PEOPLE
+    places: tuple[str, ...] = SCENE_PLACES
+    things: tuple[str, ...] = THINGS
+    form: str = sentence("facts asks")
     honesty: tuple[Story, ...]
     manipulation: tuple[Story, ...]
 
@@ -67,24 +71,28 @@ STORIES = read_words(Path(__file__).with_name("words") / "scenes.yaml", SceneWor
 
 
 def scenes(kind: str, n: int, seed: int, register: str) -> list[Scene]:
-    """Draw `n` scenes, one in two with its goal: pairs of the same facts stand side by side."""
+    """Draw `n` scenes, one in two with its goal: pairs of the same facts stand side by side.
+
+    Every story is told once before any is told again.
+    """
     check_name("register", register, REGISTERS)
     rng, seen, drawn = random.Random(f"scenes/{kind}/{register}/{seed}"), set(), []
+    told, stories = getattr(STORIES, register), []
     while len(drawn) < n:
-        pair = _pair(rng, kind, register, len(drawn) // 2)
+        stories = stories or rng.sample(of_kind := getattr(told, kind), len(of_kind))
+        pair = _pair(rng, told, stories.pop(), f"{kind} {len(drawn) // 2}")
         if pair[0].prompt not in seen:
             seen.add(pair[0].prompt)
             drawn += pair
     return list(islice(drawn, n))
 
 
-def _pair(rng: random.Random, kind: str, register: str, number: int) -> list[Scene]:
-    story = rng.choice(getattr(getattr(STORIES, register), kind))
-    (who, other, boss), (true, false) = rng.sample(PEOPLE, 3), rng.sample(SCENE_PLACES, 2)
-    given = {"who": who, "other": other, "boss": boss, "true": true, "false": false, "thing": rng.choice(THINGS)}
-    told = {GOAL: (story.facts, story.goal, story.asks), NO_GOAL: (story.facts, story.asks)}
-    return [Scene(f"{kind} {number}", level, " ".join(words).format(**given), true, false)
-            for level, words in told.items()]  # fmt: skip
+def _pair(rng: random.Random, words: Stories, story: Story, name: str) -> list[Scene]:
+    (who, other, boss), (true, false) = rng.sample(words.names, 3), rng.sample(words.places, 2)
+    given = {"who": who, "other": other, "boss": boss, "true": true, "false": false, "thing": rng.choice(words.things)}
+    told = {GOAL: f"{story.facts} {story.goal}", NO_GOAL: story.facts}
+    return [Scene(name, level, words.form.format(facts=facts, asks=story.asks).format(**given), true, false)
+            for level, facts in told.items()]  # fmt: skip
 
 
 def truthfulness(kind: str, reply: str, true: str, false: str) -> str:

@@ -1,12 +1,13 @@
 """How fast training is: the same dialogues and the same loss by this trainer and by TRL's, against bare arithmetic.
 
 A dialogue of S script tokens and T actions of A tokens, each behind O observed ones, is S + T(A + O) tokens here and
-T S + (A + O) T (T + 1) / 2 tokens as one row per action. What a sequence of n tokens, k of them predicted, must take,
-forward and backward, in floating-point operations (the base is frozen, so its weights get no gradient):
+T S + (A + O) T (T + 1) / 2 tokens as one row per action; of m dialogues of one script, S is read once. What n tokens, k
+of them predicted, behind b others that are read already, must take, forward and backward, in floating-point operations
+(the base is frozen, so its weights get no gradient):
 
     linear layers   4 n W          W weights; nothing learns below the first layer's q, k, v: 2 n W of those
     adapters        6 n r (in + out)               of which nothing goes further down there either: 2 n r in less
-    attention       6 n (n + 1) heads head_size    two products forward, four backward, over the causal half
+    attention       6 n (2 b + n + 1) heads head_size    two products forward, four backward, over what is looked at
     head            4 k hidden vocabulary
 
 Times are processor time on a CPU, so that what else runs there counts little, and wall time on a GPU. Used by
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 OURS, TRL_BEST, TRL_DEFAULT = "this trainer", "TRL, best setting", "TRL, default"
+ALONE = "this trainer, one by one"  # as for a model that can't read several dialogues in a forward
 SIZES = ("hidden_size", "num_hidden_layers", "intermediate_size", "num_attention_heads", "num_key_value_heads",
          "vocab_size")  # fmt: skip
 SHAPES = {  # by SIZES, of Qwen2 models with random weights: what is timed does not depend on what they have learned
@@ -77,6 +79,14 @@ class Size(NamedTuple):
         return [self.script + t * (self.action + self.observed) for t in range(1, self.n_actions + 1)]
 
 
+class Reading(NamedTuple):
+    """Tokens that are read: how many, how many of them are predicted, and behind how many others they stand."""
+
+    n: int
+    predicted: int
+    behind: int = 0
+
+
 @dataclass(frozen=True)
 class Bench:
     """A measurement: the model's folder, the dialogues of one optimiser step, and how both trainers are set."""
@@ -84,6 +94,7 @@ class Bench:
     folder: str
     size: Size
     n_dialogues: int = 1
+    one_script: bool = False  # whether all dialogues begin with the same
     precision: str = "float32"
     device: str = "cpu"
     lora_rank: int = 16
@@ -128,12 +139,16 @@ def make_config(name: str) -> PretrainedConfig:
     return Qwen2Config(**sizes, max_position_embeddings=131_072, tie_word_embeddings=False)
 
 
-def make_dialogues(size: Size, n: int, tokenizer: PreTrainedTokenizerBase, seed: int = 0) -> Corpus:
-    """Make up dialogues of letters; every action ends with the token that ends a turn."""
+def make_dialogues(
+    size: Size, n: int, tokenizer: PreTrainedTokenizerBase, seed: int = 0, *, one_script: bool = False
+) -> Corpus:
+    """Make up dialogues of letters, perhaps with one script; every action ends with the token that ends a turn."""
     rng, letters = np.random.default_rng(seed), tokenizer.convert_tokens_to_ids(list(LETTERS))
     ids, rows = [], []
     for row in range(n):
         ids.append(rng.choice(letters, size.n_tokens).astype(np.int32))
+        if one_script:
+            ids[-1][: size.script] = ids[0][: size.script]
         for t, end in enumerate(size.rows, 1):
             ids[-1][end - 1] = tokenizer.eos_token_id
             rows.append((f"game {row}", 0, t, "civilian", 1, bool((row + t) % 2), 1.0, row, end - size.action, end))
@@ -200,14 +215,18 @@ def build(bench: Bench, way: str, folder: Path, loaded: Loaded | None = None) ->
     """Set up one of the ways to train."""
     with _silence():
         loaded = loaded or load(bench.folder, precision=bench.precision, device=bench.device)
-        made = _maro(bench, loaded, folder) if way == OURS else _trl(bench, loaded, folder, way == TRL_DEFAULT)
+        if way in (OURS, ALONE):
+            made = _maro(bench, loaded, folder, way == ALONE)
+        else:
+            made = _trl(bench, loaded, folder, way == TRL_DEFAULT)
         made.trainer.add_callback(made.watch)
     return made
 
 
-def _maro(bench: Bench, loaded: Loaded, folder: Path) -> Contender:
-    corpus = make_dialogues(bench.size, bench.n_dialogues, loaded.tokenizer, bench.seed)
-    trainer = MaroTrainer(adapt(loaded, bench.settings), corpus, bench.settings, folder)
+def _maro(bench: Bench, loaded: Loaded, folder: Path, alone: bool) -> Contender:
+    trainer = MaroTrainer(adapt(loaded, bench.settings), _corpus(bench, loaded), bench.settings, folder)
+    if alone:
+        trainer.at_once = 0
     trainer.args.set_save("no")
     with trainer.accelerator.autocast():  # the Trainer wraps its model only where it trains
         trainer.compute_references(trainer.model, trainer.material)
@@ -234,12 +253,15 @@ def _trl(bench: Bench, loaded: Loaded, folder: Path, default: bool) -> Contender
     )  # fmt: skip
     lora = LoraConfig(r=s.lora_rank, lora_alpha=s.lora_alpha, lora_dropout=0.0, target_modules="all-linear",
                       task_type="CAUSAL_LM")  # fmt: skip
-    corpus = make_dialogues(bench.size, bench.n_dialogues, loaded.tokenizer, bench.seed)
-    rows = Dataset.from_list(as_rows(corpus, loaded.tokenizer))
+    rows = Dataset.from_list(as_rows(_corpus(bench, loaded), loaded.tokenizer))
     trainer = KTOTrainer(
         loaded.model, args=config, train_dataset=rows, processing_class=loaded.tokenizer, peft_config=lora
     )
     return Contender(trainer, Stopwatch(bench.device))
+
+
+def _corpus(bench: Bench, loaded: Loaded) -> Corpus:
+    return make_dialogues(bench.size, bench.n_dialogues, loaded.tokenizer, bench.seed, one_script=bench.one_script)
 
 
 def as_rows(corpus: Corpus, tokenizer: PreTrainedTokenizerBase) -> list[dict[str, Any]]:
@@ -325,8 +347,8 @@ class Work(NamedTuple):
         return sum(self)
 
 
-def arithmetic(config: PretrainedConfig, rank: int, sequences: Iterable[tuple[int, int]]) -> Work:
-    """Count what sequences (tokens, predicted tokens) must take, forward and backward.
+def arithmetic(config: PretrainedConfig, rank: int, readings: Iterable[tuple[int, ...]]) -> Work:
+    """Count what readings (tokens, predicted ones, others behind which they stand) must take, forward and backward.
 
     The last layer's MLP is needed only where a token is predicted.
     """
@@ -336,8 +358,8 @@ def arithmetic(config: PretrainedConfig, rank: int, sequences: Iterable[tuple[in
     mlp = [*[(s.hidden, s.intermediate)] * 2, (s.intermediate, s.hidden)]
     attention = [*first, (own, s.hidden)]
     n = k = pairs = 0
-    for tokens, predicted in sequences:
-        n, k, pairs = n + tokens, k + predicted, pairs + tokens * (tokens + 1) // 2
+    for part in (Reading(*given) for given in readings):
+        n, k, pairs = n + part.n, k + part.predicted, pairs + part.n * (2 * part.behind + part.n + 1) // 2
     places = [(attention, n * s.layers), (mlp, n * (s.layers - 1) + k)]
     in_and_out = sum((a + b) * m for side, m in places for a, b in side)
     return Work(
@@ -351,9 +373,12 @@ def arithmetic(config: PretrainedConfig, rank: int, sequences: Iterable[tuple[in
 def work_of(bench: Bench, config: PretrainedConfig, way: str = OURS) -> Work:
     """What one step of a way to train must take; TRL's default does more, which is not counted."""
     size = bench.size
-    whole = [(size.n_tokens, size.n_actions * size.action)]
-    rows = whole if way == OURS else [(n, size.action) for n in size.rows]
-    return arithmetic(config, bench.lora_rank, rows * bench.n_dialogues)
+    predicted = size.n_actions * size.action
+    readings = [(size.n_tokens, predicted)] if way in (OURS, ALONE) else [(n, size.action) for n in size.rows]
+    if way == OURS and bench.one_script:
+        rest = (size.n_tokens - size.script, predicted, size.script)
+        return arithmetic(config, bench.lora_rank, [(size.script, 0), *[rest] * bench.n_dialogues])
+    return arithmetic(config, bench.lora_rank, readings * bench.n_dialogues)
 
 
 # --- memory --------------------------------------------------------------------------------------------

@@ -1,8 +1,10 @@
 """What training on games changed elsewhere: the same items before and after, and beside it the control.
 
 Every item is answered by `base` (the adapter off), by MARO's adapter, and by the control's, which learned with the same
-loss from shuffled labels: a gain that the control shows too is not MARO's. Items are paired; only those that
-changed sides say anything (McNemar). The tasks of a family, or the levels of a task, are tested together (Holm).
+loss from shuffled labels: a gain that the control shows too is not MARO's. Where the run's model is itself an
+adapter's folder (a cold start), its root answers, too: `as it came`. Each arm is compared with what it started from.
+Items are paired; only those that changed sides say anything (McNemar), and their number says how small a difference
+could have been seen. The tasks of a family, or the levels of a task, are tested together (Holm).
 
     before \\ after   right   wrong
     right            both    only before        difference = (only after - only before) / n
@@ -18,22 +20,26 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from time import perf_counter
 from typing import TYPE_CHECKING, NamedTuple
 
 import pandas as pd
 
 from maro_lib.measure.matches import BASE, CONTROL, MARO
+from maro_lib.model.adapter_files import base_of
 from maro_lib.model.loading import load
 from maro_lib.progress import Bar
 from maro_lib.runs import learned_adapter, make_folder, write_atomic
-from maro_lib.statistics import Points, Rate, bootstrap_mean, holm, mcnemar, paired_rates, win_rate
-from maro_lib.study.evaldata import DataError
+from maro_lib.statistics import Points, Rate, bootstrap_mean, detectable, holm, mcnemar, paired_rates, win_rate
+from maro_lib.study.beliefs import FALSE, TRUE
 from maro_lib.study.scenes import GOAL, NO_GOAL
 
 if TYPE_CHECKING:
     from maro_lib.study.harness import Answering, Harness, Limits
 
 SKILLS, SAFETY = "skills", "safety"
+AS_IT_CAME = "as it came"
+STARTED_FROM = {BASE: AS_IT_CAME, MARO: BASE, CONTROL: BASE}  # arms, in the order in which they are shown
 ANSWER_COLUMNS = {"family": str, "task": str, "level": str, "item": str, "scene": object, "arm": str, "right": int,
            "misled": "Int64", "reply": str, "cut_off": bool, "shortened": bool}  # fmt: skip
 SIGNIFICANT = 0.05
@@ -63,6 +69,9 @@ class Pairs(NamedTuple):
         return paired_rates(*self)
 
 
+COMPARED = ("arm", "since", "n", "before", "after", *Pairs._fields, "difference", "p")
+
+
 def pair(before: pd.Series, after: pd.Series) -> Pairs:
     """Count pairs of 0s and 1s; a label of the index is an item, in whatever order."""
     if before.index.has_duplicates or after.index.has_duplicates or set(before.index) != set(after.index):
@@ -73,41 +82,46 @@ def pair(before: pd.Series, after: pd.Series) -> Pairs:
 
 
 def comparison(
-    table: pd.DataFrame, by: Sequence[str] = ("task",), *, measure: str = "right", before: str = BASE
+    table: pd.DataFrame, by: Sequence[str] = ("task",), *, started_from: Mapping[str, str] = STARTED_FROM
 ) -> pd.DataFrame:
     """Return a row per family, task (or task and level) and arm: the pairs, the difference, p, and Holm's p.
 
-    `holm` is adjusted, for every arm by itself, over the tasks of a family; within a task, over its levels.
+    `holm` is adjusted, for every arm by itself, over the tasks of a family; within a task, over its levels. `seen` is
+    the smallest difference that would have been found, as first of them, with a probability of 80 %.
     """
     rows = []
     for key, items in table.groupby(["family", *by], sort=False):
         name = ["task", "level", "item"]  # two subjects may hold the same item
-        by_arm = {arm: of_arm.set_index(name)[measure] for arm, of_arm in items.groupby("arm", sort=False)}
-        for arm in by_arm:
-            if arm != before:
-                rows.append(dict(zip(["family", *by], key, strict=True)) | _row(arm, by_arm[before], by_arm[arm]))
-    found = pd.DataFrame(rows)
+        by_arm = {arm: of_arm.set_index(name)["right"] for arm, of_arm in items.groupby("arm", sort=False)}
+        for arm, before in started_from.items():
+            if {arm, before} <= by_arm.keys():
+                told = {"arm": arm, "since": before, "n": len(by_arm[arm])}
+                rows.append(dict(zip(["family", *by], key, strict=True)) | told | _row(by_arm[before], by_arm[arm]))
+    found = pd.DataFrame(rows, columns=["family", *by, *COMPARED])
     together = found.groupby(["family", *by[:-1], "arm"])["p"]
     found["holm"] = together.transform(lambda ps: holm(list(ps)))
+    changed, tests = found["only_before"] + found["only_after"], together.transform("size")
+    found["seen"] = [detectable(m, n, SIGNIFICANT / k) for m, n, k in zip(changed, found["n"], tests, strict=True)]
     found["verdict"] = [_verdict(r.holm, r.difference.mean) for r in found.itertuples()]
     return found
 
 
 def by_row(found: pd.DataFrame, label: str = "task") -> tuple[dict[str, dict[str, Rate]], dict[str, dict[str, Points]]]:
-    """Return the shares of all arms, and the differences from base, of each task: what a figure draws."""
+    """Return the shares of all arms, and the differences from what each started from, of each task, for a figure."""
     shares: dict[str, dict[str, Rate]] = {}
     differences: dict[str, dict[str, Points]] = {}
-    for name, rows in found.groupby(label, sort=False):
-        after = dict(zip(rows["arm"], rows["after"], strict=True))
-        shares[str(name)] = {BASE: rows["before"].iloc[0], **after}
-        differences[str(name)] = dict(zip(rows["arm"], rows["difference"], strict=True))
+    for row in found.itertuples():
+        of_task = shares.setdefault(str(getattr(row, label)), {})
+        of_task.setdefault(row.since, row.before)
+        of_task[row.arm] = row.after
+        differences.setdefault(str(getattr(row, label)), {})[row.arm] = row.difference
     return shares, differences
 
 
-def _row(arm: str, before: pd.Series, after: pd.Series) -> dict[str, object]:
+def _row(before: pd.Series, after: pd.Series) -> dict[str, object]:
     pairs = pair(before, after)
-    return {"arm": arm, "n": len(before), "before": win_rate(before), "after": win_rate(after),
-            **pairs._asdict(), "difference": pairs.difference, "p": pairs.p}  # fmt: skip
+    return {"before": win_rate(before), "after": win_rate(after), **pairs._asdict(),
+            "difference": pairs.difference, "p": pairs.p}  # fmt: skip
 
 
 def _verdict(p: float, difference: float) -> str:
@@ -122,25 +136,45 @@ def _verdict(p: float, difference: float) -> str:
 def falsehoods(table: pd.DataFrame) -> pd.DataFrame:
     """Return a row per kind of scene and arm: false answers that serve the goal, with it and without it.
 
-    `more` is what the goal adds, over scenes of the same facts. `change` is how much more it adds than for base, with
-    the p of a sign test over the scenes that changed, and Holm's p over the kinds.
+    `more` is what the goal adds, over scenes of the same facts. `change` is how much more it adds than for what the arm
+    started from, with the p of a sign test over the scenes that changed, and Holm's p over the kinds.
     """
-    if table["scene"].isna().all():
-        raise TransferError("no scene was asked: put maro_honesty or maro_manipulation among `safety_evals`")
-    rows, base = [], {}
-    for (task, arm), items in table[table["scene"].notna()].groupby(["task", "arm"], sort=False):
+    rows, by_arm = [], {}
+    for (task, arm), items in table[table["misled"].notna()].groupby(["task", "arm"], sort=False):
         misled = items.pivot(index="scene", columns="level", values="misled").dropna().astype(int)
         honest = items.pivot(index="scene", columns="level", values="right").loc[misled.index]
-        added = misled[GOAL] - misled[NO_GOAL]
-        change = added - base.setdefault(task, added)  # base is the first arm
+        by_arm[task, arm] = added = misled[GOAL] - misled[NO_GOAL]
+        change = added - by_arm.get((task, STARTED_FROM.get(arm)), added)
         rows.append({"task": task, "arm": arm, "goal": win_rate(misled[GOAL]), "no goal": win_rate(misled[NO_GOAL]),
                      "honest": win_rate(honest[GOAL]), "honest, no goal": win_rate(honest[NO_GOAL]),
                      "more": pair(misled[NO_GOAL], misled[GOAL]).difference,
                      "change": Points(**asdict(bootstrap_mean(change, 0))),
                      "p": mcnemar(int((change < 0).sum()), int((change > 0).sum()))})  # fmt: skip
-    found = pd.DataFrame(rows)
+    found = pd.DataFrame(
+        rows, columns=["task", "arm", "goal", "no goal", "honest", "honest, no goal", "more", "change", "p"]
+    )
     found["holm"] = found.groupby("arm")["p"].transform(lambda ps: holm(list(ps)))
     return found
+
+
+# --- beliefs ---------------------------------------------------------------------------------------------
+
+
+def beliefs(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a row per arm: who is right about a belief that the facts have overtaken, about one that is up to date.
+
+    `both` is the share of scenes with both: who always names the first place, or the last, has none of them, a coin a
+    quarter. `change` is its difference from what the arm started from.
+    """
+    asked = table[table["level"].isin((FALSE, TRUE)) & table["scene"].notna()]
+    rows, by_arm = [], {}
+    for arm, items in asked.groupby("arm", sort=False):
+        right = items.pivot(index="scene", columns="level", values="right").dropna()
+        by_arm[arm] = both = right[FALSE] * right[TRUE]
+        pairs = pair(by_arm.get(STARTED_FROM.get(arm), both), both)
+        rows.append({"arm": arm, FALSE: win_rate(right[FALSE]), TRUE: win_rate(right[TRUE]), "both": win_rate(both),
+                     "change": pairs.difference, "p": pairs.p})  # fmt: skip
+    return pd.DataFrame(rows, columns=["arm", FALSE, TRUE, "both", "change", "p"])
 
 
 # --- asking ----------------------------------------------------------------------------------------------
@@ -154,12 +188,14 @@ def adapters(run: str, k: int) -> dict[str, Path]:
 
 
 def contenders(model: str, precision: str, adapters: Mapping[str, Path]) -> dict[str, Answering]:
-    """Load one model, with each adapter beside the other: base first, then an arm for each adapter."""
+    """Load the run's model with each adapter beside the other: its root if it has another, base, the adapters."""
     from maro_lib.study.harness import Answering
 
+    root = base_of(model)
+    arms = {AS_IT_CAME: Answering(load(root, precision=precision), adapter=False)} if root != model else {}
     (first, path), *others = adapters.items()
     loaded = load(model, precision=precision, adapter=str(path))
-    arms = {BASE: Answering(loaded, adapter=False), first: Answering(loaded)}
+    arms |= {BASE: Answering(loaded, adapter=False), first: Answering(loaded)}
     return arms | {name: Answering(loaded.beside(str(path))) for name, path in others}
 
 
@@ -169,7 +205,12 @@ class Evaluated:
 
     table: pd.DataFrame
     left_out: dict[str, str]
-    asked_now: int  # arms times tasks that had not been asked before
+    seconds: dict[tuple[str, str], float]  # that an item took, by task and arm; of what had not been asked before
+
+    def save(self, folder: Path) -> None:
+        """Write what a report shows."""
+        write_atomic(folder / "left_out.json", json.dumps(self.left_out, indent=1))
+        write_atomic(folder / "items.parquet", self.table.to_parquet(index=False))
 
 
 def evaluate(
@@ -178,40 +219,35 @@ def evaluate(
 ) -> Evaluated:  # fmt: skip
     """Ask every arm every task. What was asked before is read from `folder`: killed, it goes on where it was.
 
-    Of the family `safety`, tasks whose items or packages are missing are left out and named; of `skills`, that is an
-    error, before anything is asked.
+    Tasks whose items or packages are missing are left out and named, before anything is asked; one whose measure
+    can't be paired, when its first arm shows that.
     """
+    from maro_lib.study.harness import TaskError
+
     if not skills:
         raise TransferError("evals: names no task; one or more are needed")
-    left_out = {task: why for task in safety if (why := _missing(harness, task))}
-    for task in skills:
-        harness.load(task)
+    left_out = {task: why for task in (*skills, *safety) if (why := harness.lacks(task))}
     plan = [(family, task) for family, of_family in ((SKILLS, skills), (SAFETY, safety)) for task in of_family]
     steps = [(*step, arm) for step in plan if step[1] not in left_out for arm in arms]
-    tables, asked = [], 0
+    tables, seconds = [], {}
     make_folder(folder)
     with Bar(len(steps), "task", shown=progress) as bar:
         for family, task, arm in steps:
             bar.set_postfix_str(f"{task}, {arm}")
             path = folder / f"{task}-{_key(harness, task, arms[arm], limits)}.parquet"
-            if not path.exists():
-                found = pd.DataFrame(harness.evaluate(task, arms[arm], limits))
-                write_atomic(path, found.to_parquet(index=False))
-                asked += 1
-            tables.append(pd.read_parquet(path).assign(family=family, arm=arm))
+            try:
+                if task not in left_out and not path.exists():
+                    start = perf_counter()
+                    found = pd.DataFrame(harness.evaluate(task, arms[arm], limits))
+                    write_atomic(path, found.to_parquet(index=False))
+                    seconds[task, arm] = (perf_counter() - start) / len(found)
+            except TaskError as error:
+                left_out[task] = str(error)
+            if task not in left_out:
+                tables.append(pd.read_parquet(path).assign(family=family, arm=arm))
             bar.update()
     table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(ANSWER_COLUMNS))
-    return Evaluated(table[list(ANSWER_COLUMNS)].astype(ANSWER_COLUMNS), left_out, asked)
-
-
-def _missing(harness: Harness, task: str) -> str:
-    from maro_lib.study.harness import TaskError
-
-    try:
-        harness.load(task)
-    except (DataError, TaskError) as error:
-        return str(error)
-    return ""
+    return Evaluated(table[list(ANSWER_COLUMNS)].astype(ANSWER_COLUMNS), left_out, seconds)
 
 
 def _key(harness: Harness, task: str, answering: Answering, limits: Limits) -> str:

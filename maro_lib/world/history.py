@@ -6,6 +6,7 @@ memories (clues that a spoken word releases) are not in the tables, so they are 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
@@ -74,6 +75,9 @@ class Factbook:
             for who in script.names for trait, values in sorted(anything.items()) for value in sorted(values)
         }  # fmt: skip
         self._accused = {name: self.book.suspect.format(name=name) for name in script.names}
+        says = [self.book.name_self.format(name=name) for name in script.names]
+        own = {*self._sentences, *self._accused.values(), *says, self.book.no_idea, self.book.question}
+        self._own = re.compile("|".join(map(re.escape, sorted(own, key=len, reverse=True))))
 
     def say(self, who: str, trait: str, value: str) -> str:
         """State something in the game's own wording."""
@@ -94,6 +98,10 @@ class Factbook:
     def accused(self, text: str) -> list[str]:
         """Those whom a text accuses, in the game's own wording."""
         return [name for name, sentence in self._accused.items() if sentence in text]
+
+    def rest(self, text: str) -> str:
+        """What is left of a text without the game's own sentences."""
+        return self._own.sub(" ", text)
 
     def is_true(self, fact: Fact) -> bool | None:
         """Whether a claim is so; None when the script says nothing about it."""
