@@ -34,45 +34,45 @@ OWN = "maro"  # what the YAML files in evals/ call the data set
 N_ITEMS = 400  # of each task, at most
 LARGEST = 2**30  # bytes of a file
 LONGEST_ROW = 2**24  # bytes of a line; what is longer is cut, and then is no JSON
-AGAIN = "Get the data set again, or delete that row"
+MEND = "Get the data set again, or delete that row"
 
 
 class DataError(RuntimeError):
     """The items of a task are not there; the message says which file was expected where."""
 
 
-class Row(BaseModel):
+class ItemRow(BaseModel):
     """What a task reads of a row; there may be more in it."""
 
     model_config = ConfigDict(strict=True)
 
 
-class Gsm8k(Row):
+class Gsm8k(ItemRow):
     question: str
     answer: Annotated[str, Field(pattern="#### ")]
 
 
-class Math(Row):
+class Math(ItemRow):
     problem: str
     solution: str
     answer: str
     level: int
 
 
-class Ifeval(Row):
+class Ifeval(ItemRow):
     key: int
     prompt: str
     instruction_id_list: list[str]
     kwargs: list[dict[str, Any]]
 
 
-class Mmlu(Row):
+class Mmlu(ItemRow):
     question: str
     choices: Annotated[list[str], Field(min_length=4, max_length=4)]
     answer: Annotated[int, Field(ge=0, le=3)]
 
 
-ROWS: dict[str, type[Row]] = {"openai/gsm8k": Gsm8k, "HuggingFaceH4/MATH-500": Math, "google/IFEval": Ifeval,
+ROWS: dict[str, type[ItemRow]] = {"openai/gsm8k": Gsm8k, "HuggingFaceH4/MATH-500": Math, "google/IFEval": Ifeval,
                               "cais/mmlu": Mmlu}  # fmt: skip  # of other data sets each row has what the first has
 
 
@@ -107,7 +107,7 @@ class ItemFiles:
         first, what = next(iter(numbered.values())), "line" if path.suffix == ".jsonl" else "row"
         for number, row in numbered.items():
             if problem := _problem(row, first, ROWS.get(self.dataset)):
-                raise DataError(f"{path}, {what} {number}: {problem}. {AGAIN}")
+                raise DataError(f"{path}, {what} {number}: {problem}. {MEND}")
         return list(numbered.values())
 
 
@@ -170,9 +170,9 @@ def _rows(path: Path) -> dict[int, dict[str, Any]]:
                         rows[number] = _object(line)
     except (ValueError, OSError) as error:  # pyarrow's errors are ValueErrors
         why = str(error).replace("line 1, ", "")  # of the line that was read
-        raise DataError(f"{place}: can't be read as a table: {why}. {AGAIN}") from None
+        raise DataError(f"{place}: can't be read as a table: {why}. {MEND}") from None
     if not rows:
-        raise DataError(f"{path}: holds no rows. {AGAIN.partition(',')[0]}")
+        raise DataError(f"{path}: holds no rows. {MEND.partition(',')[0]}")
     return rows
 
 
@@ -183,7 +183,7 @@ def _object(line: bytes) -> dict[str, Any]:
     return row
 
 
-def _problem(row: Mapping[str, Any], first: Mapping[str, Any], kind: type[Row] | None) -> str:
+def _problem(row: Mapping[str, Any], first: Mapping[str, Any], kind: type[ItemRow] | None) -> str:
     """Say what a row lacks, or has of a type that its task can't read; nothing if it is sound."""
     if kind is None:
         lacks = [name for name in first if name not in row]

@@ -29,7 +29,7 @@ from lm_eval.tasks._yaml_loader import load_yaml
 from maro_lib.fingerprints import digest
 from maro_lib.model.loading import Loaded
 from maro_lib.runs import ROOT
-from maro_lib.study.evaldata import AGAIN, OWN, DataError, ItemFiles, item_files
+from maro_lib.study.evaldata import MEND, OWN, DataError, ItemFiles, item_files
 from maro_lib.wording import first_line, nearest
 
 HARNESS = Path(lm_eval.__file__).with_name("tasks")
@@ -207,7 +207,7 @@ class Harness:
             if at:
                 lacks = isinstance(error, KeyError | UndefinedError)  # others quote items
                 raise DataError(f"{leaf}: its items are not as it wants them{f' (lacks: {error})' if lacks else ''}; "
-                                f"they were read from {at}. {AGAIN}") from None  # fmt: skip
+                                f"they were read from {at}. {MEND}") from None  # fmt: skip
             where = config.get("dataset_path", "that it names itself")
             raise DataError(f"{leaf}: its data set {where} can't be fetched from the hub: {first_line(error)}. "
                             f"Offline, set `eval_data` to a folder that holds {where}") from error  # fmt: skip
