@@ -274,7 +274,7 @@ def differences(run: Run) -> Iterator[Part]:
     ]
     for (arm, who), rows in compared.groupby(["arm", "who"], sort=False):
         body = [
-            [with_judge(r.metric, judge), *_change(r), r.verdict, f"{r.games} / {r.mysteries}"]
+            [with_judge(r.metric, judge), *_numbers(r), r.verdict, f"{r.games} / {r.mysteries}"]
             for r in rows.rename(columns={"p (Holm)": "p_holm"}).itertuples()
         ]  # fmt: skip
         heads = ["metric", "base", "trained", "change", "95 % interval", "p (Holm)", "verdict", "games / mysteries"]
@@ -283,7 +283,7 @@ def differences(run: Run) -> Iterator[Part]:
     yield Part("Base against trained", join(*tables), compared.to_dict("records"))
 
 
-def _change(row: Any) -> list[str]:
+def _numbers(row: Any) -> list[str]:
     """A metric's numbers; of what could not be judged, none."""
     if row.verdict == NOT_JUDGED:
         return [""] * 5
