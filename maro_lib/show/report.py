@@ -265,7 +265,7 @@ def differences(run: Run) -> Iterator[Part]:
     judge = compared["judge"].iloc[0]
     note = LABELS.judged.format(judge=judge)
     known = compared[compared["verdict"] != NOT_JUDGED]
-    n_metrics, n_mysteries = known["metric"].nunique(), int(known["mysteries"].min())
+    n_metrics, n_mysteries = known["metric"].nunique(), int(known["mysteries"].max())
     if (least := 2 * n_metrics / 2**n_mysteries) > LEVEL:
         note += " " + LABELS.too_few.format(mysteries=n_mysteries, least=min(1, least), metrics=n_metrics)
     tables = [
