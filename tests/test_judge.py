@@ -207,6 +207,7 @@ def test_the_rule_based_judge_says_the_same_again():
 
 def test_the_check_finds_what_is_wrong_with_a_judge():
     assert check_judge(RuleJudge(), HOME, 6)["holds"].all()
+    assert check_judge(RuleJudge(), HOME, 2, "prose")["holds"].all()
     found = check_judge(Fond(), HOME, 4).groupby("question")["holds"].all()
     assert not found["skilled above random"]
     assert not found["blind to names"]

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from maro_lib.measure.judgements import failures, judge_games
     from maro_lib.measure.judges import check_judge, seated
     from maro_lib.measure.matches import gains, match, play_ahead, play_base, saved
-    from maro_lib.measure.metrics import Ratings, social
+    from maro_lib.measure.metrics import social
     from maro_lib.measure.rouge import rouge_l
 
 __getattr__, __dir__, __all__ = opened(__name__)

@@ -52,8 +52,12 @@ def seated(player: Player, *, cache: Path | None = None, retries: int = 2, progr
 # --- can it be believed? -----------------------------------------------------------------------------
 
 
-def check_judge(judge: Judge, knobs: Knobs, n_games: int = 8) -> pd.DataFrame:
-    """Put the four questions; a row per question and kind of judgement, with the two means that are compared."""
+def check_judge(judge: Judge, knobs: Knobs, n_games: int = 8, register: str = "") -> pd.DataFrame:
+    """Put the four questions; a row per question and kind of judgement, with the two means that are compared.
+
+    In the `register` of the games to be judged, if one is given; the kit makes English mysteries only.
+    """
+    knobs = replace(knobs, register=register or knobs.register)
     scripts = generate_many(max(1, n_games // 2), CHECK_SEED, knobs)
     skilled, rand = (_judged(judge, scripts, policy, n_games) for policy in (SKILLED, RANDOM))
     parts = {

@@ -269,7 +269,7 @@ def differences(run: Run) -> Iterator[Part]:
     judge = compared["judge"].iloc[0]
     note = LABELS.judged.format(judge=judge)
     known = compared[compared["verdict"] != NOT_JUDGED]
-    n_metrics, n_mysteries = known["metric"].nunique(), int(known["mysteries"].min())
+    n_metrics, n_mysteries = known["metric"].nunique(), int(known["mysteries"].max())
     if (least := 2 * n_metrics / 2**n_mysteries) > LEVEL:
         note += " " + LABELS.too_few.format(mysteries=n_mysteries, least=min(1, least), metrics=n_metrics)
     tables = [
@@ -278,7 +278,7 @@ def differences(run: Run) -> Iterator[Part]:
     ]
     for (arm, who), rows in compared.groupby(["arm", "who"], sort=False):
         body = [
-            [with_judge(r.metric, judge), *_change(r), r.verdict, f"{r.games} / {r.mysteries}"]
+            [with_judge(r.metric, judge), *_numbers(r), r.verdict, f"{r.games} / {r.mysteries}"]
             for r in rows.rename(columns={"p (Holm)": "p_holm"}).itertuples()
         ]  # fmt: skip
         heads = ["metric", "base", "trained", "change", "95 % interval", "p (Holm)", "verdict", "games / mysteries"]
@@ -287,7 +287,7 @@ def differences(run: Run) -> Iterator[Part]:
     yield Part("Base against trained", join(*tables), compared.to_dict("records"))
 
 
-def _change(row: Any) -> list[str]:
+def _numbers(row: Any) -> list[str]:
     """A metric's numbers; of what could not be judged, none."""
     if row.verdict == NOT_JUDGED:
         return [""] * 5
