@@ -1,7 +1,7 @@
-"""Kernels for tests that run many notebooks: forked from one process that has imported everything, so they start at once.
+"""Kernels for tests that run many notebooks, forked from one process that has imported everything: they start at once.
 
-    python warm_kernels.py serve SOCKET          imports, then makes a kernel for everybody who asks
-    python warm_kernels.py ask SOCKET FILE ...   what a kernel specification starts: stands for its kernel until it ends
+python warm_kernels.py serve SOCKET          imports, then makes a kernel for everybody who asks
+python warm_kernels.py ask SOCKET FILE ...   what a kernel specification starts: stands for its kernel until it ends
 """
 
 import contextlib
