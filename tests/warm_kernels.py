@@ -70,6 +70,7 @@ def be_kernel(asker: socket.socket) -> None:
     os.chdir(asked["folder"])
     os.environ.clear()
     os.environ.update(asked["environment"])
+    os.cpu_count = lambda: 1  # as on a GPU nothing runs side by side: other processes would import everything anew
     sys.path[0] = ""
     asker.sendall(f"{os.getpid()}\n".encode())
     threading.Thread(target=lambda: asker.recv(1) or os._exit(1), daemon=True).start()
