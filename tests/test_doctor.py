@@ -3,6 +3,7 @@
 import json
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -143,6 +144,8 @@ def test_views_that_are_not_kept_are_read_again():
     assert (plan.holds(7.0), plan.holds(6.5)) == (18, 16)
     assert [round(n / GB, 1) for n in plan.memory(7.0)] == [5.2, 7.0, 5.2, 2.1, 1.0]
     assert [round(n / GB, 1) for n in plan.memory(6.5)] == [5.2, 6.5, 5.2, 10.5, 1.0]
+    later = replace(plan, first=100)  # then most is taken when a turn is read: 28 heads share the keys of 4
+    assert later.memory(7.0).reading == 2 * 65_536 * 28 * 128 * 2
     assert check_reuse(plan, 7.0, 6).status == "ok"
     assert "`concurrency: 1`" in check_reuse(plan, 3.0, 6).advice
 
