@@ -3,6 +3,7 @@
 import json
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from maro_lib.model.loading import EMBEDDED, STUDY_ADAPTER
 from maro_lib.model.players import Player
 from maro_lib.play.rollout import play, schedule
 from maro_lib.play.shards import read_table
+from maro_lib.run import stages
 from maro_lib.run.fit import Timing, check_context, check_memory, check_reuse, check_training, play_some
 from maro_lib.run.machine import check_bitsandbytes, check_disk, check_packages
 from maro_lib.run.models import FoundModel, check_adapter, check_model, check_template
@@ -142,6 +144,8 @@ def test_views_that_are_not_kept_are_read_again():
     assert (plan.holds(7.0), plan.holds(6.5)) == (18, 16)
     assert [round(n / GB, 1) for n in plan.memory(7.0)] == [5.2, 7.0, 5.2, 2.1, 1.0]
     assert [round(n / GB, 1) for n in plan.memory(6.5)] == [5.2, 6.5, 5.2, 10.5, 1.0]
+    later = replace(plan, first=100)  # then most is taken when a turn is read: 28 heads share the keys of 4
+    assert later.memory(7.0).reading == 2 * 65_536 * 28 * 128 * 2
     assert check_reuse(plan, 7.0, 6).status == "ok"
     assert "`concurrency: 1`" in check_reuse(plan, 3.0, 6).advice
 
@@ -346,6 +350,16 @@ def test_a_window_that_is_too_small_is_a_problem(ask):
     assert "a larger `window`" in findings["context"]
 
 
+def test_scripts_that_no_view_can_hold_are_named_before_anything_is_loaded(ask):
+    """In the run's first second by a bound from below, for any tokenizer; in the doctor's by the model's own."""
+    code, findings = ask(SMALL + "script: maro_lib/world/cases\nwindow: 300\n")
+    assert code == 1
+    assert "window: 300 leaves 172 tokens for a view, and" in findings["parameters"]
+    code, findings = ask(SMALL + "script: maro_lib/world/cases\nwindow: 1200\n")
+    assert code == 1
+    assert "of 4 scripts are too long: " in findings["context"]
+
+
 def test_outputs_that_cant_be_written_are_a_problem(ask, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("MARO_OUTPUTS", str(tmp_path / "file" / "outputs"))
@@ -402,6 +416,55 @@ def test_a_server_command_needs_its_program_and_a_free_port(ask):
         code, findings = ask(text.replace(url, server.url) + "python -V\n")
     assert code == 1
     assert "answers at" in findings["server"]
+
+
+def test_all_stages_are_estimated(ask, tmp_path):
+    """Games, training, matches, evaluation: time and memory of a model that is a folder with nothing but its config."""
+    qwen_7b().save_pretrained(tmp_path / "qwen")
+    wanted = "precision: nf4\nload_in_4bit: true\nregister: prose\nevals: [gsm8k]\nn_quick: 2\n"
+    code, findings = ask(SMALL + f"model: {tmp_path / 'qwen'}\n{wanted}")
+    for stage in ("playing", "quick games", "training", "matches", "evaluation"):
+        assert f"{stage} " in findings["total"]
+    assert "keys and values" in findings["evaluation"]
+    assert "gsm8k: fetched from the hub" in findings["data"]
+    code, findings = ask(SMALL + f"model: {tmp_path / 'qwen'}\n{wanted}eval_data: {tmp_path}\n")
+    assert code == 1
+    assert "openai/gsm8k" in findings["data"]
+    assert "is missing" in findings["data"]
+
+
+def test_what_a_servers_run_does_here_is_looked_at_here(ask, tmp_path):
+    qwen_7b().save_pretrained(tmp_path / "qwen")
+    with Server() as server:
+        text = f"server_url: {server.url}\nmodel: {tmp_path / 'qwen'}\nwindow: 8192\nload_in_4bit: true\n"
+        _, findings = ask(SMALL + text)
+    assert "notebooks 05 to 07 load it here: Qwen2ForCausalLM, 7.6 billion" in findings["model"]
+    assert {"memory", "training", "total"} <= findings.keys()
+
+
+def by_hand(**changed):
+    known = declared(find_notebooks(ROOT / "notebooks"))
+    sizes = {"n_games": 10, "mode": "all", "batch": 12, "epochs": 2.0, "check_every": 3, "n_quick": 2, "n_matches": 5}
+    return effective(sizes | changed, known)
+
+
+def test_replies_and_steps_by_hand():
+    """Ten games of six players and 57 actions: 60 dialogues, 10 steps of 12, looks at steps 0, 3, 6, 9, 10."""
+    assert stages.n_steps(by_hand(), sample()) == 10
+    assert stages.replies(by_hand(), sample()) == {
+        "playing": 570, "quick games": 5 * 2 * 57, "matches": 5 * 5 * 57
+    }  # fmt: skip
+    assert stages.replies(by_hand(control=False), sample())["matches"] == 3 * 5 * 57
+    assert stages.n_dialogues(by_hand(mode="min"), sample()) == 20, "a culprit and a civilian of each game"
+
+
+def test_seconds_of_training_by_hand():
+    """A billion weights, 60 dialogues of 5,750 tokens: 2 reference operations, then 2 epochs of 4, twice."""
+    plan = Plan(Weights(10**9, 0), QWEN_SHAPE, "bfloat16", 2, 8192, 700, 5750, 9000, 18, 18, 65_536)
+    seconds = stages.training_seconds(by_hand(), sample(), plan, Speed(1e12, 1e10))
+    assert seconds == pytest.approx(60 * 5750 * 1e9 / 1e12 * (2 + 2 * 4 * 2))
+    ckpt = stages.training_seconds(by_hand(checkpointing=True, control=False), sample(), plan, Speed(1e12, 1e10))
+    assert ckpt == pytest.approx(60 * 5750 * 1e9 / 1e12 * (2 + 2 * 6))
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "params").glob("gpu_*.yaml")), ids=lambda path: path.stem)

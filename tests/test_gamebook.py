@@ -52,6 +52,14 @@ def test_a_given_script_is_held_out_by_other_seeds_only():
     assert not {g.seed for g in own} & {g.seed for g in other}
 
 
+def test_of_enough_given_scripts_every_fourth_is_held_out():
+    book = Gamebook(seed=3, script="maro_lib/world/cases")
+    own, other = ({g.script.title for g in games} for games in (book.games(8), book.held_out(8, 99)))
+    assert len(own) == 3
+    assert len(other) == 1
+    assert not own & other
+
+
 def test_an_unknown_case_is_answered_with_those_that_there_are():
     assert find_case("quiet_hours").title
     with pytest.raises(ScriptError, match=r"'stroke' is no bundled case; there are .*stroke_before_quarter"):

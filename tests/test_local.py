@@ -246,3 +246,19 @@ def test_strips_cover_every_token_and_little_else(sizes):
         assert all(sizes[0] - size >= end for size in sizes[rows:]), "a row has tokens where it is not read"
     computed = sum(rows * (end - begin) for rows, begin, end in cut)
     assert computed - sum(sizes) <= STRIP * len(sizes)
+
+
+def test_sampling_copies_no_keys_to_the_heads_that_share_them(loaded, monkeypatch):
+    """Masked rows are read with copies for every head, one layer at a time; then 19 more tokens need none."""
+    from transformers.integrations import sdpa_attention
+
+    def n_copies(n_tokens):
+        copied.clear()
+        batch = Batch(loaded.model, [(list(range(3, 3 + n)), None, 0) for n in (50, 20)])
+        with torch.inference_mode():
+            batch.sample([random.Random(0)] * 2, Sampling(0.0, n_tokens), frozenset())
+        return len(copied)
+
+    copied, repeat = [], sdpa_attention.repeat_kv
+    monkeypatch.setattr(sdpa_attention, "repeat_kv", lambda x, n: copied.append(n) or repeat(x, n))
+    assert n_copies(1) == n_copies(20) > 0

@@ -1,4 +1,4 @@
-"""Kernels for tests that run many notebooks: forked from a process that has imported everything, they start at once.
+"""Kernels for tests that run many notebooks, forked from one process that has imported everything: they start at once.
 
 python warm_kernels.py serve SOCKET          imports, then makes a kernel for everybody who asks
 python warm_kernels.py ask SOCKET FILE ...   what a kernel specification starts: stands for its kernel until it ends
@@ -70,6 +70,7 @@ def be_kernel(asker: socket.socket) -> None:
     os.chdir(asked["folder"])
     os.environ.clear()
     os.environ.update(asked["environment"])
+    os.cpu_count = lambda: 1  # as on a GPU nothing runs side by side: other processes would import everything anew
     sys.path[0] = ""
     asker.sendall(f"{os.getpid()}\n".encode())
     threading.Thread(target=lambda: asker.recv(1) or os._exit(1), daemon=True).start()

@@ -170,6 +170,13 @@ class Plan:
         """How many whole views are kept."""
         return int(cache_gb * GB / view_bytes(self.shape, self.usual, self.compute))
 
+    def _repeated(self, n_tokens: int) -> float:
+        """Bytes of one layer's keys and values, copied to all heads that share them while a turn is read.
+
+        PyTorch's fast kernels want that where rows are masked; a token that is sampled is read without.
+        """
+        return 2 * n_tokens * self.shape.heads * self.shape.head_size * self.compute
+
     def memory(self, cache_gb: float) -> Memory:
         """Estimate the most that playing takes; views that are not kept are read again, whole."""
         longest = min(self.at_most, self.window)
@@ -179,7 +186,7 @@ class Plan:
             weights=weight_bytes(self.weights, self.precision, self.compute),
             kept=min(cache_gb * GB, self.n_views * view_bytes(self.shape, longest, self.compute)),
             batch=batch_bytes(self.shape, in_batch, self.compute),
-            reading=reading_bytes(self.shape, read, self.rows, self.compute),
+            reading=max(reading_bytes(self.shape, read, self.rows, self.compute), self._repeated(in_batch)),
         )
 
 

@@ -1,6 +1,7 @@
 """Which games a run plays: mysteries, rules and seeds, kept with the run so that later notebooks play the same kind.
 
-Held-out games have other seeds and, where mysteries are generated, other mysteries. Taught in notebook 02.
+Held-out games have other seeds and, where four scripts or more are given or mysteries are generated, other mysteries.
+Taught in notebook 02.
 """
 
 from __future__ import annotations
@@ -30,17 +31,22 @@ class Gamebook:
     rules: Rules = field(default_factory=Rules)
 
     def scripts(self) -> list[Script]:
-        return find_playable(self.script) if self.script else generate_many(self.n_scripts, self.seed, self.knobs)
+        """The mysteries of the run's games; of given ones every fourth is held out."""
+        if not self.script:
+            return generate_many(self.n_scripts, self.seed, self.knobs)
+        return [s for k, s in enumerate(find_playable(self.script)) if k % 4 != 3]
 
     def games(self, n: int) -> list[Game]:
         """The run's games, over its mysteries in turn."""
         return schedule(self.scripts(), n, self.seed, self.rules)
 
     def held_out(self, n: int, n_scripts: int) -> list[Game]:
-        """Games that the run does not play; a given script can only be played again, with other seeds."""
+        """Games that the run does not play; fewer than four given scripts are played again, with other seeds."""
         seed = self.seed + HELD_OUT
-        scripts = self.scripts() if self.script else generate_many(n_scripts, seed, self.knobs)
-        return schedule(scripts, n, seed, self.rules)
+        if not self.script:
+            return schedule(generate_many(n_scripts, seed, self.knobs), n, seed, self.rules)
+        given = find_playable(self.script)
+        return schedule(given[3::4][:n_scripts] or given, n, seed, self.rules)
 
     def save(self, path: Path) -> None:
         write_atomic(path, json.dumps(asdict(self), indent=1) + "\n")

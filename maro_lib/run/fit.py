@@ -123,7 +123,9 @@ def check_context(sample: Sample, window: int, room: int) -> Finding:
     """Compare views with the window: the beginning must fit, the rest can be summed up."""
     found = f"window {window:,}, of which {room:,} for a view; it begins with {sample.first:,} tokens"
     if sample.first > room:
-        return Finding(PROBLEM, "context", found, f"at most {room:,}",
+        long = [f"{title} {n:,}" for title, n in sample.beginnings if n > room]
+        told = f" ({len(long)} of {len(sample.beginnings)} scripts are too long: {', '.join(long)})" if long else ""
+        return Finding(PROBLEM, "context", f"{found}{told}", f"at most {room:,}",
                        "a larger `window`, a smaller `max_new_tokens`, shorter scripts, or another model")  # fmt: skip
     found += f" and grows to {sample.longest:,}"
     if sample.longest > room:

@@ -49,6 +49,22 @@ def _script(values: Values) -> Iterator[str]:
         yield f"script: {name}: no script there{nearest(name, cases)}; bundled are {', '.join(cases)}"
 
 
+def _windows(values: Values) -> Iterator[str]:
+    """Say which given scripts are certainly longer than the window; the tokenizer itself counts in notebook 02."""
+    if not (values["script"] and values["window"]) or next(_script(values), ""):
+        return
+    from maro_lib.play.rollout import schedule
+    from maro_lib.run.sample import at_least, beginnings
+    from maro_lib.world.casebook import find_scripts
+
+    scripts = [s for s in find_scripts(values["script"])[0] if s.culprits]
+    room = values["window"] - 2 * values["max_new_tokens"]
+    for title, n in beginnings(schedule(scripts, len(scripts), 0), at_least):
+        if n > room:
+            yield (f"window: {values['window']:,} leaves {room:,} tokens for a view, and {title} begins with {n:,} or "
+                   "more; take a larger `window`, or a folder without that script")  # fmt: skip
+
+
 def _players(values: Values) -> Iterator[str]:
     if values["server_command"] and not values["server_url"]:
         yield "server_command without server_url starts nothing; give the address where the server will answer"
@@ -156,6 +172,7 @@ def _sizes(values: Values) -> Iterator[str]:
 CHECKS: dict[str, Callable[[Values], Iterator[str]]] = {  # the parameters that a check needs
     "script stages characters clues": _knobs,
     "script": _script,
+    "script window max_new_tokens": _windows,
     "model adapter server_url server_command server_key_env": _players,
     "camp_weights": _camps,
     "judge judge_server_url judge_server_key_env": _judge,

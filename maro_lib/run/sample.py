@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from maro_lib.model.players import Player
 from maro_lib.play.policies import SKILLED
-from maro_lib.play.rollout import Session, advance, schedule, start
+from maro_lib.play.rollout import Game, Session, advance, schedule, start
 from maro_lib.world.casebook import find_playable
 from maro_lib.world.generator import Knobs, generate_many
 from maro_lib.world.mystery import Rules
@@ -38,6 +38,7 @@ class Sample:
     at_most: int  # if every reply in it were as long as allowed
     bytes: int  # what it leaves on disk, as models would play it
     counted: str  # how tokens were counted
+    beginnings: Sequence[tuple[str, int]] = ()  # of each script
 
 
 def play_one(values: Mapping[str, Any], player: Player, chat: Chat | None) -> Sample:
@@ -45,8 +46,8 @@ def play_one(values: Mapping[str, Any], player: Player, chat: Chat | None) -> Sa
     count, counted = _counter(player, chat)
     scripts = scripts_of(values)[:MAX_SCRIPTS]
     games = schedule(scripts, len(scripts), values["seed"], Rules(rounds=values["rounds"]))
-    begun = [(_longest_beginning(start(game, SKILLED), count), game) for game in games]
-    first, game = max(begun, key=lambda pair: pair[0])
+    begun = beginnings(games, count)
+    (_, first), game = max(zip(begun, games, strict=True), key=lambda pair: pair[0][1])
     session = start(game, SKILLED)
     while session.env.pending_players():
         advance([session])
@@ -54,7 +55,17 @@ def play_one(values: Mapping[str, Any], player: Player, chat: Chat | None) -> Sa
     longest, at_most = (max(size) for size in zip(*sizes, strict=True))
     typical = longest if player.is_scripted or player.model == "embedded" else (longest + at_most) // 2
     n_bytes = _disk_bytes(session, at_most)
-    return Sample(len(session.seats), len(session.env.log), first, longest, typical, at_most, n_bytes, counted)
+    return Sample(len(session.seats), len(session.env.log), first, longest, typical, at_most, n_bytes, counted, begun)
+
+
+def beginnings(games: Sequence[Game], count: CountView) -> list[tuple[str, int]]:
+    """Return how many tokens each game's script begins a view with, at most."""
+    return [(game.script.title, _longest_beginning(start(game, SKILLED), count)) for game in games]
+
+
+def at_least(view: Sequence[Message]) -> int:
+    """A bound from below on a view's tokens, whatever the tokenizer and the language."""
+    return sum(len(m.content.encode()) for m in view) // 6
 
 
 def scripts_of(values: Mapping[str, Any]) -> list[Script]:
