@@ -1,10 +1,11 @@
 """The trainer: a `transformers.Trainer` whose step is a list of dialogues, and whose loss is MARO's.
 
-A step is about `batch` dialogues, mixed over factions and outcomes, read one by one, so that nothing is padded. One
-forward per dialogue gives all its actions; the mean is over the actions of the whole step; z0 is known before any
-gradient is taken. Reference log-probs are those that base sampled its words with; where another player did, they come
-from the same model with its adapter off, once, before training (see `references`). Used by `training`; taught in
-notebook 05.
+A step is about `batch` dialogues, mixed over factions and outcomes. A forward reads a pack of them, one behind the
+other, so that nothing is padded, and what they begin with together once (see `model.pieces`); where a model can't, or
+nothing is gained, one dialogue. It gives all their actions; the mean is over the actions of the whole step; z0 is known
+before any gradient is taken. Reference log-probs are those that base sampled its words with; where another player did,
+they come from the same model with its adapter off, once, before training (see `references`). Used by `training`; taught
+in notebook 05.
 """
 
 from __future__ import annotations
@@ -69,12 +70,14 @@ class MaroTrainer(Trainer):
         self.numbers: dict[str, float] = {}
         self.head = bare_head(loaded.model)
         self.mlp = last_mlp(loaded.model)
-        self.in_pieces = reads_pieces(loaded.model)
-        self.at_once = _tokens_at_once(loaded, settings) if self.in_pieces else 0
         plan = [{"step": k} for k in range(len(self.plan))]
         arguments = _arguments(loaded, settings, folder, len(plan))
         super().__init__(model=loaded.model, args=arguments, train_dataset=plan, data_collator=lambda x: x[0])
         self.remove_callback(PrinterCallback)
+        with self.accelerator.autocast():
+            self.in_pieces = reads_pieces(loaded.model)
+        at_once = torch.tensor([_tokens_at_once(loaded, settings) * self.in_pieces], device=self.args.device)
+        self.at_once = int(self.accelerator.gather(at_once).min())  # the same on all: each must cut as the others do
 
     # what is read
 

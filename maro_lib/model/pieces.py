@@ -115,7 +115,7 @@ def _attend(
     if pieces is None:
         return sdpa_attention_forward(module, query, key, value, None, scaling=scaling)
     query, key = query.to(value.dtype), key.to(value.dtype)  # positions turn them in float32 where autocast is on
-    if value.is_cuda and value.dtype != torch.float32:
+    if value.is_cuda and value.dtype.itemsize == 2:  # what its kernel takes
         return _attend_at_once(query, key, value, pieces, scaling), None
     queries, keys, values = (x.split(pieces.lengths, dim=2) for x in (query, key, value))
     out = []
