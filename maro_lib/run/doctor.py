@@ -161,5 +161,5 @@ def _here_besides(player: Player, values: Mapping[str, Any], sample: Sample) -> 
     speed = machine.measure_speed(plan.compute)
     span, _ = fit.pace_estimated(here, sample, plan, speed)
     yield stages.check_evaluation(plan, values, machine.free_memory())
-    unknown = fit.Span(0, 0)
+    unknown = fit.ReplySeconds(0, 0)
     yield stages.total([*stages.stages(values, sample, plan, speed, unknown, span)], values["maro_iterations"])

@@ -151,14 +151,14 @@ class Timing(NamedTuple):
         return 0.5 * n_replies * self.seconds / self.threads, 1.5 * n_replies * self.seconds
 
 
-class Span(NamedTuple):
+class ReplySeconds(NamedTuple):
     """Seconds of one reply, from at least to at most."""
 
     low: float
     high: float
 
 
-def time_of(span: Span, values: Mapping[str, Any], sample: Sample, how: str) -> Finding:
+def time_of(span: ReplySeconds, values: Mapping[str, Any], sample: Sample, how: str) -> Finding:
     """Say how long all games take, from at least to at most."""
     n, n_rounds = values["n_games"] * sample.n_actions, values.get("maro_iterations", 1)
     each = f" of each of {n_rounds} rounds" if n_rounds > 1 else ""
@@ -166,12 +166,12 @@ def time_of(span: Span, values: Mapping[str, Any], sample: Sample, how: str) -> 
     return Finding(OK, "time", f"{told} for the {values['n_games']:,} games{each} ({how})")
 
 
-def pace_measured(player: Player, values: Mapping[str, Any]) -> tuple[Span, str]:
+def pace_measured(player: Player, values: Mapping[str, Any]) -> tuple[ReplySeconds, str]:
     """Let scripted players, or a small model that is here, play a few steps."""
     pace = play_some(player, values)
     is_busy = pace.busy > BUSY * 2  # a single thread of several, or a little company, is no news
     now = f"; this machine is busy: now it takes {pace.busy:.0f} times as long" if is_busy else ""
-    return Span(*pace.span(1)), f"measured here: {1 / pace.seconds:,.0f} replies a second of the processor{now}"
+    return ReplySeconds(*pace.span(1)), f"measured here: {1 / pace.seconds:,.0f} replies a second of the processor{now}"
 
 
 def play_some(player: Player, values: Mapping[str, Any]) -> Timing:
@@ -190,7 +190,7 @@ def play_some(player: Player, values: Mapping[str, Any]) -> Timing:
     return Timing(spent / n_replies, 1 if torch.cuda.is_available() else torch.get_num_threads(), waited / spent)
 
 
-def pace_estimated(player: Player, sample: Sample, plan: Plan, speed: Speed) -> tuple[Span, str]:
+def pace_estimated(player: Player, sample: Sample, plan: Plan, speed: Speed) -> tuple[ReplySeconds, str]:
     """Work out the time of a larger model, or of one that is not here."""
     rows = _usual_rows(plan, plan.n_views // sample.n_players)
     is_kept = plan.holds(player.cache_gb) >= plan.n_views
@@ -200,7 +200,7 @@ def pace_estimated(player: Player, sample: Sample, plan: Plan, speed: Speed) -> 
     )  # fmt: skip
     device = f"{speed.flops / 1e12:.2g} TFLOP/s and moves {amount(speed.bytes)}/s"
     how = f"very rough: replies half as long as allowed, {rows} at a time, by a device that does {device}"
-    return Span(seconds / 3, 3 * seconds), how
+    return ReplySeconds(seconds / 3, 3 * seconds), how
 
 
 def _usual_rows(plan: Plan, n_games: int) -> int:

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from maro_lib.model import estimates
 from maro_lib.model.estimates import Plan, Speed
-from maro_lib.run.fit import FULL, Span
+from maro_lib.run.fit import FULL, ReplySeconds
 from maro_lib.run.machine import OK, PROBLEM, WARNING, Finding
 from maro_lib.run.sample import Sample
 from maro_lib.runs import located
@@ -37,7 +37,7 @@ SUBJECTS = {"mmlu": 57, "sycophancy": 3}  # single tasks of a name, each of whic
 CHOICES = ("mmlu", "truthfulqa_mc1", "sycophancy")  # tasks that are read, not answered in words
 
 
-class Stage(NamedTuple):
+class StageTime(NamedTuple):
     """One stage's work: seconds from at least to at most."""
 
     name: str
@@ -66,13 +66,13 @@ def replies(values: Mapping[str, Any], sample: Sample) -> dict[str, float]:
 
 
 def stages(
-    values: Mapping[str, Any], sample: Sample, plan: Plan, speed: Speed, reply: Span, match: Span
-) -> Iterator[Stage]:
+    values: Mapping[str, Any], sample: Sample, plan: Plan, speed: Speed, reply: ReplySeconds, match: ReplySeconds
+) -> Iterator[StageTime]:
     """Yield all stages of a run; a span is seconds per reply, of the games and of those that are played here."""
     counts, n_rounds = replies(values, sample), values["maro_iterations"]
     for name, n in counts.items():
         low, high = reply if name == "playing" else match
-        yield Stage(name, n_rounds * n * low, n_rounds * n * high)
+        yield StageTime(name, n_rounds * n * low, n_rounds * n * high)
     yield _about("training", n_rounds * training_seconds(values, sample, plan, speed))
     n_judged = min(values["n_judged"] or values["n_matches"], values["n_matches"])
     if values["judge"] != "rules" and not values["judge_server_url"]:
@@ -82,8 +82,8 @@ def stages(
     yield _about("evaluation", evaluation_seconds(values, plan, speed))
 
 
-def _about(name: str, seconds: float) -> Stage:
-    return Stage(name, seconds / 3, 3 * seconds)
+def _about(name: str, seconds: float) -> StageTime:
+    return StageTime(name, seconds / 3, 3 * seconds)
 
 
 def _reply(plan: Plan, speed: Speed, n_read: float, n_written: float, rows: int) -> float:
@@ -111,7 +111,7 @@ def evaluation_seconds(values: Mapping[str, Any], plan: Plan, speed: Speed) -> f
     return (2 + values["control"]) * total
 
 
-def total(found: Sequence[Stage], n_rounds: int = 1) -> Finding:
+def total(found: Sequence[StageTime], n_rounds: int = 1) -> Finding:
     """Say what all stages take together, the longest first."""
     besides = OVERHEAD * N_STAGES * n_rounds
     low, high = sum(s.low for s in found) + besides / 3, sum(s.high for s in found) + besides * 3
