@@ -129,6 +129,21 @@ def _evals(values: Values) -> Iterator[str]:
         packages = next((p for prefix, p in PACKAGES_OF.items() if task.startswith(prefix)), ())
         if lacks := [package for package in packages if find_spec(package) is None]:
             yield f"evals: {task} needs {', '.join(lacks)}: .venv/bin/pip install -e '.[evals]', or leave it out"
+        if task == "ifeval" and not _has_punkt(values.get("eval_data", "")):
+            yield ("evals: ifeval needs NLTK's punkt_tab: python -m nltk.downloader punkt_tab, or copy it to "
+                   "<eval_data>/nltk_data/tokenizers/punkt_tab")  # fmt: skip
+
+
+def _has_punkt(eval_data: str) -> bool:
+    """Whether the table is there by which IFEval counts sentences."""
+    import nltk.data
+
+    own = [str(located(eval_data) / "nltk_data")] if eval_data else []
+    try:
+        nltk.data.find("tokenizers/punkt_tab", [*own, *nltk.data.path])
+    except LookupError:
+        return False
+    return True
 
 
 def _existing(parameter: str, is_there: Callable[[Path], bool], what: str) -> Callable[[Values], Iterator[str]]:
