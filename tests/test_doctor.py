@@ -433,6 +433,14 @@ def test_all_stages_are_estimated(ask, tmp_path):
     assert "is missing" in findings["data"]
 
 
+def test_nltks_table_is_missed_before_the_run(ask, tmp_path, monkeypatch):
+    monkeypatch.setattr("nltk.data.path", [])
+    text = SMALL + f"model: random\nevals: [ifeval]\neval_data: {tmp_path}\n"
+    assert "punkt_tab" in ask(text)[1]["evals"]
+    (tmp_path / "nltk_data/tokenizers/punkt_tab").mkdir(parents=True)
+    assert "punkt_tab" not in ask(text)[1].get("evals", "")
+
+
 def test_what_a_servers_run_does_here_is_looked_at_here(ask, tmp_path):
     qwen_7b().save_pretrained(tmp_path / "qwen")
     with Server() as server:

@@ -154,6 +154,21 @@ def not_asked(values: Values) -> Iterator[str]:
         dataset = next((d for prefix, d in DATA_OF.items() if task.startswith(prefix)), "")
         if dataset and values["eval_data"] and not (at := located(values["eval_data"]) / dataset).is_dir():
             yield f"{task}: not asked: {at} is missing: hf download --repo-type dataset {dataset} --local-dir {at}"
+        if task == "ifeval" and not _has_punkt(values.get("eval_data", "")):
+            yield ("ifeval: not asked: needs NLTK's punkt_tab: python -m nltk.downloader punkt_tab, or copy it to "
+                   "<eval_data>/nltk_data/tokenizers/punkt_tab")  # fmt: skip
+
+
+def _has_punkt(eval_data: str) -> bool:
+    """Whether the table is there by which IFEval counts sentences."""
+    import nltk.data
+
+    own = [str(located(eval_data) / "nltk_data")] if eval_data else []
+    try:
+        nltk.data.find("tokenizers/punkt_tab", [*own, *nltk.data.path])
+    except LookupError:
+        return False
+    return True
 
 
 def _existing(parameter: str, is_there: Callable[[Path], bool], what: str) -> Callable[[Values], Iterator[str]]:
