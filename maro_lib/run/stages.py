@@ -27,7 +27,7 @@ from maro_lib.wording import amount, between, first_line
 
 OVERHEAD = 20.0  # seconds of a notebook besides: its kernel, what it imports, its own small examples
 N_STAGES = 8
-PARTS = 9  # judgements of a character: five scores, and the sections of a script
+JUDGEMENTS = 9  # judgements of a character: five scores, and the sections of a script
 JUDGE_PROMPT = 4000  # tokens: what was said in public, the script, the truth
 EVAL_PROMPT = 600  # tokens: a question, and the examples that some tasks show
 # items, and requests for each: a choice is read once per answer
@@ -77,7 +77,7 @@ def stages(
     n_judged = min(values["n_judged"] or values["n_matches"], values["n_matches"])
     if values["judge"] != "rules" and not values["judge_server_url"]:
         games = (1 + 2 * (1 + values["control"])) * n_judged + 6 * values["n_check_games"]
-        asked = games * sample.n_players * PARTS
+        asked = games * sample.n_players * JUDGEMENTS
         yield _about("judge", asked * _reply(plan, speed, JUDGE_PROMPT, 150, 16))
     yield _about("evaluation", evaluation_seconds(values, plan, speed))
 
