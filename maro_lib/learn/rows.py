@@ -17,7 +17,7 @@ import torch
 
 from maro_lib.learn.corpus import Corpus
 from maro_lib.model.head import only_at, scoring
-from maro_lib.model.pieces import LEAST, Pieces, lay_out, n_common
+from maro_lib.model.pieces import LEAST, Tree, lay_out, n_common
 
 
 class Pack(NamedTuple):
@@ -25,7 +25,7 @@ class Pack(NamedTuple):
 
     ids: torch.Tensor  # (1, n_tokens) what several begin with stands there once
     positions: torch.Tensor  # (1, n_tokens) of each token in its dialogue
-    pieces: Pieces
+    pieces: Tree
     keep: torch.Tensor  # (n_kept,) where the next token is one of an action's
     unique: torch.Tensor  # the same, each place once: dialogues that go on differently may part there
     targets: torch.Tensor  # (n_kept,) that token

@@ -23,13 +23,13 @@ from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 ATTENTION = "maro_pieces"  # what transformers calls it
-STRIP = 256  # tokens that look back by one mask: a mask costs what it hides
+STRIP_TOKENS = 256  # tokens that look back by one mask: a mask costs what it hides
 LEAST = 16  # tokens that must be shared to become a piece of their own
 UNKNOWN = ("sliding_window", "softcap", "s_aux", "position_bias")  # what some families attend by
 
 
 @dataclass(frozen=True)
-class Pieces:
+class Tree:
     """Where a sequence is cut, and which pieces each one continues, from the first on."""
 
     lengths: tuple[int, ...]
@@ -62,7 +62,7 @@ class Layout:
     ids: np.ndarray  # (n_tokens,)
     positions: np.ndarray  # (n_tokens,) of each token in its own sequence
     places: list[np.ndarray]  # where the tokens of each sequence are
-    pieces: Pieces
+    pieces: Tree
 
 
 def n_common(a: np.ndarray, b: np.ndarray) -> int:
@@ -98,7 +98,7 @@ def lay_out(sequences: Sequence[np.ndarray]) -> Layout:
         ids=np.concatenate([ids[start:end] for ids, start, end in spans]),
         positions=np.concatenate([np.arange(start, end) for _, start, end in spans]),
         places=[np.concatenate([own[k] for k in chain]) for chain in places],
-        pieces=Pieces(lengths, tuple(behind)),
+        pieces=Tree(lengths, tuple(behind)),
     )
 
 
@@ -107,7 +107,7 @@ def lay_out(sequences: Sequence[np.ndarray]) -> Layout:
 
 def _attend(
     module: torch.nn.Module, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, _mask: None, *,
-    pieces: Pieces | None = None, scaling: float | None = None, **more: Any,
+    pieces: Tree | None = None, scaling: float | None = None, **more: Any,
 ) -> tuple[torch.Tensor, None]:  # fmt: skip
     """Attend piece by piece, else to all before; states are as transformers has them: (1, heads, n_tokens, size)."""
     if any(more.get(name) is not None for name in UNKNOWN):
@@ -121,7 +121,7 @@ def _attend(
     out = []
     for q, seen, strips in zip(queries, pieces.seen, pieces.strips, strict=True):
         k, v = (x[seen[0]] if len(seen) == 1 else torch.cat([x[j] for j in seen], dim=2) for x in (keys, values))
-        for some, mask in zip(q.split(STRIP, dim=2), strips, strict=True) if strips else [(q, None)]:
+        for some, mask in zip(q.split(STRIP_TOKENS, dim=2), strips, strict=True) if strips else [(q, None)]:
             n = k.shape[2] if mask is None else mask.shape[3]
             mask = None if mask is None else mask.to(q.device)
             out.append(sdpa_attention_forward(module, some, k[:, :, :n], v[:, :, :n], mask, scaling=scaling)[0])
@@ -130,13 +130,13 @@ def _attend(
 
 def _strips(n: int, m: int) -> list[torch.Tensor]:
     """The lower right part of a square's lower half, n rows of m, without most of what is not seen."""
-    ends = [*range(STRIP, n, STRIP), n]
+    ends = [*range(STRIP_TOKENS, n, STRIP_TOKENS), n]
     sides = [(end - start, m - n + end) for start, end in pairwise([0, *ends])]
     return [torch.ones(1, 1, rows, seen, dtype=torch.bool).tril(seen - rows) for rows, seen in sides]
 
 
 def _attend_at_once(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, pieces: Pieces, scaling: float | None
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, pieces: Tree, scaling: float | None
 ) -> torch.Tensor:
     """The same in one kernel, which takes sequences of unequal lengths; the last key is the last query's."""
     from torch.nn.attention.varlen import varlen_attn

@@ -22,7 +22,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -101,6 +101,10 @@ class Bench:
     half: bool = False
     checkpointing: bool = False
     seed: int = 0
+
+    def of_one_script(self, n: int) -> Bench:
+        """The same with so many dialogues of one character in a step, which share their script."""
+        return replace(self, n_dialogues=n, one_script=True)
 
     @property
     def settings(self) -> Settings:
