@@ -12,6 +12,7 @@ drawn, so the same seed gives the same games on every machine. Used from noteboo
 from __future__ import annotations
 
 import contextlib
+import gc
 import hashlib
 import os
 import time
@@ -127,6 +128,7 @@ def load(
         raise ModelError(f"precision: {precision!r}; one of {', '.join(PRECISIONS)} is needed")
     if precision == "auto":
         precision = auto_precision(name, device)
+    gc.collect()  # models have circles: one that nobody uses any more would stand beside this one
     wanted = {"device_map": {"": "cpu" if sharded else device}, **in_precision(precision, device, sharded)}
     with quiet():
         try:
