@@ -325,7 +325,7 @@ def plot_looks(looks: Sequence[Any], title: str) -> Figure:
     axes[0].set_ylabel("%")
     axes[0].legend(fontsize=8, frameon=False)
     axes[1].plot(thousands, [look.english for look in looks], "o-", color=ORANGE, linewidth=1.6)
-    axes[1].set_ylim(bottom=0)
+    axes[1].set_ylim(0, 1.15 * max(look.english for look in looks))
     axes[1].set_ylabel("nats a token")
     axes[1].set_title("a page of English (lower: better)", fontsize=9)
     fig.supxlabel("tokens of the game read, thousands", fontsize=9)
