@@ -101,7 +101,7 @@ def with_a_number_that_is_none(plain, adapter):
 @pytest.mark.parametrize("wrong", [onto_the_original, into_4_bits, not_at_all, with_a_number_that_is_none])
 @pytest.mark.filterwarnings("ignore:Merge lora module to 4-bit")
 def test_a_wrong_merge_is_seen_and_gets_no_name(on_nf4, tmp_path, monkeypatch, wrong):
-    monkeypatch.setattr(export, "_merged", wrong)
+    monkeypatch.setattr(export, "merged", lambda plain, _files: wrong(plain, on_nf4))
     with pytest.raises(ExportError, match=r"not written.*off by up to"):
         merge("embedded", on_nf4, tmp_path / "merged")
     assert {p.name for p in tmp_path.iterdir()} == {"adapter"}

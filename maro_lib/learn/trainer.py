@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import math
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -129,26 +129,21 @@ class MaroTrainer(Trainer):
             return False
         few = self.planned[:: max(1, len(self.planned) // N_READ)]
         places = material.corpus.token_places(np.concatenate([material.corpus.places[k] for k in few]))
-        off = (self.base_logps(model, material, [few]) - torch.from_numpy(sampled))[places].abs().max()
+        off = (self.base_logps(model, material, few) - torch.from_numpy(sampled))[places].abs().max()
         if off <= SAME:
             material.reference = torch.from_numpy(sampled)
         return material.reference is not None
 
     def compute_references(self, model: torch.nn.Module, material: Material) -> None:
-        """Read once, with the adapter off, what the plan will read, in the same packs: so a fresh adapter is base."""
-        first = {
-            int(k): n for n, step in reversed([*enumerate(self.plan)]) for k in step
-        }  # the step that reads it first
-        material.reference = self.base_logps(
-            model, material, [[k for k in step if first[k] == n] for n, step in enumerate(self.plan)]
-        )
+        """Read once, with the adapter off, what the plan will read; in packs that no plan decides, so all plans share it."""
+        material.reference = self.base_logps(model, material, self.planned)
 
-    def base_logps(self, model: torch.nn.Module, material: Material, readings: Iterable[Sequence[int]]) -> torch.Tensor:
+    def base_logps(self, model: torch.nn.Module, material: Material, sequences: Sequence[int]) -> torch.Tensor:
         """Log pi_ref of the action tokens of some sequences, 0 for all others'; what a process read goes to all."""
         model.eval()
         logps = torch.zeros(material.corpus.n_action_tokens, dtype=torch.float64)
         with self.loaded.base(), self.together(), torch.no_grad():
-            for pack in (pack for sequences in readings if len(sequences) for pack in self.packs(material, sequences)):
+            for pack in self.packs(material, sequences):
                 read = self.read(model, pack).cpu()
                 if pack.n:
                     logps[material.tokens_of(pack)] = read

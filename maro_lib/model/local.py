@@ -79,6 +79,10 @@ class LocalPolicy:
         """The same model with its adapter on or off; what is kept between turns is not shared."""
         return replace(self, adapter=on)
 
+    def sharing(self, share: float) -> LocalPolicy:
+        """The same player with a share of what it may keep of views; the rest is another's."""
+        return replace(self, cache_gb=self.cache_gb * share)
+
     @property
     def room(self) -> int:
         """How many tokens a request may have, so that there is room for a reply, and for a summary after it."""

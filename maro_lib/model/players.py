@@ -170,4 +170,4 @@ def line_up(trained: LocalPolicy, who: str) -> LocalPolicy | dict[str, LocalPoli
     """
     if who in (NOBODY, BOTH):
         return trained.with_adapter(who == BOTH)
-    return {f: replace(trained, adapter=f == who, cache_gb=trained.cache_gb * SHARE[f]) for f in FACTIONS}
+    return {f: (trained if f == who else trained.with_adapter(False)).sharing(SHARE[f]) for f in FACTIONS}

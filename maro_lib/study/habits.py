@@ -36,6 +36,9 @@ class Searching:
         """The model without its habit, as an opponent."""
         return self.model.with_adapter(on)
 
+    def sharing(self, share: float) -> Searching:
+        return Searching(self.model.sharing(share))
+
     def check_window(self, views: Mapping[str, Sequence[Message]]) -> None:
         self.model.check_window(views)
 
