@@ -87,7 +87,7 @@ def test_part_of_an_epoch_needs_part_of_the_references(tmp_path):
     whole.find_references(whole.model)
     for a, b in ((trainer.material, whole.material), (trainer.crossed, whole.crossed)):
         read = a.corpus.token_places(np.concatenate([a.corpus.places[k] for k in trainer.planned]))
-        assert torch.equal(a.reference[read], b.reference[read])
+        assert torch.allclose(a.reference[read], b.reference[read], rtol=0, atol=1e-4)
         assert a.reference.count_nonzero() == len(read) < b.reference.count_nonzero()
 
 

@@ -315,7 +315,7 @@ def test_half_computes_in_bfloat16(tmp_path):
     assert {p.dtype for p in trainer.model.parameters()} == {torch.float32}
     trained = train(tiny(), corpus(), replace(BASIC, half=True, epochs=1), tmp_path / "x")
     assert np.isfinite(trained.curve["loss"]).all()
-    assert trained.curve["r_pos"].iloc[0] == 0
+    assert abs(trained.curve["r_pos"].iloc[0]) < 0.01, "references are rounded as the steps are"
 
 
 def dequantised(loaded: Loaded) -> Loaded:
@@ -360,7 +360,7 @@ def test_base_does_not_move_and_every_linear_layer_learns(tmp_path, precision):
     loaded = load("embedded", precision=precision)
     before = {n: t.clone() for n, t in loaded.model.state_dict().items()}
     linear = {n for n, m in loaded.model.named_modules() if "Linear" in type(m).__name__ and n != "lm_head"}
-    unknown = replace(corpus(), actions=corpus().actions.drop(columns="logps"))  # so base is read: exactly the same
+    unknown = replace(corpus(), actions=corpus().actions.drop(columns="logps"))  # so base is read
     trained = train(loaded, unknown, replace(BASIC, epochs=1, warmup=0.0), tmp_path / "x")
     after = loaded.model.state_dict()
     assert after.keys() == before.keys()
@@ -371,7 +371,7 @@ def test_base_does_not_move_and_every_linear_layer_learns(tmp_path, precision):
     assert parts == linear
     assert all(t.abs().max() > 0 for t in adapter.values())
     first = trained.curve.iloc[0]
-    rounding = 1e-4 if precision == "float32" else 0  # float32 played these dialogues: what it sampled is the reference
+    rounding = 0.02 if precision == "bfloat16" else 1e-4  # references are read in other packs than a step's
     assert first[["r_pos", "r_neg", "kl"]].abs().max() <= rounding, "a fresh adapter is base"
     assert trained.curve.iloc[-1]["kl"] > 0
 
