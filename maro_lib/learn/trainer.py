@@ -135,7 +135,7 @@ class MaroTrainer(Trainer):
         return material.reference is not None
 
     def compute_references(self, model: torch.nn.Module, material: Material) -> None:
-        """Read once, with the adapter off, what the plan will read; in packs that no plan decides: all plans share it."""
+        """Read once, with the adapter off, what the plan will read; in packs that no plan decides: all share it."""
         material.reference = self.base_logps(model, material, self.planned)
 
     def base_logps(self, model: torch.nn.Module, material: Material, sequences: Sequence[int]) -> torch.Tensor:
