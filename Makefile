@@ -16,7 +16,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run test lint unit notebooks numerics numbers kills lab refresh pages clean
+.PHONY: help run test lint unit notebooks numerics numbers kills gpu lab refresh pages clean
 
 # A variable that nobody reads is a misspelt one: `make run PARAM=x` would run the default.
 KNOWN := PARAMS PYTHON ONLY FROM FRESH SET VARIANTS CHECKS NUMERIC KILLS
@@ -53,7 +53,7 @@ lint: .venv/.ready
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check .
 
 unit: .venv/.ready .venv/.smollm2
-	@$(PY) -m pytest -n 2 --durations=10 tests
+	@$(PY) -m pytest -n 2 --dist worksteal --durations=10 tests
 
 # Two processes of one thread each: the notebooks that hand on to one another, and those that stand alone.
 nbval = $(PY) -m pytest --nbval --nbval-current-env --durations=10 $(1)
@@ -70,6 +70,9 @@ numbers: .venv/.ready
 
 kills: .venv/.ready ## kill games and trainings at drawn moments, and compare what comes out (half an hour) [KILLS=25]
 	@$(PY) tests/kills.py $(if $(KILLS),--kills $(KILLS))
+
+gpu: .venv/.smollm2 ## what only a GPU can tell: a 7B's shape plays, trains and fits, SmolLM2 learns (eight minutes, not run yet)
+	@PYTHONPATH=tests $(PY) tests/gpu.py
 
 lab: .venv/.ready ## open the notebooks in JupyterLab
 	@$(PY) -m jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) --LabApp.default_url=/lab/tree/notebooks/01_environment.ipynb

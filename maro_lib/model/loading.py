@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import hashlib
+import math
 import os
 import time
 import warnings
@@ -128,7 +129,8 @@ def load(
         raise ModelError(f"precision: {precision!r}; one of {', '.join(PRECISIONS)} is needed")
     if precision == "auto":
         precision = auto_precision(name, device)
-    gc.collect()  # models have circles: one that nobody uses any more would stand beside this one
+    if _n_bytes(name) > LARGE:
+        gc.collect()  # models have circles: one that nobody uses any more would stand beside this one
     wanted = {"device_map": {"": "cpu" if sharded else device}, **in_precision(precision, device, sharded)}
     with quiet():
         try:
@@ -150,11 +152,15 @@ def auto_precision(name: str, device: str) -> str:
     """What `auto` means for a model on a device."""
     if device != "cpu":
         return "bfloat16"
-    with contextlib.suppress(AdapterError, GgufError):  # whoever loads it is told
+    return "bfloat16" if LARGE < _n_bytes(name) < math.inf and bfloat16_pays() else "float32"
+
+
+def _n_bytes(name: str) -> float:
+    """Bytes of a model's weights as they are stored; infinite where they are not on this machine."""
+    with quiet(), contextlib.suppress(AdapterError, GgufError):  # whoever loads it is told
         folder = model_folder(base_of(name))
-        size = sum(path.stat().st_size for path in folder.glob("*.safetensors")) if folder else 0
-        return "bfloat16" if size > LARGE and bfloat16_pays() else "float32"
-    return "float32"
+        return sum(path.stat().st_size for path in folder.glob("*.safetensors")) if folder else math.inf
+    return 0
 
 
 @cache
