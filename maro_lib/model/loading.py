@@ -40,7 +40,7 @@ from maro_lib.model.adapter_files import (
     read_adapter,
     weight_digests,
 )
-from maro_lib.model.gguf import GgufError, is_gguf, kept
+from maro_lib.model.gguf import GgufError, gguf_file, is_gguf, kept
 from maro_lib.runs import ROOT, located, portable
 from maro_lib.wording import first_line
 
@@ -51,7 +51,7 @@ EMBEDDED = ROOT / "maro_lib" / "embedded" / "weights"
 STUDY_ADAPTER = "maro_lib/embedded/adapters/maro_seed0"  # what it learned from 2,000 games: notebook 08
 START_ADAPTER = "maro_lib/embedded/adapters/smollm2"  # SmolLM2 after its cold start: notebook 11
 PRECISIONS = ("auto", "float64", "float32", "bfloat16", "nf4")
-LARGE = 2**27  # bytes of weights: smaller models are quick in any precision
+LARGE = 2**26  # bytes of weights: smaller models are quick in any precision
 SIDE_BY_SIDE = 2**29  # weights that processes side by side may hold together: 2 GB in float32
 
 
@@ -157,8 +157,11 @@ def auto_precision(name: str, device: str) -> str:
 
 def _n_bytes(name: str) -> float:
     """Bytes of a model's weights as they are stored; infinite where they are not on this machine."""
-    with quiet(), contextlib.suppress(AdapterError, GgufError):  # whoever loads it is told
-        folder = model_folder(base_of(name))
+    with contextlib.suppress(AdapterError, GgufError):  # whoever loads it is told
+        base = base_of(name)
+        if is_gguf(base):
+            return gguf_file(base, located(base)).stat().st_size
+        folder = model_folder(base)
         return sum(path.stat().st_size for path in folder.glob("*.safetensors")) if folder else math.inf
     return 0
 
