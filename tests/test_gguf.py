@@ -14,6 +14,7 @@ from maro_lib.model import gguf
 from maro_lib.model.chat import Chat
 from maro_lib.model.gguf import SMOLLM2, GgufError, gguf_file, kept, kept_folder
 from maro_lib.model.loading import ModelError, load
+from maro_lib.run.doctor import doctor
 
 CUT = 50_000_000  # bytes: half of the packaged file
 
@@ -64,6 +65,13 @@ def test_what_cant_be_read_is_named_and_leaves_nothing(kind, tmp_path, monkeypat
     with pytest.raises(ModelError, match=r"mine\.gguf: can't be read .* take it again, or a folder of safetensors"):
         load(str(path))
     assert not any((tmp_path / "cache").iterdir())
+
+
+def test_the_doctor_names_what_cant_be_read(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("MARO_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "mine.yaml").write_text(f"run: mine\nmodel: {broken('its head cut', tmp_path)}\n")
+    assert doctor(str(tmp_path / "mine.yaml")) == 1
+    assert "mine.gguf: can't be read" in capsys.readouterr().out
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path):

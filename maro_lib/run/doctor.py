@@ -63,7 +63,11 @@ def findings(values: Mapping[str, Any]) -> Iterator[Finding]:
     if not (player.is_scripted or player.server_url):
         from huggingface_hub import constants
 
-        model, offline = models.find_model(player.model), constants.HF_HUB_OFFLINE
+        try:
+            model, offline = models.find_model(player.model), constants.HF_HUB_OFFLINE
+        except ValueError as error:  # a GGUF file that can't be read, an adapter without a base
+            yield Finding(PROBLEM, "model", str(error))
+            return
         yield models.check_model(model, offline)
         if model.folder:
             finding, chat = models.check_template(player, model, offline)

@@ -1,4 +1,6 @@
-"""A model that will play: where it is, what it is, what of it is missing; nothing is loaded or downloaded.
+"""A model that will play: where it is, what it is, what of it is missing; nothing is downloaded.
+
+Nothing is loaded either, but for a GGUF file: that is read into its cache, where its numbers and names can be seen.
 
 On a server: does it answer, with what, or can it be started? Used by `maro_lib.run.doctor`.
 """
