@@ -5,8 +5,8 @@ adapter: that is the model on which it was trained, with the adapter merged in b
 
 `precision` is one of float64, float32, bfloat16, nf4 (4-bit NormalFloat with double quantisation, as QLoRA has it) or
 auto: bfloat16 on a GPU; on a processor float32, but bfloat16 for a large model where a short measurement says it pays.
-float64 is for small models: rounding then never decides which token is
-drawn, so the same seed gives the same games on every machine. Used from notebook 00 on.
+What 4 bits hold is multiplied in the type that `auto` takes. float64 is for small models: rounding then never decides
+which token is drawn, so the same seed gives the same games on every machine. Used from notebook 00 on.
 """
 
 from __future__ import annotations
@@ -127,11 +127,11 @@ def load(
     device = best_device() if device == "auto" else device
     if precision not in PRECISIONS:
         raise ModelError(f"precision: {precision!r}; one of {', '.join(PRECISIONS)} is needed")
-    if precision == "auto":
-        precision = auto_precision(name, device)
+    fast = fast_type(name, device)
+    precision = fast if precision == "auto" else precision
     if _n_bytes(name) > LARGE:
         gc.collect()  # models have circles: one that nobody uses any more would stand beside this one
-    wanted = {"device_map": {"": "cpu" if sharded else device}, **in_precision(precision, device, sharded)}
+    wanted = {"device_map": {"": "cpu" if sharded else device}, **in_precision(precision, fast, sharded)}
     with quiet():
         try:
             model, tokenizer = _read(name, wanted)
@@ -148,8 +148,8 @@ def load(
     return loaded.beside(adapter) if adapter else loaded
 
 
-def auto_precision(name: str, device: str) -> str:
-    """What `auto` means for a model on a device."""
+def fast_type(name: str, device: str) -> str:
+    """What a device computes a model in, where `auto` or 4 bits leave it open."""
     if device != "cpu":
         return "bfloat16"
     return "bfloat16" if LARGE < _n_bytes(name) < math.inf and bfloat16_pays() else "float32"
@@ -221,11 +221,11 @@ def guard_4bit(model: torch.nn.Module) -> None:
             module.support_avx512bf16_for_cpu = False
 
 
-def in_precision(precision: str, device: str, sharded: bool = False) -> dict[str, object]:
-    """What transformers is told so that weights come in a precision."""
+def in_precision(precision: str, fast: str, sharded: bool = False) -> dict[str, object]:
+    """What transformers is told so that weights come in a precision; those of 4 bits are multiplied in a fast type."""
     if precision != "nf4":
         return {"dtype": getattr(torch, precision)}
-    compute = torch.float32 if device == "cpu" else torch.bfloat16
+    compute = getattr(torch, fast)
     return {
         "dtype": compute,
         "quantization_config": BitsAndBytesConfig(

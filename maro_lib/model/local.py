@@ -23,6 +23,7 @@ import torch
 from transformers.cache_utils import Cache, DynamicLayer
 
 from maro_lib.model.chat import Chat
+from maro_lib.model.grouped import grouped
 from maro_lib.model.loading import Loaded
 from maro_lib.play.policies import Reply, Request, WindowError
 from maro_lib.world.protocol import Message
@@ -120,7 +121,8 @@ class LocalPolicy:
     @contextlib.contextmanager
     def _model(self) -> Iterator[torch.nn.Module]:
         with contextlib.nullcontext(self.loaded.active()) if self.adapter else self.loaded.base() as model:
-            yield model
+            with grouped(model):
+                yield model
 
     def _row(self, request: Request) -> Row:
         """A request's token ids: the player's sequence so far, as it was sampled, and what is new."""
@@ -394,9 +396,10 @@ class Batch:
     def _forward(self, ids: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
         """Read one more piece of every row; return the logits after its last token."""
         n, device = self._cache.get_seq_length() + ids.shape[1], self.model.device
+        last = torch.tensor([ids.shape[1] - 1])  # not 1: of a slice, torch copies the head's weights for every row
         return self.model(
             input_ids=ids.to(device), position_ids=positions.to(device), past_key_values=self._cache, use_cache=True,
-            attention_mask=self._mask[: len(ids), :n].to(device), logits_to_keep=1,
+            attention_mask=self._mask[: len(ids), :n].to(device), logits_to_keep=last,
         ).logits[:, -1]  # fmt: skip
 
     def _leave(self, stay: list[int]) -> None:

@@ -33,15 +33,17 @@ BUSY = 1.5  # times as long by the clock as by the processor: somebody else comp
 def plan_of(player: Player, values: Mapping[str, Any], config: PretrainedConfig, sample: Sample) -> Plan:
     import torch
 
+    from maro_lib.model.loading import best_device, fast_type
     from maro_lib.model.local import MAX_BATCH
 
-    on_gpu, size = torch.cuda.is_available(), estimates.shape(config)
-    precision = player.precision if player.precision != "auto" else "bfloat16" if on_gpu else "float32"
-    compute = {"float64": 8, "float32": 4, "bfloat16": 2, "nf4": 2 if on_gpu else 4}[precision]
+    device, size = best_device(), estimates.shape(config)
+    fast = fast_type(player.model, device)
+    precision = fast if player.precision == "auto" else player.precision
+    compute = getattr(torch, fast if precision == "nf4" else precision).itemsize
     n_views = min(values["concurrency"], values["n_games"]) * sample.n_players
     return Plan(
         estimates.count_weights(config), size, precision, compute, min(player.window or size.window, size.window),
-        sample.first, sample.typical, sample.at_most, n_views, min(MAX_BATCH["cuda" if on_gpu else "cpu"], n_views),
+        sample.first, sample.typical, sample.at_most, n_views, min(MAX_BATCH[device], n_views),
         player.batch_tokens,
     )  # fmt: skip
 
