@@ -20,7 +20,7 @@ from transformers.masking_utils import sdpa_mask
 
 from maro_lib.model.pieces import UNKNOWN
 
-ATTENTION = "maro_grouped"  # what transformers calls it
+GROUPED = "maro_grouped"  # what transformers calls it
 
 
 def _attend(
@@ -38,8 +38,8 @@ def _attend(
     return out.reshape(rows, heads, n, size).transpose(1, 2).contiguous(), None
 
 
-AttentionInterface.register(ATTENTION, _attend)
-AttentionMaskInterface.register(ATTENTION, sdpa_mask)
+AttentionInterface.register(GROUPED, _attend)
+AttentionMaskInterface.register(GROUPED, sdpa_mask)
 
 
 @contextlib.contextmanager
@@ -49,7 +49,7 @@ def grouped(model: torch.nn.Module) -> Iterator[torch.nn.Module]:
     if before != "sdpa":
         yield model
         return
-    model.set_attn_implementation(ATTENTION)
+    model.set_attn_implementation(GROUPED)
     try:
         yield model
     finally:
