@@ -5,11 +5,13 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pandas as pd
 import pytest
 
 from maro_lib.embedded import HOME
+from maro_lib.measure.matches import LineUp
 from maro_lib.model import Player, ahead
 from maro_lib.model.ahead import play_shares
 from maro_lib.play import play, schedule
@@ -49,6 +51,15 @@ def test_what_lies_there_already_is_not_played_again_and_nothing_is_there_twice(
             shards.adopt(share)
             assert set(range(4)) < shards.done() <= set(range(8)), "a shard with a game that is here is left"
         pd.testing.assert_frame_equal(play(some_games(), players, folder=folder).table("actions")[COLUMNS], alone)
+
+
+def test_processes_together_keep_and_play_at_a_time_what_one_would(tmp_path, monkeypatch):
+    given = []
+    monkeypatch.setattr(ahead, "run_tasks", lambda shares, n, show: given.extend(shares))
+    share = ahead.Share(some_games(2), PLAYER, tmp_path, concurrency=31)
+    ahead.play_all([share, replace(share, player=LineUp(PLAYER, "civilian"))], 2)
+    assert [s.concurrency for s in given] == [16, 16]
+    assert [given[0].player.cache_gb, given[1].player.trained.cache_gb] == [0.1, 0.1]
 
 
 @pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="one core: nothing is played ahead")

@@ -54,6 +54,9 @@ class LineUp:
         with self.trained.seated() as policy:
             yield line_up(policy, self.who)
 
+    def sharing(self, share: float) -> LineUp:
+        return replace(self, trained=self.trained.sharing(share))
+
 
 def play_base(
     games: Sequence[Game], player: Player, tuned: Loaded, folder: Path, *, concurrency: int = 256,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -27,6 +27,8 @@ class Seat(Protocol):
 
     def seated(self) -> AbstractContextManager[Seating]: ...
 
+    def sharing(self, share: float) -> Seat: ...
+
 
 @dataclass(frozen=True)
 class Share:
@@ -43,7 +45,11 @@ class Share:
 
 
 def play_all(shares: Sequence[Share], n_processes: int, n_done: int = 0, progress: bool = False) -> None:
-    """Play shares side by side under one bar of all their games."""
+    """Play shares side by side under one bar; together they keep and play at a time what one process would."""
+    shares = [
+        replace(share, player=share.player.sharing(1 / n_processes), concurrency=-(-share.concurrency // n_processes))
+        for share in shares
+    ]
     over = dict.fromkeys(range(len(shares)), 0.0)
     with Bar(n_done + sum(len(share.games) for share in shares), "game", shown=progress, initial=n_done) as bar:
 

@@ -99,6 +99,10 @@ class Player:
         else:
             yield self._local()
 
+    def sharing(self, share: float) -> Player:
+        """The same player with a share of what it may keep of views; the rest is another's."""
+        return replace(self, cache_gb=self.cache_gb * share)
+
     def _sides(self, learner: Policy, with_adapter: Callable[[str], Policy]) -> Policy | Opposed:
         return Opposed(learner, tuple(map(with_adapter, self.against)), self.seed) if self.against else learner
 

@@ -26,7 +26,7 @@ RANGES = {
     "yes or no": "progress rewriting_template load_in_4bit checkpointing half control study_adapter export_merged "
     "bench_half bench_checkpointing start_half",
     "any text": "run script model adapter server_url server_command server_key_env optimiser accelerate_config judge "
-    "judge_server_url judge_server_key_env evals safety_evals eval_data keep_as ship_adapter start_model "
+    "judge_server_url judge_server_key_env evals safety_evals eval_data keep_as keep_in ship_adapter start_model "
     "ship_start",
     "any number": "z0_fixed",
     "0 to 4,000,000,000": "seed lesson_seed first_seed",
@@ -65,7 +65,7 @@ RANGES = {
     "one of closed, open": "ending",
     "one of study.scenes.REGISTERS": "register start_register",
     "one of world.scripts.bundled": "case",
-    "one of model.loading.PRECISIONS": "precision judge_precision start_precision",
+    "one of model.loading.PRECISIONS": "precision judge_precision start_precision study_precision",
     "one of runs.OPPONENTS": "opponents",
     "one of learn.decomposition.cheap_rules": "rule",
     "one of learn.balancing.MODES": "mode",
