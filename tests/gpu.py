@@ -45,7 +45,8 @@ class Machine:
 
     def random_model(self) -> Loaded:
         """A model with random weights in 4 bits, quantised where it is."""
-        config, setting = trainbench.make_config(self.shape), in_precision("nf4", "bfloat16" if self.on_gpu else "float32")
+        config = trainbench.make_config(self.shape)
+        setting = in_precision("nf4", "bfloat16" if self.on_gpu else "float32")
         with torch.device(self.device), quiet():
             torch.manual_seed(0)
             plain = AutoModelForCausalLM.from_config(config, dtype=setting["dtype"])

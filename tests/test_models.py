@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from maro_lib.model import adapter_files
+from maro_lib.model import adapter_files, loading
 from maro_lib.model.adapter_files import CONFIG, ORIGIN, WEIGHTS, seal
 from maro_lib.model.loading import STUDY_ADAPTER, ModelError, load, token_logps
 from maro_lib.model.local import LocalPolicy
@@ -48,6 +48,15 @@ def gradients(model):
     model.zero_grad()
     torch.cat(token_logps(model, sequences())).sum().backward()
     return {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize("pays", [True, False])
+def test_4_bits_of_a_large_model_are_multiplied_in_the_fast_type(monkeypatch, pays):
+    monkeypatch.setattr(loading, "LARGE", 0)
+    monkeypatch.setattr(loading, "bfloat16_pays", lambda: pays)
+    model = load("embedded", precision="nf4", device="cpu").model
+    fast = torch.bfloat16 if pays else torch.float32
+    assert model.dtype == model.model.layers[0].self_attn.q_proj.compute_dtype == fast
 
 
 def test_an_eval_forward_leaves_the_4_bit_gradients_alone():

@@ -120,9 +120,9 @@ class LocalPolicy:
 
     @contextlib.contextmanager
     def _model(self) -> Iterator[torch.nn.Module]:
-        with contextlib.nullcontext(self.loaded.active()) if self.adapter else self.loaded.base() as model:
-            with grouped(model):
-                yield model
+        chosen = contextlib.nullcontext(self.loaded.active()) if self.adapter else self.loaded.base()
+        with chosen as model, grouped(model):
+            yield model
 
     def _row(self, request: Request) -> Row:
         """A request's token ids: the player's sequence so far, as it was sampled, and what is new."""
