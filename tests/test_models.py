@@ -1,7 +1,10 @@
 """Loading: 4 bits that train rightly, adapters that can be switched off, and nothing that runs foreign code."""
 
 import json
+import platform
 import shutil
+import subprocess
+import sys
 import warnings
 
 import pytest
@@ -57,6 +60,27 @@ def test_4_bits_of_a_large_model_are_multiplied_in_the_fast_type(monkeypatch, pa
     model = load("embedded", precision="nf4", device="cpu").model
     fast = torch.bfloat16 if pays else torch.float32
     assert model.dtype == model.model.layers[0].self_attn.q_proj.compute_dtype == fast
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
+def test_a_loaded_model_leaves_no_holes_where_kept_views_were():
+    """Views are kept, outgrown and dropped in another order than they came: what is dropped must be given back."""
+    script = (
+        "import gc, torch\n"
+        "from maro_lib.model.loading import load\n"
+        "load('embedded')\n"
+        "torch.ones(7_900_000)\n"
+        "def memory():\n"
+        "    return int(open('/proc/self/statm').read().split()[1]) * 4096 / 1e6\n"
+        "before, kept = memory(), []\n"
+        "for k in range(40):\n"
+        "    kept += [torch.ones(2_000_000 + 50_000 * k), torch.ones(100_000)]\n"
+        "del kept[0::2]\n"
+        "gc.collect()\n"
+        "print(memory() - before)\n"
+    )
+    left = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert float(left) < 60, "of 500 MB, 16 are still in use"
 
 
 def test_an_eval_forward_leaves_the_4_bit_gradients_alone():
