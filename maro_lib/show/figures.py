@@ -325,7 +325,7 @@ def plot_looks(looks: Sequence[Any], title: str) -> Figure:
         )
     axes[0].set_ylim(-3, 103)
     axes[0].set_ylabel("share, %")
-    axes[0].set_title("it plays (higher: better)", fontsize=9)
+    axes[0].set_title("its games (higher: better)", fontsize=9)
     axes[0].legend(**BELOW, ncols=2)
     axes[1].plot(thousands, [look.english for look in looks], "o-", color=ORANGE, linewidth=1.6)
     axes[1].set_ylim(0, 1.15 * max(look.english for look in looks))
