@@ -158,14 +158,22 @@ def _first_sentence(text: str) -> str:
     return re.split(r"\.(?:\s|$)", " ".join(text.split("\n\n")[0].split()))[0]
 
 
+def _in_and_out(flow: str) -> str:
+    """The sentences of a paragraph that say what comes in and what goes out, without the last full stop."""
+    sentences = re.split(r"\.\s+", " ".join(flow.split()))
+    told = [said for said in sentences if re.search(r"\bcomes? in\b|\bgo(es)? out\b|\bOut go\b", said)]
+    return ". ".join(told).removesuffix(".")
+
+
 def rooms_table() -> str:
     """A row per room: what it is for, what comes in and goes out, and the notebooks that teach it."""
     rows = []
     for room in ROOMS:
-        purpose, flow = _docstring(LIBRARY / room / "__init__.py").split("\n\n")[:2]
+        purpose, *others = _docstring(LIBRARY / room / "__init__.py").split("\n\n")
+        flow = next(part for part in others if not part.startswith(" "))
         link = f"[`{room}/`](maro_lib/{room}/__init__.py)"
         notebooks = ", ".join(sorted(re.findall(r"\b\d\d\b", flow)))
-        rows.append([link, _first_sentence(purpose).partition(": ")[2], _first_sentence(flow), notebooks])
+        rows.append([link, _first_sentence(purpose).partition(": ")[2], _in_and_out(flow), notebooks])
     return markdown(["room", "what it is for", "what comes in and goes out", "notebooks"], rows)
 
 
@@ -219,7 +227,8 @@ def beyond_table() -> str:
         cells = []
         for who in ("civilian", "culprit"):
             row = _beyond()[(_beyond()["arm"] == arm) & (_beyond()["who"] == who)].iloc[0]
-            cells += [_interval(row["mean"], row["low"], row["high"]), f"{row['holm']:.3f}".replace("nan", "")]
+            p = "< 0.001" if row["holm"] < 0.0005 else f"{row['holm']:.3f}".replace("nan", "")
+            cells += [_interval(row["mean"], row["low"], row["high"]), p]
         rows.append([arm, *cells])
     return markdown(["MARO beyond", "civilians", "Holm's p", "culprits", "Holm's p"], rows)
 

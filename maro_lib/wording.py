@@ -1,4 +1,4 @@
-"""Wording: how an error hints at what was meant, and how a message says times and sizes."""
+"""Wording: how an error hints at what was meant, and how a message says numbers, times and sizes."""
 
 from __future__ import annotations
 
@@ -18,6 +18,11 @@ def check_name(what: str, name: str, known: Iterable[str]) -> None:
     """Raise if a name is not among the known ones; the message hints at the one that was meant."""
     if name not in known:
         raise ValueError(f"{what}: {name!r} is unknown{nearest(name, known)} (known: {', '.join(known)})")
+
+
+def counted(n: int, noun: str) -> str:
+    """Say how many: 1 clue, 2 clues."""
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
 
 
 def duration(seconds: float) -> str:

@@ -341,7 +341,7 @@ def test_cells_are_known_given_or_guessed_aloud(loaded):
 
 def test_a_given_cell_must_fit_the_stages():
     note = load(FIXTURES, cells={INN: "SUO"}).notes[INN][-1]
-    assert "cell: SUO does not fit 2 stage(s)" in note
+    assert "cell: SUO does not fit 2 stages" in note
 
 
 # --- what is broken --------------------------------------------------------------------------------

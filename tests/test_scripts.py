@@ -148,8 +148,8 @@ BAD = {
         "characters[0].sections: 1 given, but there are 2 stages"),
     "a single cell with stages": (
         small(stages=[{}, {}], characters=[c | {"sections": [{}, {}]} for c in small()["characters"]]),
-        "cell: SOC does not fit 2 stage(s)"),
-    "a multi cell with one stage": (small(cell="MUO"), "cell: MUO does not fit 1 stage(s)"),
+        "cell: SOC does not fit 2 stages"),
+    "a multi cell with one stage": (small(cell="MUO"), "cell: MUO does not fit 1 stage"),
     "a culprit that the truth leaves out": (small(characters=changed(2, faction="culprit")),
         "truth.culprits: ['Ann'], but the faction says ['Ann', 'Cal']"),
     "a culprit that the factions leave out": (small(truth={"culprits": ["Ann", "Cal"], "text": ""}),

@@ -14,6 +14,7 @@ from maro_lib.play.policies import RANDOM, SKILLED
 from maro_lib.play.rollout import Played, play, schedule
 from maro_lib.progress import Bar
 from maro_lib.statistics import win_rate
+from maro_lib.wording import counted
 from maro_lib.world.casebook import find_scripts
 from maro_lib.world.mystery import Rules
 from maro_lib.world.replies import name_spelling, normalise
@@ -113,7 +114,7 @@ def _check_logic(script: Script, report: Audit) -> None:
 def _check_shape(script: Script, report: Audit) -> None:
     civilians, private = len(script.names) - script.n_culprits, sum(bool(c.private_to) for c in script.clues)
     report.lines += [
-        ("players", f"{civilians} civilians, {script.n_culprits} culprit(s)"),
+        ("players", f"{counted(civilians, 'civilian')}, {counted(script.n_culprits, 'culprit')}"),
         ("stages, special rules", f"{len(script.stages)}, {len(script.rules)}"),
         ("reachable clues", f"{len(script.clues)} ({private} private) in {len(script.places)} places"),
     ]

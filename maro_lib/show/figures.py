@@ -49,6 +49,7 @@ STYLE = {
 }  # fmt: skip
 TITLE = {"fontsize": 11, "fontweight": "bold", "parse_math": False}
 BESIDE = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5), "frameon": False}  # a legend's place
+BELOW = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.12), "frameon": False, "fontsize": 8, "columnspacing": 1.2}
 BESIDE_ROW = {"xycoords": ("axes fraction", "data"), "va": "center"}
 INTERVAL = {"linewidth": 2.5, "alpha": 0.45}
 
@@ -99,7 +100,8 @@ def plot_study(summary: pd.DataFrame, title: str, measure: str = "games won", xl
     """
     table = summary[summary["measure"] == measure]
     arms = list(table["arm"].unique())
-    xlabel = xlabel or f"{measure}: change in points (small dots: seeds)"
+    dots = "; small dots: seeds" if (table["seed"] != "all").any() else ""
+    xlabel = f"{xlabel or f'{measure}: change in points'}\n(95 % interval{dots})"
     fig, panels = _panels(table["who"].unique(), arms, title, xlabel)
     for (who, arm), own in table.groupby(["who", "arm"], sort=False):
         ax, y, colour = panels[who], arms.index(arm), ARM_COLOURS.get(arm, BLUE)
@@ -196,7 +198,7 @@ def plot_shares(rows: Mapping[str, Mapping[str, Any]], title: str, xlabel: str) 
             width, colour = 100 * share.mean, SHARE_COLOURS[part]
             ax.barh(y, width, left=left, color=colour, height=0.7, label=part if y == 0 else None)
             if width > 6:
-                ink = "black" if colour in (PALE, COLOURS["red herring"]) else "white"
+                ink = "white" if colour == COLOURS["base"] else "black"  # a contrast of 4.5 with every other one
                 ax.text(left + width / 2, y, f"{width:.0f}", ha="center", va="center", fontsize=8, color=ink)
             left += width
     ax.set_xlim(0, 100)
@@ -304,7 +306,7 @@ def plot_curves(curve: pd.DataFrame, title: str) -> Figure:
         ax.tick_params(labelsize=8)
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         if any(shown):
-            ax.legend(fontsize=7, frameon=False)
+            ax.legend(**BELOW, ncols=len(shown))
     fig.supxlabel("optimiser step", fontsize=9)
     return fig
 
@@ -322,8 +324,9 @@ def plot_looks(looks: Sequence[Any], title: str) -> Figure:
             thousands, shown, marker=marker, label=name, color=BLUE if field == "legal" else GREY, linewidth=1.6
         )
     axes[0].set_ylim(-3, 103)
-    axes[0].set_ylabel("%")
-    axes[0].legend(fontsize=8, frameon=False)
+    axes[0].set_ylabel("share, %")
+    axes[0].set_title("its games (higher: better)", fontsize=9)
+    axes[0].legend(**BELOW, ncols=2)
     axes[1].plot(thousands, [look.english for look in looks], "o-", color=ORANGE, linewidth=1.6)
     axes[1].set_ylim(0, 1.15 * max(look.english for look in looks))
     axes[1].set_ylabel("nats a token")

@@ -247,7 +247,7 @@ def luck(_: Run) -> Iterator[Part]:
     found = spread(read_findings().results)
     n = min(of_seed["n"] for of_seed in (found[arm, who] for arm in (MARO, CONTROL) for who in FACTIONS))
     ranges = [
-        f"{who}s {_range(found[MARO, who])} with MARO and {_range(found[CONTROL, who])} on shuffled labels"
+        f"{_range(found[MARO, who])} as {who}s with MARO, {_range(found[CONTROL, who])} on shuffled labels"
         for who in ORDER
     ]
     told = LABELS.luck.format(n=n, ranges="; ".join(ranges))
@@ -291,8 +291,8 @@ def _numbers(row: Any) -> list[str]:
     """A metric's numbers; of what could not be judged, none."""
     if row.verdict == NOT_JUDGED:
         return [""] * 5
-    interval = f"[{row.low:+.3f}, {row.high:+.3f}]"
-    return [_number(row.base), _number(row.trained), f"{row.change:+.3f}", interval, f"{row.p_holm:.3f}"]
+    interval = f"[{row.low:+z.3f}, {row.high:+z.3f}]"
+    return [_number(row.base), _number(row.trained), f"{row.change:+z.3f}", interval, f"{row.p_holm:.3f}"]
 
 
 def judge_part(run: Run) -> Iterator[Part]:
@@ -321,20 +321,38 @@ def behaviour_part(run: Run) -> Iterator[Part]:
     for key, (_, actions) in played.items():
         shares = behaviour.turns(actions, scripts)
         for who in ORDER if key[0] == BASE else (key[1],):
-            turns[f"{labels[key]} {who}s" if key[0] == BASE else labels[key]] = {
-                n: shares[who, n] for n in behaviour.TURNS
-            }
+            turns[f"base: {who}s" if key[0] == BASE else labels[key]] = {n: shares[who, n] for n in behaviour.TURNS}
     ends = {labels[key]: behaviour.ends(games) for key, (games, _) in played.items()}
     stated = {labels[key]: behaviour.suspicions(*played[key]) for key in played if key[1] != "culprit"}
+    asking, condemning, suspecting = _behaviour_titles(turns, ends, stated)
     pictures = [
-        _figure(figures.plot_shares(turns, "What becomes of a turn", "turns, %"), "turns"),
-        _figure(figures.plot_shares(ends, "How games end", "games, %"), "ends"),
-        _figure(figures.plot_suspicion(stated, "Whom civilians suspect"), "suspicion"),
+        _figure(figures.plot_shares(turns, asking, "turns, %"), "turns"),
+        _figure(figures.plot_shares(ends, condemning, "games, %"), "ends"),
+        _figure(figures.plot_suspicion(stated, suspecting), "suspicion"),
     ]
     numbers = {
         label: {n: m.mean for n, m in parts.items()} for table in (turns, ends) for label, parts in table.items()
     }
     yield Part("What they do", join(*pictures), numbers)
+
+
+def _behaviour_titles(
+    turns: Mapping[str, Mapping[str, Mean]], ends: Mapping[str, Mapping[str, Mean]],
+    stated: Mapping[str, Mapping[str, Sequence[Mean]]],
+) -> tuple[str, str, str]:  # fmt: skip
+    """Say, short enough for a picture, what three show of MARO's civilians; without these, what they are of."""
+    mine = "MARO: civilians"
+    if mine not in turns or not all(stated[mine].values()):
+        return "What becomes of a turn", "How games end", "Whom civilians suspect"
+    asks = [f"{100 * turns[who]['asks'].mean:.0f} %" for who in (mine, "base: civilians")]
+    condemned = [f"{100 * ends[who][behaviour.ENDS[0]].mean:.0f} %" for who in (mine, "base")]
+    guilty, innocent = (stated[mine][who][-1] for who in ("culprits", "innocents"))
+    more = "more than" if guilty.low > innocent.high else "no more than"
+    return (
+        f"MARO's civilians ask in {asks[0]} of their turns, base's in {asks[1]}",
+        f"Culprits condemned: MARO's civilians {condemned[0]}, base {condemned[1]}",
+        f"MARO suspects a culprit {more} an innocent",
+    )
 
 
 def elsewhere(run: Run) -> Iterator[Part]:
@@ -343,10 +361,12 @@ def elsewhere(run: Run) -> Iterator[Part]:
 
     items, parts, numbers = run.table("transfer/items.parquet"), [], {}
     if len(skills := comparison(items[items["family"] == SKILLS])):
-        title = "Outside the game, before and after"
+        differs = (skills["holm"] < LEVEL).groupby(skills["arm"], sort=False).sum()
+        counts = ", ".join(f"{arm} {n}" for arm, n in differs.items())
+        title = f"Tasks that differ, of {skills['task'].nunique()}: {counts}"
         figure = figures.plot_before_after(*by_row(skills), title=title, xlabel="right, %")
         shown = skills.assign(changed=[f"{r.only_before} / {r.only_after}" for r in skills.itertuples()],
-                              seen=[f"{100 * seen:.1f} points" for seen in skills["seen"]])  # fmt: skip
+                              seen=["" if np.isnan(x) else f"{100 * x:.1f}" for x in skills["seen"]])  # fmt: skip
         parts += [_figure(figure, "transfer"), _picked(shown, LABELS.skill_columns), tag("p", LABELS.seen)]
         numbers["skills"] = _plain(skills)
     if len(known := beliefs(items)):
@@ -371,7 +391,7 @@ def _picked(table: pd.DataFrame, columns: Mapping[str, str]) -> Html:
 
 def _said(x: object) -> str:
     if isinstance(x, Mean):
-        return str(x).partition(" (n =")[0]  # n has a column of its own
+        return str(x).partition(" (n =")[0].replace(" %", "").replace(" points", "")  # these stand in the heading
     return f"{x:.3f}" if isinstance(x, float) else str(x)
 
 
@@ -388,12 +408,13 @@ def training(run: Run) -> Iterator[Part]:
 
     trained = finished(run.at("learning"))
     parts = [tag("p", f"{int(trained.curve['step'].max())} steps; {trained.status}. ", *trained.notes)]
-    parts.append(_figure(figures.plot_curves(trained.curve, "What was learned, step by step"), "training curves"))
+    known = trained.curve.dropna(axis="columns", how="all")
+    last = known.ffill().iloc[-1].to_dict() if len(known) else {}
+    title = f"At the end: margin {last['margin']:+.2f}, KL to base {last['kl']:.2f}" if "kl" in last else "Every step"
+    parts.append(_figure(figures.plot_curves(trained.curve, title), "training curves"))
     if run.n_rounds > 1:
         wins = wins_by_round(run.name, run.n_rounds)
         parts.append(_figure(figures.plot_rounds(wins, "Games won, round by round", "games won, %"), "rounds"))
-    known = trained.curve.dropna(axis="columns", how="all")
-    last = known.ffill().iloc[-1].to_dict() if len(known) else {}
     yield Part("How the training went", join(*parts), {"status": trained.status, "last step": last})
 
 
@@ -518,13 +539,15 @@ PARTS: dict[Callable[[Run], Iterator[Part]], tuple[str, ...]] = {  # in order, e
 def _table(
     heads: Sequence[str], rows: Sequence[Sequence[object]], *, marked: Iterable[bool] = (), class_: str = ""
 ) -> Html:
-    """A table; rows that are to be seen are marked."""
+    """A table, numbers and their headings on the right; rows that are to be seen are marked."""
+    of_numbers = [k > 0 and any(_is_number(row[k]) for row in rows) for k in range(len(heads))]
+    head = [tag("th", h, class_="number" if is_right else "") for h, is_right in zip(heads, of_numbers, strict=True)]
     body = [
         tag("tr", *(tag("td", x, class_="number" if k and _is_number(x) else "") for k, x in enumerate(cells)),
             class_="shown" if is_marked else "")
         for cells, is_marked in zip_longest(rows, marked)
     ]  # fmt: skip
-    return tag("div", tag("table", tag("tr", *(tag("th", h) for h in heads)), *body, class_=class_), class_="wide")
+    return tag("div", tag("table", tag("tr", *head), *body, class_=class_), class_="wide")
 
 
 def _is_number(x: object) -> bool:

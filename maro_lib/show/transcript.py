@@ -19,16 +19,19 @@ from typing import Any
 import pandas as pd
 
 from maro_lib.markup import Html, Shown, card, fold, join, prose, tag
+from maro_lib.wording import counted
 from maro_lib.world.phrases import phrasebook
 from maro_lib.world.replies import Move, Spelling, name_spelling, parse
 from maro_lib.world.scripts import Character, Clue, Script
 
 # A view has no background and no text colour of its own: it follows the theme around it. A notebook that is not trusted
-# keeps only inline styles with plain colours: tints let the theme through, and names are read on white as on black.
+# keeps only inline styles with plain colours, and no colour has a contrast of 4.5 with white and with a dark page: so
+# names are in the theme's own colour, on a tint of their player's that lets the page through.
 SEATS = ("#8e5ae7", "#228945", "#c94592", "#188682", "#96731a", "#b648ca", "#227dbf", "#d14759", "#767d2a", "#787878")
 PRAISE, BLAME = (0, 114, 178), (213, 94, 0)
 SUSPICION, TRUST = (204, 71, 132), (0, 158, 115)
 STRONGEST = 0.55  # of a tint: the theme's text is read on it
+OF_NAMES = 0.3  # of the tint under a name
 LOCK = "🔒"
 
 _MUTED = "opacity:0.75"
@@ -175,9 +178,9 @@ def _badge(faction: str) -> Html:
 
 
 def _counts(row: pd.Series) -> Html:
-    illegal = f"{row['n_illegal']} illegal" + (f" ({row['n_passes']} turns lost)" if row["n_passes"] else "")
-    found = f"{row['clues_found']} of {row['clues_reachable']} clues found"
-    text = f"{row['n_actions']} actions in {row['n_rounds']} rounds · {illegal} · {found}"
+    illegal = f"{row['n_illegal']} illegal" + (f" ({counted(row['n_passes'], 'turn')} lost)" if row["n_passes"] else "")
+    found = f"{row['clues_found']} of {counted(row['clues_reachable'], 'clue')} found"
+    text = f"{row['n_actions']} actions in {counted(row['n_rounds'], 'round')} · {illegal} · {found}"
     return tag("div", text, style=_SMALL)
 
 
@@ -503,7 +506,9 @@ def _title(text: str, chips: Iterable[str]) -> Html:
 
 
 def _name(who: str, names: Sequence[str]) -> Html:
-    return tag("bdi", who, style=f"font-weight:600;color:{_colour(who, names)}")
+    red, green, blue = bytes.fromhex(_colour(who, names)[1:])
+    tint = f"background:rgba({red},{green},{blue},{OF_NAMES})"
+    return tag("bdi", who, style=f"font-weight:600;{tint};border-radius:4px;padding:0 4px")
 
 
 def _colour(who: str, names: Sequence[str]) -> str:

@@ -23,6 +23,7 @@ from hashlib import blake2b
 from itertools import count, islice, product
 from typing import Literal, NamedTuple, TypeVar
 
+from maro_lib.wording import counted
 from maro_lib.world.phrases import story_words, texts
 from maro_lib.world.scripts import (
     CULPRIT,
@@ -114,8 +115,8 @@ def _problems(k: Knobs) -> Iterator[str]:
         return
     yield from _out_of_bounds(k)
     if k.clues < (need := _n_needed(k)):
-        yield (f"clues: {k.clues} can't prove {k.culprits} culprit(s) under {k.special_rules} special rule(s); take "
-               f"{need} or more clues, or fewer culprits or rules")  # fmt: skip
+        of = f"{counted(k.culprits, 'culprit')} under {counted(k.special_rules, 'special rule')}"
+        yield f"clues: {k.clues} can't prove {of}; take {need} or more clues, or fewer culprits or rules"
     if (n := k.clues + k.red_herrings) < k.stages:
         yield f"stages: {k.stages}, but there are {n} clues and red herrings to spread over them; take more of these"
 

@@ -22,7 +22,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from maro_lib.strict_yaml import MAX_TEXT, StrictLoader, read_text
-from maro_lib.wording import nearest
+from maro_lib.wording import counted, nearest
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True)]
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, pattern=r"^[^\n\r\"“”【】:：]+$")]
@@ -178,7 +178,7 @@ def _problems(s: Script):
     if len(names) < len(s.characters):
         yield "characters: two have the same name"
     if (s.cell[0] == "S") != (len(s.stages) == 1):
-        yield f"cell: {s.cell} does not fit {len(s.stages)} stage(s)"
+        yield f"cell: {s.cell} does not fit {counted(len(s.stages), 'stage')}"
     if set(s.culprits) != set(s.truth.culprits) & names:
         yield f"truth.culprits: {list(s.truth.culprits)}, but the faction says {list(s.culprits)}"
     if len(ids) < len(s.clues):
