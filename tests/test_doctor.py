@@ -309,7 +309,7 @@ def test_a_busy_neighbour_changes_nothing_of_a_devices_speed(monkeypatch):
 
 def test_only_what_comes_again_in_every_round_is_counted_again():
     """Eight notebooks once, four of them in each of two more rounds: 16 times 20 seconds, a third to three times."""
-    assert "107 s to 16 min" in stages.total([], 3).found
+    assert "1.8 min to 16 min" in stages.total([], 3).found
 
 
 def test_scripted_players_need_no_model(ask):

@@ -76,7 +76,7 @@ def run(kernels, tmp_path) -> Callable[..., None]:
     def finished(params: Path, *options: str) -> None:
         command = [sys.executable, "-m", "maro_lib", "run", str(params), *options]
         environment = {**os.environ, **kernels, "MARO_OUTPUTS": str(tmp_path / "outputs"), NOTES: str(tmp_path)}
-        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=900)
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=2400)
         assert done.returncode == 0, done.stderr
 
     return finished
