@@ -5,6 +5,7 @@ from collections import Counter
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two workers with two threads each would wait for one another
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch, which some tests import before the library
+os.environ["CUDA_VISIBLE_DEVICES"] = ""  # numbers and stored outputs are of a processor; `make gpu` is for the other
 
 
 def pytest_terminal_summary(terminalreporter):

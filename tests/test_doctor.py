@@ -1,5 +1,6 @@
 """The doctor: what will not work is a problem before the run, and estimates are those worked out by hand."""
 
+import itertools
 import json
 import shutil
 import time
@@ -19,7 +20,7 @@ from maro_lib.play.rollout import play, schedule
 from maro_lib.play.shards import read_table
 from maro_lib.run import stages
 from maro_lib.run.fit import Timing, check_context, check_memory, check_reuse, check_training, play_some
-from maro_lib.run.machine import check_bitsandbytes, check_disk, check_packages
+from maro_lib.run.machine import check_bitsandbytes, check_disk, check_packages, measure_speed
 from maro_lib.run.models import FoundModel, check_adapter, check_model, check_template
 from maro_lib.run.parameters import declared, effective
 from maro_lib.run.sample import Sample, scripts_of
@@ -299,6 +300,18 @@ def test_a_range_of_time_grows_with_the_replies_and_shrinks_with_threads():
     assert (low, high) == (2.5, 15.0), "a busy neighbour changes nothing of it"
 
 
+def test_a_busy_neighbour_changes_nothing_of_a_devices_speed(monkeypatch):
+    clock = itertools.count(step=3600.0)  # an hour passes between two looks
+    monkeypatch.setattr("time.perf_counter", lambda: next(clock))
+    speed = measure_speed(4)
+    assert min(speed) > 1e8, "operations and bytes in a second of the processor"
+
+
+def test_only_what_comes_again_in_every_round_is_counted_again():
+    """Eight notebooks once, four of them in each of two more rounds: 16 times 20 seconds, a third to three times."""
+    assert "1.8 min to 16 min" in stages.total([], 3).found
+
+
 def test_scripted_players_need_no_model(ask):
     code, findings = ask(SMALL + "model: mixture\n")
     assert code == 0
@@ -423,7 +436,7 @@ def test_all_stages_are_estimated(ask, tmp_path):
     qwen_7b().save_pretrained(tmp_path / "qwen")
     wanted = "precision: nf4\nload_in_4bit: true\nregister: prose\nevals: [gsm8k]\nn_quick: 2\n"
     code, findings = ask(SMALL + f"model: {tmp_path / 'qwen'}\n{wanted}")
-    for stage in ("playing", "quick games", "training", "matches", "evaluation"):
+    for stage in ("lessons", "playing", "quick games", "training", "matches", "evaluation"):
         assert f"{stage} " in findings["total"]
     assert "keys and values" in findings["evaluation"]
     assert "gsm8k: fetched from the hub" in findings["data"]

@@ -7,7 +7,10 @@ from pathlib import Path
 import torch
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
-from maro_lib.model.loading import EMBEDDED
+from maro_lib.learn.adapters import adapt
+from maro_lib.learn.settings import Settings
+from maro_lib.model.adapter_files import seal
+from maro_lib.model.loading import EMBEDDED, load
 
 # linear layers have multiples of 64 inputs, as 4 bits want them; keys are shared by heads, as in the large ones
 SIZES = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 1,
@@ -38,6 +41,19 @@ def tiny_llama(folder: Path) -> Path:
                                   "extra_special_tokens": ["<|start_header_id|>", "<|end_header_id|>"]})  # fmt: skip
     tokenizer.chat_template = LLAMA_TEMPLATE
     return _write(LlamaForCausalLM, LlamaConfig, tokenizer, folder)
+
+
+def tiny_adapter(base: Path, folder: Path) -> Path:
+    """Write an adapter on a tiny model that has learned something; its folder stands for the two together."""
+    loaded = load(str(base), precision="float32")
+    origin = loaded.origin.model_copy(update={"model": str(base)})
+    model = adapt(loaded, Settings(lora_rank=4, lora_alpha=8)).model
+    for name, weights in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weights, std=0.02)
+    model.save_pretrained(folder)
+    seal(folder, origin)
+    return folder
 
 
 def _write(kind, config, tokenizer, folder: Path) -> Path:

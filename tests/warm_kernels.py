@@ -2,6 +2,9 @@
 
 python warm_kernels.py serve SOCKET          imports, then makes a kernel for everybody who asks
 python warm_kernels.py ask SOCKET FILE ...   what a kernel specification starts: stands for its kernel until it ends
+
+A kernel whose environment names a folder as KERNEL_NOTES notes there the models that were alive whenever it loaded
+another, and its processor's seconds.
 """
 
 import contextlib
@@ -12,12 +15,17 @@ import signal
 import socket
 import sys
 import threading
+import time
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
 HEAVY = ("pandas", "pyarrow.parquet", "matplotlib.pyplot", "transformers.models.qwen2", "transformers.models.llama",
          "bitsandbytes", "peft", "maro_lib.learn.training", "maro_lib.study.harness", "maro_lib.show.figures",
          "ipykernel.kernelapp", "ipykernel.ipkernel", "matplotlib_inline.backend_inline")  # fmt: skip
+
+NOTES, LOADS, SECONDS = "KERNEL_NOTES", "loads", "seconds"
+IMPORTED = "imported"  # what importing everything took, of the processor's seconds; lies in the environment's folder
 
 
 @contextlib.contextmanager
@@ -53,6 +61,7 @@ def serve(place: str) -> None:
     threading.Thread(target=lambda: os._exit(len(sys.stdin.buffer.read())), daemon=True).start()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     gc.freeze()
+    Path(place).with_name(IMPORTED).write_text(str(time.process_time()))
     print("ready", flush=True)
     while True:
         asker, _ = listening.accept()
@@ -74,8 +83,34 @@ def be_kernel(asker: socket.socket) -> None:
     sys.path[0] = ""
     asker.sendall(f"{os.getpid()}\n".encode())
     threading.Thread(target=lambda: asker.recv(1) or os._exit(1), daemon=True).start()
+    if NOTES in os.environ:
+        note_loads()
     IPKernelApp.launch_instance(argv=["-f", *asked["options"]])
+    if NOTES in os.environ:
+        note(SECONDS, time.process_time())
     os._exit(0)
+
+
+def note(file: str, what: object) -> None:
+    with open(Path(os.environ[NOTES]) / file, "a") as notes:
+        print(json.dumps(what), file=notes)
+
+
+def note_loads() -> None:
+    """Before a model is loaded, note which cell's line asks for it, and how many others are alive."""
+    from transformers import PreTrainedModel
+
+    plain = PreTrainedModel.from_pretrained.__func__
+
+    def noted(cls, *args, **options):
+        gc.collect()  # as before a large one: models have circles
+        kinds = [type(x) for x in gc.get_objects()]
+        others = [kind for kind in kinds if issubclass(kind, PreTrainedModel) and kind.can_generate()]
+        cells = [f.line for f in traceback.extract_stack() if "ipykernel_" in f.filename]
+        note(LOADS, [len(others), cells[-1] if cells else ""])
+        return plain(cls, *args, **options)
+
+    PreTrainedModel.from_pretrained = classmethod(noted)
 
 
 def ask(place: str, *options: str) -> None:

@@ -1,5 +1,6 @@
 """How long the whole run will take, stage by stage, and what memory the stages after playing and training want.
 
+    lessons       notebook 00's: 6 operations per weight of the layers and token
     playing       games times actions times a reply
     quick games   at every checkpoint
     training      4 operations per weight and token (forward, and back to what was read: frozen weights get none),
@@ -22,11 +23,11 @@ from maro_lib.model.estimates import Plan, Speed
 from maro_lib.run.fit import FULL, ReplySeconds
 from maro_lib.run.machine import OK, PROBLEM, WARNING, Finding
 from maro_lib.run.sample import Sample
-from maro_lib.runs import located
+from maro_lib.runs import EXPERIMENTS, ROUND, STAGES, located
 from maro_lib.wording import amount, between, first_line
 
 OVERHEAD = 20.0  # seconds of a notebook besides: its kernel, what it imports, its own small examples
-N_STAGES = 8
+N_STAGES = len(STAGES) - len(EXPERIMENTS)
 JUDGEMENTS = 9  # judgements of a character: five scores, and the sections of a script
 JUDGE_PROMPT = 4000  # tokens: what was said in public, the script, the truth
 EVAL_PROMPT = 600  # tokens: a question, and the examples that some tasks show
@@ -70,6 +71,7 @@ def stages(
 ) -> Iterator[StageTime]:
     """Yield all stages of a run; a span is seconds per reply, of the games and of those that are played here."""
     counts, n_rounds = replies(values, sample), values["maro_iterations"]
+    yield _about("lessons", 6 * 12 * values["layers"] * values["hidden"] ** 2 * values["lesson_tokens"] / speed.flops)
     for name, n in counts.items():
         low, high = reply if name == "playing" else match
         yield StageTime(name, n_rounds * n * low, n_rounds * n * high)
@@ -113,7 +115,7 @@ def evaluation_seconds(values: Mapping[str, Any], plan: Plan, speed: Speed) -> f
 
 def total(found: Sequence[StageTime], n_rounds: int = 1) -> Finding:
     """Say what all stages take together, the longest first."""
-    besides = OVERHEAD * N_STAGES * n_rounds
+    besides = OVERHEAD * (N_STAGES + len(ROUND) * (n_rounds - 1))
     low, high = sum(s.low for s in found) + besides / 3, sum(s.high for s in found) + besides * 3
     parts = ", ".join(f"{s.name} {between(s.low, s.high)}" for s in sorted(found, key=lambda s: -s.high) if s.high)
     return Finding(OK, "total", f"{between(low, high)} for the whole run, an estimate: {parts}")
