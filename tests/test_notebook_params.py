@@ -57,6 +57,7 @@ ALONE = {
     "embedded": PRETRAINING,
     "adapter": STUDY,
     "evidence": [*STUDY, SOME_ARMS],
+    "evidence_smollm2": [*STUDY, "max_new_tokens=12"],
     "benchmark": BENCH,
     "benchmark_7b": [*BENCH, "bench_script=[40]", "bench_actions=[3]", "bench_device=cpu"],
     "cold_start": START,
@@ -142,7 +143,7 @@ def test_every_shipped_file_is_walked():
     assert stages_of("gpu_qwen2.5_7b") == stages_of("server") == ["02", "03", "04", "05", "06", "07"]
     assert stages_of("smoke") == ["00", "01", "02", "03", "04", "05", "06", "07"]
     assert {*series_of("evidence").params["arms"]} <= {*ARMS, *HABITS}, "of which only some are walked"
-    assert [stages_of(name) for name in ALONE] == [["00"], ["08"], ["08"], ["09"], ["09"], ["11"]]
+    assert [stages_of(name) for name in ALONE] == [["00"], ["08"], ["08"], ["08"], ["09"], ["09"], ["11"]]
 
 
 @pytest.mark.parametrize("name", LEARNERS)
@@ -172,7 +173,8 @@ def test_files_for_a_server_reach_their_end(name, walk, models, server, data):  
 def test_files_for_one_notebook_reach_its_end(name, walk, models, tmp_path):
     shipped = {"adapter": "ship_adapter", "cold_start": "ship_start"}
     changed = [*ALONE[name], *([f"{shipped[name]}={tmp_path / 'shipped'}"] if name in shipped else [])]
-    changed += [f"start_model={models['llama']}"] if name == "cold_start" else []
+    replaced = {"cold_start": f"start_model={models['llama']}", "evidence_smollm2": f"model={models['adapter']}"}
+    changed += [replaced[name]] if name in replaced else []
     assert walk(name, *changed)
     if name in shipped:
         assert read_adapter(tmp_path / "shipped").origin.weights
