@@ -33,11 +33,11 @@ from maro_lib.embedded.lessons import HOME
 from maro_lib.learn.account import FIRST
 from maro_lib.learn.adapters import adapt
 from maro_lib.learn.balancing import balance
-from maro_lib.learn.corpus import Corpus, crossed, make_corpus
+from maro_lib.learn.corpus import Corpus, crossed, make_corpus, steps
 from maro_lib.learn.decomposition import decompose
 from maro_lib.learn.guard import TrainingWarning
 from maro_lib.learn.settings import REFERENCE_POINTS, Settings
-from maro_lib.learn.trainer import MaroTrainer, TrainingError, is_on_cpu, whole_checkpoints
+from maro_lib.learn.trainer import MaroTrainer, TrainingError, _arguments, is_on_cpu, whole_checkpoints
 from maro_lib.learn.training import _digest, finished, is_finished, train
 from maro_lib.model.adapter_files import ADAPTER_FILES, read_adapter
 from maro_lib.model.head import last_mlp
@@ -324,6 +324,11 @@ def test_what_is_to_be_sharded_does_not_train_on_the_processor_where_it_is_loade
     assert not is_on_cpu(replace(tiny(), sharded=True))
 
 
+@pytest.mark.parametrize("sharded", [False, True])
+def test_on_a_processor_and_where_weights_are_cut_the_optimiser_is_plain_adamw(tmp_path, sharded):
+    assert _arguments(replace(tiny(), sharded=sharded), BASIC, tmp_path, 3).optim == "adamw_torch"
+
+
 def test_half_computes_in_bfloat16(tmp_path):
     full = step(trainer_of(tuned(tiny()), corpus(), BASIC, tmp_path))
     trainer = trainer_of(tuned(tiny()), corpus(), replace(BASIC, half=True), tmp_path)
@@ -417,7 +422,7 @@ def test_dropout_never_comes_between_policy_and_reference(tmp_path, where):
         config = LoraConfig(lora_dropout=p * (where == "adapter"), target_modules="all-linear", init_lora_weights=False)
         loaded = replace(loaded, model=get_peft_model(loaded.model, config), adapter="of other making")
         trainer = trainer_of(loaded, corpus(), replace(BASIC, batch=WHOLE_STEP), tmp_path)
-        trainer.at_once = 0  # in pieces, attention knows no dropout
+        trainer.in_pieces, trainer.at_once = False, 0  # the attention of pieces knows no dropout
         step(trainer)
         found.append(trainer.numbers)
     assert found[1] == pytest.approx(found[0], rel=SHARE)
@@ -535,6 +540,8 @@ def test_the_curve_has_a_row_per_step_and_its_columns_per_faction(tmp_path):
     per_faction = {f"{name}/{faction}" for name in TOLD for faction in ("civilian", "culprit")}
     others = {"z0", "z0_next", "loss", "grad_norm", "learning_rate", "epoch", "step"}
     assert set(trained.curve) == {*TOLD, *per_faction, *others}
+    plan = steps(corpus(), BASIC.batch, BASIC.epochs, BASIC.seed)
+    assert trained.curve["n"].tolist() == [sum(len(corpus().places[k]) for k in step) for step in plan]
     assert trained.curve["n"].sum() == 2 * len(corpus().actions)
     assert [len(c) for c in shown] == [1, 2, 3, 4, 5, 6]
     pd.testing.assert_frame_equal(shown[-1], trained.curve)
