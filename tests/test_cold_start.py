@@ -1,6 +1,7 @@
 """The cold start: what is shown and imitated, what is watched, and that the shipped one is what its card says."""
 
 import json
+from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -25,7 +26,7 @@ from maro_lib.model.adapter_files import WEIGHTS, read_adapter
 from maro_lib.model.chat import Chat
 from maro_lib.model.loading import START_ADAPTER, load
 from maro_lib.model.local import LocalPolicy, Sampling
-from maro_lib.play import Mixture, play
+from maro_lib.play import SKILLED, Mixture, play
 from maro_lib.runs import ROOT
 
 BOOK = start_book()
@@ -40,8 +41,8 @@ def chat():
 @pytest.mark.parametrize("register", ["compact", "prose"])
 def test_all_that_was_said_rightly_is_imitated_and_no_slip(chat, register):
     games = start_book(register).games(40)
-    actions = play(games, Slips(Mixture(0.4))).table("actions")
-    corpus = imitation(games, chat, share_good=0.4)
+    actions = play(games, Slips(Mixture(0.8))).table("actions")
+    corpus = imitation(games, chat, share_good=0.8)
     key = ["game", "seat", "t"]
     imitated = set(corpus.actions[key].itertuples(index=False, name=None))
     assert imitated == set(actions[actions["legal"]][key].itertuples(index=False, name=None))
@@ -53,7 +54,7 @@ def test_all_that_was_said_rightly_is_imitated_and_no_slip(chat, register):
 def test_what_is_imitated_is_the_very_words_and_the_end_of_the_turn(chat):
     games = BOOK.games(2)
     said = play(games, Slips(Mixture(0.4))).table("actions").set_index(["game", "seat", "t"])["text"]
-    corpus = imitation(games, chat, share_good=0.4)
+    corpus = imitation(games, chat)
     for a in corpus.actions.itertuples():
         *words, stop = corpus.ids[a.row][a.start : a.end].tolist()
         assert stop in chat.stop_ids
@@ -65,10 +66,25 @@ def test_it_is_looked_at_before_the_first_step_and_at_every_checkpoint(chat, tmp
     corpus = imitation(BOOK.games(6), chat)
     trained = train(loaded, corpus, SETTINGS, tmp_path, watch=Listening(BOOK.held_out(2, 2), Sampling(1.0, 48)))
     looks = looks_of(trained.curve, corpus, SETTINGS)
+    exam = examine(LocalPolicy(load("embedded"), Sampling(1.0, 48)), BOOK.held_out(2, 2))
+    assert (looks[0].legal, looks[0].civilians_win) == (exam.legal["all"].mean, exam.civilians_win.mean)
     assert [look.tokens > 0 for look in looks] == [False, *[True] * (len(looks) - 1)]
     assert len(looks) == 1 + -(-len(trained.curve[1:]) // 2), "every second step, and at the end"
     assert looks[-1].tokens == corpus.n_tokens, "one pass reads all"
     assert looks[0].english == pytest.approx(english_loss(loaded), rel=1e-5)
+
+
+def test_an_exam_counts_first_replies_by_what_was_asked_and_the_games_that_civilians_win():
+    games = BOOK.games(6)
+    exam = examine(Slips(SKILLED), games)
+    first = [a for a in play(games, Slips(SKILLED)).table("actions").itertuples() if not a.retry]
+    assert {phase: rate.n for phase, rate in exam.legal.items()} == {
+        "all": len(first),
+        **Counter(a.phase for a in first),
+    }
+    assert exam.legal["all"].mean == pytest.approx(sum(a.legal for a in first) / len(first))
+    assert exam.legal["all"].mean < 1, "a slip that was put right is a slip"
+    assert exam.civilians_win.mean == 1
 
 
 def test_a_shipped_start_is_a_model_and_its_card_is_read_back(chat, tmp_path):

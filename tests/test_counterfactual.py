@@ -82,6 +82,13 @@ def test_only_what_is_asked_for_is_valued_and_each_policy_draws_its_own():
     assert value.notna().tolist() == (actions["phase"] == "vote").tolist()
 
 
+def test_one_action_alone_has_the_value_that_it_has_among_others():
+    games = schedule(generate_many(1, 0, Knobs(characters=4)), 1, 0, Rules(rounds=1))
+    actions = play(games, Mixture()).table("actions").sort_values("step")
+    first = counterfactual_values(games, actions[:1], Mixture(), n_samples=1)
+    assert first.tolist() == counterfactual_values(games, actions, Mixture(), n_samples=1)[:1].tolist()
+
+
 def test_same_seed_same_value_whatever_else_is_played():
     games = schedule(generate_many(2, 0, Knobs(characters=4)), 6, 0, Rules(rounds=1))
     actions = play(games, Mixture()).table("actions")

@@ -1,5 +1,8 @@
 """Laws of the world without anything to learn."""
 
+import pytest
+import torch
+
 from maro_lib.learn.drift import coin_flips
 
 
@@ -16,3 +19,22 @@ def test_noise_alone_drives_the_policy_away_and_an_anchor_holds_it():
 
 def test_same_seed_same_walk():
     assert coin_flips(follow=True, anchor=0.02, n_steps=20) == coin_flips(follow=True, anchor=0.02, n_steps=20)
+
+
+def test_three_steps_by_hand():
+    """Adam on the mean of 1 - sigmoid(y (r - z0)), with z0 one step behind, and on the anchor's."""
+    rng = torch.Generator().manual_seed(0)
+    base = torch.randn(8, generator=rng, dtype=torch.float64).log_softmax(0)
+    theta, m, v, z0, means = base, 0, 0, 0, []
+    for t in (1, 2, 3):
+        moves = torch.multinomial(base.exp(), 16, replacement=True, generator=rng)
+        y = torch.where(torch.rand(16, generator=rng) < 0.5, 1, -1)
+        r = (theta.log_softmax(0) - base)[moves]
+        s = torch.sigmoid(y * (r - z0))
+        slope = -(y * s * (1 - s) + 0.02) / 16  # of the loss, over each move's log-probability
+        gradient = torch.zeros_like(base).index_add(0, moves, slope) - slope.sum() * theta.softmax(0)
+        m, v = 0.9 * m + 0.1 * gradient, 0.999 * v + 0.001 * gradient**2
+        theta = theta - 0.05 * m / (1 - 0.9**t) / ((v / (1 - 0.999**t)).sqrt() + 1e-8)
+        z0 = 0.9 * z0 + 0.1 * r.mean()
+        means.append(float((base.exp() * (theta.log_softmax(0) - base)).sum()))
+    assert coin_flips(follow=True, anchor=0.02, n_steps=3) == pytest.approx(means)

@@ -12,6 +12,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from accelerate.commands.config import load_config_from_file
@@ -26,10 +27,11 @@ from maro_lib.learn.balancing import balance
 from maro_lib.learn.corpus import Corpus, make_corpus, steps
 from maro_lib.learn.decomposition import decompose
 from maro_lib.learn.guard import QuickGames
-from maro_lib.learn.launching import DDP, Job, LaunchError, _check, _command, _environment, _run, launch
+from maro_lib.learn.launching import DDP, Job, LaunchError, _check, _command, _environment, _run, _why, launch
 from maro_lib.learn.settings import Settings
 from maro_lib.learn.trainer import whole_checkpoints
 from maro_lib.learn.training import Trained, train
+from maro_lib.learn.training_process import DEPTH, Teller, _words
 from maro_lib.model.loading import load
 from maro_lib.model.local import LocalPolicy
 from maro_lib.model.players import Player
@@ -176,6 +178,36 @@ def test_a_process_that_is_killed_ends_all_and_is_named_with_the_last_lines(tmp_
     assert await_(lambda: not alive(tmp_path), 10)
 
 
+def test_the_launchers_own_words_are_shown_where_it_names_no_process(tmp_path):
+    named = "  rank      : 1 (local_rank: 1)\n  exitcode  : 1 (pid: 7)"
+    last = ["The last lines:", "  a"]
+    assert [*_why(1, tmp_path, ["a"], ["no port"])][1:] == [*last, "accelerate launch (exit code 1):", "  no port"]
+    assert [*_why(1, tmp_path, ["a"], named.splitlines())][1:] == last
+
+
+def test_of_a_foreign_error_the_last_calls_are_shown():
+    def fall(n: int) -> None:
+        rise(n - 1) if n else {}["nothing"]
+
+    def rise(n: int) -> None:
+        fall(n - 1)
+
+    with pytest.raises(KeyError) as error:
+        fall(20)
+    words = _words(error.value)
+    assert words.count("File ") == DEPTH
+    assert "KeyError: 'nothing'" in words
+    assert "in test_of_a_foreign" not in words
+
+
+def test_each_step_is_told_once_with_what_is_known_of_it(capsys):
+    teller = Teller()
+    curve = pd.DataFrame({"step": [0, 1], "objective": [np.nan, 0.5], "legal": [0.75, np.nan], "loss": [np.nan, 1]})
+    for n in (1, 2, 2):
+        teller(curve[:n])
+    assert capsys.readouterr().out == "step 1: objective 0.500\n"
+
+
 @pytest.fixture
 def interruptible():
     """Also where the tests run in the background: there a shell lets interrupts be ignored."""
@@ -219,7 +251,10 @@ def test_what_cannot_work_is_refused_before_anything_is_started(tmp_path, monkey
 def test_a_job_is_read_as_it_was_written(tmp_path):
     watch = QuickGames(exam_games(3), Player(temperature=0.7, max_new_tokens=40, cache_gb=0.5), 2)
     job = Job("m", "nf4", "a", corpus(), replace(BASIC, beta=1 / 3), tmp_path / "x", watch)
-    job.save(inputs := tmp_path / "x.inputs")
+    (inputs := tmp_path / "x.inputs").mkdir()
+    (inputs / "failed.1").write_text("a launch that was cut short")
+    job.save(inputs)
+    assert not (inputs / "failed.1").exists()
     shutil.copytree(inputs, there := tmp_path / "copy" / "x.inputs")
     assert Job.read(there).folder == tmp_path / "copy" / "x", "a copy is a job of its own"
     again = Job.read(inputs)
@@ -266,4 +301,5 @@ def test_what_fsdp_cuts_is_floats_of_one_type_with_the_same_values():
 def test_the_ddp_configuration_starts_as_many_processes_as_asked_for():
     arguments, _, _ = _validate_launch_command(launch_command_parser().parse_args(_command(5, DDP, Path("x"))[3:]))
     assert (arguments.num_processes, arguments.multi_gpu, arguments.mixed_precision) == (5, True, "no")
+    assert json.loads(_environment(1)["OMP_NUM_THREADS"]) == os.cpu_count()
     assert json.loads(_environment(10**6)["OMP_NUM_THREADS"]) == 1

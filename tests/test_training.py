@@ -2,6 +2,7 @@
 
 import contextlib
 import gc
+import itertools
 import json
 import math
 import os
@@ -23,18 +24,20 @@ import pandas as pd
 import pytest
 import torch
 from closeness import LOGP, SHARE, near
+from pyarrow.parquet import read_schema
 from safetensors.torch import load_file
 from test_models import lora
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from maro_lib.embedded.lessons import HOME
+from maro_lib.learn.account import FIRST
 from maro_lib.learn.adapters import adapt
 from maro_lib.learn.balancing import balance
-from maro_lib.learn.corpus import Corpus, crossed, make_corpus
+from maro_lib.learn.corpus import Corpus, crossed, make_corpus, steps
 from maro_lib.learn.decomposition import decompose
 from maro_lib.learn.guard import TrainingWarning
 from maro_lib.learn.settings import REFERENCE_POINTS, Settings
-from maro_lib.learn.trainer import MaroTrainer, TrainingError, whole_checkpoints
+from maro_lib.learn.trainer import MaroTrainer, TrainingError, _arguments, is_on_cpu, whole_checkpoints
 from maro_lib.learn.training import _digest, finished, is_finished, train
 from maro_lib.model.adapter_files import ADAPTER_FILES, read_adapter
 from maro_lib.model.head import last_mlp
@@ -265,14 +268,15 @@ def test_what_is_read_together_is_bounded_and_what_shares_nothing_is_not_put_tog
 
 def test_every_process_gets_as_many_packs_and_all_actions_count_once(tmp_path):
     trainer = trainer_of(tuned(tiny()), sharing(), replace(BASIC, batch=WHOLE_STEP), tmp_path)
-    for n_processes in (1, 2, 3, 5):
+    for n_processes, rows in itertools.product((1, 2, 3, 5), ([0], [0, 2], range(8))):
         shares = []
         for index in range(n_processes):
             trainer.args = Process(trainer.args.device, n_processes, index)
-            shares.append(trainer.packs(trainer.material, range(8)))
+            shares.append(trainer.packs(trainer.material, rows))
         assert len({len(packs) for packs in shares}) == 1
+        assert sum(any(p.n for p in packs) for packs in shares) >= min(n_processes, len(rows), 2), "one reads both"
         counted = [k for packs in shares for p in packs for k in p.actions[: p.n].tolist()]
-        assert sorted(counted) == list(range(len(sharing().actions)))
+        assert sorted(counted) == sorted(np.concatenate([sharing().places[k] for k in rows]))
 
 
 class Process(NamedTuple):
@@ -304,6 +308,25 @@ def test_the_last_mlp_computes_where_an_action_is_predicted_and_nowhere_else(tmp
     packs = trainer.packs(trainer.material, trainer.plan[0])
     assert sum(n) == sum(pack.ids.shape[1] if checkpointing else len(pack.unique) for pack in packs)
     assert sum(n) <= (corpus().n_tokens if checkpointing else corpus().n_action_tokens)
+
+
+def test_a_family_that_changes_its_logits_has_the_same_log_probs_from_all_of_them(tmp_path):
+    trainer, _ = both_ways(tmp_path, BASIC)
+    (pack, *_) = trainer.packs(trainer.material, range(8))
+    with torch.no_grad(), trainer.together():
+        few = trainer.read(trainer.model, pack)
+        trainer.head = None  # as `bare_head` has it then
+        torch.testing.assert_close(trainer.read(trainer.model, pack), few, rtol=SHARE, atol=SHARE * LOGP)
+
+
+def test_what_is_to_be_sharded_does_not_train_on_the_processor_where_it_is_loaded():
+    assert is_on_cpu(tiny())
+    assert not is_on_cpu(replace(tiny(), sharded=True))
+
+
+@pytest.mark.parametrize("sharded", [False, True])
+def test_on_a_processor_and_where_weights_are_cut_the_optimiser_is_plain_adamw(tmp_path, sharded):
+    assert _arguments(replace(tiny(), sharded=sharded), BASIC, tmp_path, 3).optim == "adamw_torch"
 
 
 def test_half_computes_in_bfloat16(tmp_path):
@@ -393,12 +416,16 @@ def test_dropout_never_comes_between_policy_and_reference(tmp_path, where):
     """Of a base that was made with it, and of an adapter of other making that is trained on."""
     from peft import LoraConfig, get_peft_model
 
-    loaded = tiny(attention_dropout=0.5 if where == "base" else 0.0)
-    if where == "adapter":
-        adapted = get_peft_model(loaded.model, LoraConfig(lora_dropout=0.5, target_modules="all-linear"))
-        loaded = replace(loaded, model=adapted, adapter="of other making")
-    first = train(loaded, corpus(), replace(BASIC, epochs=1, batch=WHOLE_STEP), tmp_path / "x").curve.iloc[0]
-    assert first["r_pos"] == first["r_neg"] == first["kl"] == 0
+    found = []
+    for p in (0.0, 0.5):
+        loaded = tiny(attention_dropout=p * (where == "base"))
+        config = LoraConfig(lora_dropout=p * (where == "adapter"), target_modules="all-linear", init_lora_weights=False)
+        loaded = replace(loaded, model=get_peft_model(loaded.model, config), adapter="of other making")
+        trainer = trainer_of(loaded, corpus(), replace(BASIC, batch=WHOLE_STEP), tmp_path)
+        trainer.in_pieces, trainer.at_once = False, 0  # the attention of pieces knows no dropout
+        step(trainer)
+        found.append(trainer.numbers)
+    assert found[1] == pytest.approx(found[0], rel=SHARE)
 
 
 def test_unknown_names_and_impossible_numbers_are_refused():
@@ -484,13 +511,14 @@ def test_mismatched_z0_is_the_mean_r_of_actions_behind_other_views(tmp_path):
     assert trainer.numbers["z0"] != pytest.approx(r_by_hand(trainer.model, corpus()).mean(), abs=1e-3)
 
 
-def test_a_step_of_one_faction_has_the_z0_of_that_faction(tmp_path):
+@pytest.mark.parametrize("side", ["civilian", "culprit"])
+def test_a_step_of_one_faction_has_the_z0_of_that_faction(tmp_path, side):
     trainer = trainer_of(tuned(tiny()), corpus(), replace(BASIC, z0="per_faction", batch=1), tmp_path)
     faction = corpus().actions.groupby("row")["faction"].first()
-    alone = next(k for k, sequences in enumerate(trainer.plan) if (faction[sequences] == "civilian").all())
+    alone = next(k for k, sequences in enumerate(trainer.plan) if (faction[sequences] == side).all())
     trainer.training_step(trainer.model, {"step": alone})
-    assert {name for name in trainer.numbers if name.startswith("z0/")} == {"z0/civilian"}
-    assert trainer.numbers["z0/civilian"] == trainer.numbers["z0"] != 0
+    assert {name for name in trainer.numbers if name.startswith("z0/")} == {f"z0/{side}"}
+    assert trainer.numbers[f"z0/{side}"] == trainer.numbers["z0"] != 0
 
 
 def r_by_hand(model, given: Corpus) -> np.ndarray:
@@ -512,10 +540,14 @@ def test_the_curve_has_a_row_per_step_and_its_columns_per_faction(tmp_path):
     per_faction = {f"{name}/{faction}" for name in TOLD for faction in ("civilian", "culprit")}
     others = {"z0", "z0_next", "loss", "grad_norm", "learning_rate", "epoch", "step"}
     assert set(trained.curve) == {*TOLD, *per_faction, *others}
+    plan = steps(corpus(), BASIC.batch, BASIC.epochs, BASIC.seed)
+    assert trained.curve["n"].tolist() == [sum(len(corpus().places[k]) for k in step) for step in plan]
     assert trained.curve["n"].sum() == 2 * len(corpus().actions)
     assert [len(c) for c in shown] == [1, 2, 3, 4, 5, 6]
     pd.testing.assert_frame_equal(shown[-1], trained.curve)
     assert trained.status == "finished"
+    assert [*trained.curve][: len(FIRST)] == [*FIRST]
+    assert read_schema(tmp_path / "x" / "curve.parquet").names == [*trained.curve]
 
 
 def test_a_steps_numbers_by_hand(tmp_path):

@@ -100,7 +100,6 @@ def _as_trained(
 
 def _write(model: torch.nn.Module, tokenizer, folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
     with quiet():
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)

@@ -97,7 +97,9 @@ class Job:
     watch: QuickGames | None = None
 
     def save(self, inputs: Path) -> None:
-        """Write it into a folder: Parquet, JSON and YAML."""
+        """Write it into a folder of its own: Parquet, JSON and YAML."""
+        make_folder(inputs)
+        shutil.rmtree(inputs)  # of a launch that was cut short
         save_corpus(self.corpus, inputs)
         watched = None
         if watch := self.watch:
@@ -135,8 +137,7 @@ def launch(
     config = located(config) if config else DDP
     _check(n_processes, config, watch)
     folder = Path(folder).absolute()
-    make_folder(inputs := folder.with_name(folder.name + INPUTS))
-    shutil.rmtree(inputs)  # of a launch that was cut short
+    inputs = folder.with_name(folder.name + INPUTS)
     Job(model, precision, adapter, corpus, settings, folder, watch).save(inputs)
     _run(_command(n_processes, config, inputs), _environment(n_processes), inputs)
     shutil.rmtree(inputs)

@@ -101,7 +101,8 @@ class Material:
         self.corpus, self.kept_at = corpus, kept_at  # where its log-probs are
         self.desirable = torch.tensor(corpus.actions["desirable"].to_numpy(bool))
         self.weight = torch.tensor(corpus.actions["weight"].to_numpy(np.float64))
-        self.faction = torch.tensor(pd.factorize(corpus.actions["faction"], sort=True)[0])
+        codes, self.factions = pd.factorize(corpus.actions["faction"])
+        self.faction = torch.tensor(codes)
         self.reference: torch.Tensor | None = None  # (n_action_tokens,)
 
     def reference_of(self, pack: Pack) -> torch.Tensor:

@@ -240,13 +240,15 @@ class MaroTrainer(Trainer):
 
     def keep_account(self, rows: torch.Tensor, z0: torch.Tensor) -> None:
         """Keep a step's numbers for the log, and where the running mean goes from here."""
-        rows, mean_z0 = self.gathered(rows), z0.double().mean()
+        rows, m = self.gathered(rows), self.material
+        factions = m.faction[rows[:, 0].long().cpu()].unique()  # a step may have actions of one alone
+        of_faction = z0[factions.to(z0.device)] if z0.ndim else z0
+        mean_z0 = of_faction.double().mean()
         z0_next = losses.ema(mean_z0, rows[:, 1], self.settings.z0_decay)
-        self.numbers = step_numbers(rows, self.material.corpus.actions)
+        self.numbers = step_numbers(rows, m.corpus.actions)
         self.numbers |= {"z0": float(mean_z0), "z0_next": float(z0_next)}
         if z0.ndim:
-            names = sorted(self.material.corpus.actions["faction"].unique())
-            self.numbers |= {f"z0/{name}": float(v) for name, v in zip(names, z0, strict=False)}
+            self.numbers |= {f"z0/{m.factions[int(k)]}": float(v) for k, v in zip(factions, of_faction, strict=True)}
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         super().log({**logs, **self.numbers} if "loss" in logs else logs, start_time)
