@@ -1,6 +1,7 @@
 """Judges: bounded, cached, counted, and worth believing: they rank good play above bad, whoever it is."""
 
 import gc
+import logging
 import math
 import os
 import signal
@@ -76,6 +77,9 @@ def test_rouge_of_fixed_pairs(said, reference, language, expected):
 def test_chinese_is_cut_into_words_not_signs():
     assert words("我喜欢北京。", "zh") == ["我", "喜欢", "北京"]
     assert rouge_l("喜北欢京", "喜欢北京", "zh") == 0.0, "the same signs are not the same words"
+    (log := logging.getLogger("jieba")).setLevel("DEBUG")
+    assert words("北京", "zh") == ["北京"]
+    assert not log.isEnabledFor(logging.WARNING), "it tells of its dictionary, otherwise"
 
 
 # --- the history that judges read --------------------------------------------------------------------
@@ -578,7 +582,7 @@ def test_what_is_not_judged_stands_in_the_tables_without_a_number():
     assert differing(table.reset_index().assign(arm="MARO")) == f"MARO 0 of {n}", "it is not counted"
     beside = published.beside({"here": overall(measured)})
     assert beside.loc["here", "ICI"] == NOT_JUDGED
-    assert isinstance(beside.loc["here", "SCI"], float)
+    assert beside.loc["here", "SCI"] == round(overall(measured)["SCI"], 1), "as the leaderboard: one place"
 
 
 # --- a model as the judge ----------------------------------------------------------------------------

@@ -16,7 +16,19 @@ from maro_lib.learn.decomposition import decompose
 from maro_lib.learn.guard import QuickGames
 from maro_lib.learn.settings import Settings
 from maro_lib.learn.training import train
-from maro_lib.measure.matches import LINE_UPS, gains, match, outcomes, play_base
+from maro_lib.measure.matches import (
+    BASE,
+    CONTROL,
+    LINE_UPS,
+    MARO,
+    MEASURES,
+    against_base,
+    gains,
+    match,
+    outcomes,
+    play_base,
+    saved,
+)
 from maro_lib.measure.metrics import reciprocal_rank
 from maro_lib.model.loading import load
 from maro_lib.model.local import LocalPolicy
@@ -134,6 +146,33 @@ def test_gains_by_hand():
     assert found["culprit"].low == 0
     assert found["culprit"].high == 1
     assert set(gains(table[table["trained"] != "culprit"])) == {"civilian"}
+
+
+def test_games_that_one_line_up_lacks_are_left_out():
+    rows = [(NOBODY, 0, "A", 0.0), (NOBODY, 1, "B", 1.0), ("civilian", 0, "A", 1.0)]
+    found = against_base(pd.DataFrame(rows, columns=["trained", "order", "script", "civilians_won"]), "civilian")
+    assert [mean.mean for mean in found] == [1.0, 0.0, 1.0]
+    assert {mean.n for mean in found} == {1}
+
+
+@pytest.mark.parametrize(
+    ("who", "trained"), [("civilian", (1, 0.2, 0.3, 0.4, 0.6)), ("culprit", (0, 0.2, 0.3, 0.5, 0.7))]
+)
+def test_measures_are_of_the_trained_faction_or_of_all(who, trained):
+    columns = ["civilians_won", "victory", "right_votes", "legal_civilian", "legal_culprit", "asks_civilian",
+               "asks_culprit"]  # fmt: skip
+    table = pd.DataFrame([(0.0,) * 7, (1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)], columns=columns)
+    table = table.assign(trained=[NOBODY, who], order=0, script="A")
+    assert [against_base(table, who, measure).trained.mean for measure in MEASURES] == list(trained)
+
+
+def test_saved_games_are_found_by_whose_adapter_played_and_as_whom(tmp_path):
+    for place in ("nobody", "civilian", "control/nobody", "control/civilian", "control/culprit"):
+        (tmp_path / place).mkdir(parents=True)
+    assert saved(tmp_path) == {
+        (BASE, NOBODY): tmp_path / "nobody", (MARO, "civilian"): tmp_path / "civilian",
+        (CONTROL, "civilian"): tmp_path / "control/civilian", (CONTROL, "culprit"): tmp_path / "control/culprit",
+    }  # fmt: skip
 
 
 def corpus():
