@@ -39,7 +39,10 @@ def rated():
     games = pd.DataFrame({"order": [0], "factions": [["civilian", "culprit", "civilian"]]})
     rows = [(1, 0, [-1, 0, 2]), (1, 2, [1, 1, -1]), (2, 0, [-1, 2, 0]), (2, 2, [0, 2, -1])]
     actions = pd.DataFrame(rows, columns=["round", "seat", "suspicion"])
-    return games, actions.assign(order=0, script="s", kind="rate", legal=True, faction="civilian")
+    actions = actions.assign(order=0, script="s", kind="rate", legal=True, faction="civilian")
+    first = actions.iloc[:1].assign(suspicion=[[-1, 9, 9]])
+    uncounted = first.assign(faction="culprit"), first.assign(legal=False), first.assign(kind="ask")
+    return games, pd.concat([actions, *uncounted], ignore_index=True)
 
 
 def test_suspicion_is_followed_round_by_round(rated):
@@ -53,14 +56,15 @@ def test_the_culprit_is_found_when_suspected_most(rated):
     assert rounds_to_find(*rated).tolist() == [2]
     games, actions = rated
     assert rounds_to_find(games, actions[actions["round"] == 1]).isna().tolist() == [True], "never"
-    actions["suspicion"] = [[-1, 1, 1]] * 4
+    actions["suspicion"] = [[-1, 1, 1]] * len(actions)
     assert rounds_to_find(games, actions).isna().tolist() == [True], "as much as another is not most"
 
 
 def test_ends_say_who_is_condemned():
-    games = pd.DataFrame({"accused": ["Ann", "Bob", "", "Ann"], "culprits": [["Ann"]] * 4, "script": list("aabb")})
+    accused = ["Ann", "Bob", "", "Ann", "Ann", "", "Ann", ""]
+    games = pd.DataFrame({"accused": accused, "culprits": [["Ann"]] * 8, "script": list("aabbaabb")})
     found = ends(games)
     assert {m.n for m in found.values()} == {2}, "mysteries are resampled"
     assert {name: m.mean for name, m in found.items()} == {
-        "a culprit is condemned": 0.5, "an innocent is condemned": 0.25, "nobody is condemned": 0.25,
+        "a culprit is condemned": 0.5, "an innocent is condemned": 0.125, "nobody is condemned": 0.375,
     }  # fmt: skip

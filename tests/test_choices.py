@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from test_corpus import rewriting
 
 from maro_lib.embedded.exam import exam_games
 from maro_lib.measure.choices import most_moved, move_probabilities, vote_probabilities, vote_views
@@ -58,6 +59,13 @@ def test_a_moves_probability_is_that_of_its_first_own_token(loaded, played):
     assert table["base"].sum() <= 1 + 1e-6
 
 
+def test_a_template_that_rewrites_history_has_choices_too(loaded, played):
+    view, models = next(vote_views(played)), (loaded, rewriting(loaded))
+    here, there = (move_probabilities(model, view.messages, view.moves)["base"] for model in models)
+    assert 0 < there.sum() <= 1 + 1e-6
+    assert there.tolist() != here.tolist(), "its view has other words"
+
+
 def test_without_an_adapter_nothing_has_changed(loaded, played):
     votes = vote_probabilities(loaded, played, 4)
     assert len(votes) == 4
@@ -70,7 +78,7 @@ def test_the_vote_that_moved_most_is_shown_with_all_its_moves(loaded, played):
     votes.loc[1, "trained"] += 0.2
     most = most_moved(loaded, played, votes)
     assert (most["game"], most["agent"]) == tuple(votes.loc[2, ["game", "agent"]])
-    view = next(vote_views(played, most["game"], most["agent"]))
+    (view,) = vote_views(played, most["game"], most["agent"])
     assert [move["move"] for move in most["moves"]] == view.moves
     assert most["culprits"] == list(view.culprits)
 

@@ -23,6 +23,7 @@ from maro_lib.study.evidence import (
     collect,
     corpus_of,
     gains_table,
+    home_games,
     leads,
     read_findings,
     save_findings,
@@ -95,6 +96,8 @@ def test_summary_has_a_row_per_seed_and_one_for_all():
     assert table.loc[("all", "civilian"), ["low", "high"]].tolist() == [pytest.approx(-234.1), pytest.approx(274.1)]
     assert (table["low"] <= table["change"]).all()
     assert (table["change"] <= table["high"]).all()
+    fewer = changes(toy(0.5, 0.5).query("order < 150"))
+    assert fewer.loc[("0", "civilian"), "trained"] == 73.3, "110 of 150, to one place"
 
 
 def test_an_arm_on_fewer_seeds_is_compared_with_base_on_those():
@@ -107,6 +110,7 @@ def test_one_seed_has_no_interval_for_all_of_them():
     found = changes(toy(0.25, 0.05))
     assert found.loc[("0", "civilian"), ["low", "high"]].notna().all()
     assert found.loc[("all", "civilian"), ["low", "high"]].isna().all()
+    assert found.loc[("all", "civilian"), "n"] == 1
     words = gains_table(summarise(toy(0.25, 0.05)))
     assert "[" in words.loc[("MARO", "civilian"), "0"]
     assert words.loc[("MARO", "civilian"), "all"] == "+20"
@@ -129,6 +133,7 @@ def test_beyond_the_control_is_paired_by_seed():
     assert found.mean == pytest.approx(31 / 3)
     assert found.high - found.mean == pytest.approx(4.303 * 1.5275 / 3**0.5, rel=1e-3)
     assert found.p == pytest.approx(0.0072, abs=1e-4), "t = 11.72 on 2 degrees of freedom"
+    assert leads(table[table["seed"] != "2"])["n"].tolist() == [2], "two seeds are several"
 
 
 def test_what_is_compared_beside_the_control_is_adjusted_for_its_number():
@@ -177,6 +182,7 @@ def test_what_is_kept_is_what_was_found(tmp_path):
     save_findings(results, curves, "two cores, 21 November 2026", tmp_path)
     found = read_findings(tmp_path)
     pd.testing.assert_frame_equal(summarise(found.results), summarise(results))
+    assert found.results.index.equals(pd.RangeIndex(len(results))), "rows have no names"
     assert found.curves[["arm", "seed", "step", "kl"]].to_numpy().tolist() == [["MARO", 0, 1, 0.5]]
     assert found.about == "two cores, 21 November 2026"
 
@@ -193,6 +199,12 @@ TINY = Study(
     Gamebook(n_scripts=4, knobs=HOME, rules=Rules(rounds=1)), Settings(batch=8), n_games=8, n_dialogues=16, n_matches=2,
     n_match_scripts=2,
 )  # fmt: skip
+
+
+def test_a_study_of_home_games_has_four_of_a_mystery_and_other_mysteries_for_every_seed():
+    assert [home_games(n).n_scripts for n in (1, 4, 19, 20)] == [1, 1, 4, 5]
+    assert [home_games(4, register).knobs.register for register in ("compact", "prose")] == ["compact", "prose"]
+    assert [TINY.book(seed).seed - TINY.gamebook.seed for seed in (0, 1, 2)] == [0, 1, 2]
 
 
 @pytest.fixture(scope="module")

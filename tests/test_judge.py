@@ -1,6 +1,7 @@
 """Judges: bounded, cached, counted, and worth believing: they rank good play above bad, whoever it is."""
 
 import gc
+import logging
 import math
 import os
 import signal
@@ -76,6 +77,9 @@ def test_rouge_of_fixed_pairs(said, reference, language, expected):
 def test_chinese_is_cut_into_words_not_signs():
     assert words("我喜欢北京。", "zh") == ["我", "喜欢", "北京"]
     assert rouge_l("喜北欢京", "喜欢北京", "zh") == 0.0, "the same signs are not the same words"
+    (log := logging.getLogger("jieba")).setLevel("DEBUG")
+    assert words("北京", "zh") == ["北京"]
+    assert not log.isEnabledFor(logging.WARNING), "it tells of its dictionary, otherwise"
 
 
 # --- the history that judges read --------------------------------------------------------------------
@@ -156,6 +160,7 @@ def test_honest_players_rank_above_those_who_contradict_themselves():
     played = play(schedule([script], 12, 5, Rules(rounds=2)), RANDOM)
     games, actions = played.table("games"), played.table("actions")
     seat, true, lie = opposites(script)
+    assert script.characters[seat].faction == "civilian"
     found = {}
     for name, texts in {"honest": [true], "contradicts": [true, lie], "lies": [lie]}.items():
         table = judge_games(RuleJudge(), games, with_texts(actions, seat, texts), BY_DIGEST)
@@ -164,6 +169,16 @@ def test_honest_players_rank_above_those_who_contradict_themselves():
     assert found["honest"] == (20.0, 20.0)
     assert found["honest"][0] > found["contradicts"][0] > found["lies"][0]
     assert found["lies"][1] == 0.0, "a falsehood tells nothing"
+
+
+def test_other_texts_stand_where_one_character_introduces_itself_or_answers_and_nowhere_else():
+    _, actions = games_of(RANDOM, 1)
+    changed = with_texts(actions, 1, ["Yes.", "No."])
+    own = actions["seat"].eq(1) & actions["kind"].isin(["intro", "answer"])
+    assert changed["text"][own].tolist() == ["Yes.", "No.", "Yes.", "No."][: own.sum()]
+    assert own.sum() > 1
+    pd.testing.assert_frame_equal(changed[~own], actions[~own])
+    assert not actions["text"].isin(["Yes.", "No."]).any(), "of a copy"
 
 
 def test_of_what_can_be_no_other_way_no_lie_is_made():
@@ -212,13 +227,17 @@ def test_the_check_finds_what_is_wrong_with_a_judge():
     assert not found["skilled above random"]
     assert not found["blind to names"]
     assert not found["stable on repeats"]
+    found = check_judge(even := Even(), HOME, 4).groupby("question")["holds"].any()
+    assert found.to_dict() == {"skilled above random": False, "honest above self-contradicting": False,
+                               "blind to names": True, "stable on repeats": True}  # fmt: skip
+    assert len(even.scripts[0]) == 2, "half as many mysteries as games"
 
 
 def test_a_judge_is_chosen_by_name(tmp_path):
     with seated(Player(model="rules")) as judge:
         assert judge.name == "rules"
     with seated(Player(model="random"), cache=tmp_path / "j.jsonl", retries=1) as judge:
-        assert (judge.name, judge.retries) == ("judge: random", 1)
+        assert (judge.name, judge.retries, judge.progress) == ("judge: random", 1, False)
 
 
 def test_a_judge_that_was_asked_holds_no_model():
@@ -227,6 +246,16 @@ def test_a_judge_that_was_asked_holds_no_model():
         model = weakref.ref(judge.policy.loaded.model)
     gc.collect()
     assert model() is None
+
+
+class Even(Judge):
+    """A judge that gives the same to all, and remembers the mysteries that it was asked about."""
+
+    name = "even"
+
+    def judge(self, cases):
+        self.scripts = [*getattr(self, "scripts", []), {case.script.digest for case in cases}]
+        return [[Judgement(kind, "", 10.0, "ok") for kind in case.kinds] for case in cases]
 
 
 class Fond(Judge):
@@ -447,6 +476,8 @@ def test_an_accuracy_has_an_interval_and_its_lower_end_decides(monkeypatch, unkn
     assert found["right"].tolist() == [right] * 6
     assert found["low"].tolist() == pytest.approx([low] * 6, abs=5e-4)
     assert set(found["verdict"]) == {verdict}
+    together = accuracy(found)
+    assert (together.mean, together.n) == (right, 48), "eight pairs of six kinds"
 
 
 def test_unreadable_replies_are_wrong_answers():
@@ -467,6 +498,16 @@ def test_pairs_that_dont_fit_are_refused_when_they_are_read(tmp_path, before, af
     (tmp_path / "gold.yaml").write_text(text.replace(before, after, 1), encoding="utf-8")
     with pytest.raises(WordsError, match=message):
         read_words(tmp_path / "gold.yaml", Gold)
+
+
+def test_who_answers_in_a_pair_was_asked_and_who_takes_its_turn_was_not():
+    for scene in gold("compact").scenes:
+        before = [line.text for line in scene.before]
+        for kind, (one, *_) in scene.pairs.items():
+            played = scene.case(kind, one.better).actions
+            asked = [] if kind in ("observation", "creativity") else [scene.question.text]
+            assert played["text"].tolist() == [*before, *asked, one.better]
+            assert played["phase"].iloc[-1] == ("answer" if asked else "turn")
 
 
 def test_every_book_of_words_has_pairs():
@@ -668,6 +709,8 @@ def test_a_line_that_was_cut_short_is_judged_again(tmp_path):
     again = judged(policy, cache=Cache(path))
     assert len(policy.asked) == 1
     pd.testing.assert_frame_equal(whole, again)
+    judged(later := Says(), cache=Cache(path))
+    assert not later.asked, "the new line does not follow half of the old one"
 
 
 @pytest.mark.parametrize("line", ["{", "[" * 10_000, '["k", "speech"]', '["k", "a", "", "12", "ok", "", 1]'])
@@ -682,6 +725,7 @@ def test_a_damaged_line_is_named_kept_and_judged_again(tmp_path, line, capsys):
     assert "j.jsonl has 1 damaged lines: kept as j.jsonl.damaged-1" in capsys.readouterr().err
     assert len(policy.asked) == 1
     pd.testing.assert_frame_equal(whole, again)
+    assert len(path.read_bytes().splitlines()) == len(lines), "the others are still there"
 
 
 def test_a_killed_judge_goes_on(tmp_path):

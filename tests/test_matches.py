@@ -16,11 +16,25 @@ from maro_lib.learn.decomposition import decompose
 from maro_lib.learn.guard import QuickGames
 from maro_lib.learn.settings import Settings
 from maro_lib.learn.training import train
-from maro_lib.measure.matches import LINE_UPS, gains, match, outcomes, play_base
+from maro_lib.measure.matches import (
+    BASE,
+    CONTROL,
+    LINE_UPS,
+    MARO,
+    MEASURES,
+    against_base,
+    gains,
+    match,
+    outcomes,
+    play_ahead,
+    play_base,
+    saved,
+)
 from maro_lib.measure.metrics import reciprocal_rank
 from maro_lib.model.loading import load
 from maro_lib.model.local import LocalPolicy
 from maro_lib.model.players import BOTH, NOBODY, Player, line_up
+from maro_lib.play.policies import RANDOM, Reply
 from maro_lib.play.rollout import play, schedule
 from maro_lib.world.generator import generate_many
 from maro_lib.world.mystery import Rules
@@ -70,7 +84,7 @@ def test_matches_and_quick_games_play_as_the_run_does(tuned, tmp_path, monkeypat
     player = Player(precision="float32", temperature=0.5, max_new_tokens=7, window=900, cache_gb=0.1, batch_tokens=999)
     seen, act = [], LocalPolicy.act
     monkeypatch.setattr(LocalPolicy, "act", lambda self, asked: seen.append((self, len(asked))) or act(self, asked))
-    play_base(some_games(1), player, tuned.loaded, tmp_path)
+    assert len(play_base(some_games(1), player, tuned.loaded, tmp_path).table("games")) == 1
     match(some_games(1), player.playing(tuned.loaded), line_ups=("civilian",))
     QuickGames(some_games(6), player, concurrency=1)(tuned.loaded)
     assert {(p.sampling.temperature, p.sampling.max_new_tokens, p.window, p.batch_tokens) for p, _ in seen} == {
@@ -103,21 +117,50 @@ def test_a_match_that_was_played_is_read_from_its_folder(tuned, table, folder, m
     assert {p.name for p in folder.iterdir() if p.is_dir()} == set(LINE_UPS)
 
 
-def test_outcomes_are_what_the_games_say(tuned, table, folder):
-    played = play(some_games(3), line_up(tuned, "civilian"), folder=folder / "civilian")
+def test_nothing_is_played_ahead_where_a_model_works_in_one_process(tuned, tmp_path, monkeypatch):
+    monkeypatch.setattr(type(tuned.loaded), "n_side_by_side", 1)
+    play_ahead(some_games(1), SHORT, tuned.loaded, {tmp_path: "tuned"})
+    assert not list(tmp_path.iterdir())
+
+
+class Mumbles:
+    """Plays at random, but every third of its replies is none."""
+
+    name = "mumbles"
+
+    def act(self, asked):
+        return [Reply("Hm.") if k % 3 == 0 else reply for k, reply in enumerate(RANDOM.act(asked))]
+
+
+def assert_outcomes_are_what_the_games_say(played):
     found = outcomes(played)
     games, actions = played.table("games").set_index("game"), played.table("actions")
+    assert found["game"].tolist() == games.index.tolist()
     for row in found.itertuples():
         own, game = actions[actions["game"] == row.game], games.loc[row.game]
         assert row.civilians_won == float(game["winner"] == "civilian")
         votes = [a.target in game["culprits"] for a in own.itertuples() if (a.kind, a.faction) == ("vote", "civilian")]
-        assert row.right_votes == pytest.approx(sum(votes) / len(votes))
+        assert row.right_votes == pytest.approx(sum(votes) / len(votes) if votes else np.nan, nan_ok=True)
         assert row.victory == reciprocal_rank(game["votes"], game["players"], game["culprits"], game["seed"])
         for faction in ("civilian", "culprit"):
             firsts = [a.legal for a in own.itertuples() if a.faction == faction and not a.retry]
             assert getattr(row, f"legal_{faction}") == pytest.approx(sum(firsts) / len(firsts))
             turns = [a.kind for a in own.itertuples() if (a.faction, a.phase, a.legal) == (faction, "turn", True)]
-            assert getattr(row, f"asks_{faction}") == pytest.approx(turns.count("ask") / len(turns))
+            asks = turns.count("ask") / len(turns) if turns else np.nan
+            assert getattr(row, f"asks_{faction}") == pytest.approx(asks, nan_ok=True)
+
+
+def test_outcomes_are_what_the_games_say(tuned, table, folder):
+    assert_outcomes_are_what_the_games_say(play(some_games(3), line_up(tuned, "civilian"), folder=folder / "civilian"))
+
+
+def test_outcomes_of_players_who_break_rules_are_what_the_games_say():
+    played = play(some_games(12), Mumbles())
+    assert_outcomes_are_what_the_games_say(played)
+    actions = played.table("actions")
+    assert actions["retry"].any()
+    assert not actions.loc[actions["phase"] == "turn", "legal"].all()
+    assert outcomes(played)["civilians_won"].nunique() == 2
 
 
 def test_gains_by_hand():
@@ -134,6 +177,33 @@ def test_gains_by_hand():
     assert found["culprit"].low == 0
     assert found["culprit"].high == 1
     assert set(gains(table[table["trained"] != "culprit"])) == {"civilian"}
+
+
+def test_games_that_one_line_up_lacks_are_left_out():
+    rows = [(NOBODY, 0, "A", 0.0), (NOBODY, 1, "B", 1.0), ("civilian", 0, "A", 1.0)]
+    found = against_base(pd.DataFrame(rows, columns=["trained", "order", "script", "civilians_won"]), "civilian")
+    assert [mean.mean for mean in found] == [1.0, 0.0, 1.0]
+    assert {mean.n for mean in found} == {1}
+
+
+@pytest.mark.parametrize(
+    ("who", "trained"), [("civilian", (1, 0.2, 0.3, 0.4, 0.6)), ("culprit", (0, 0.2, 0.3, 0.5, 0.7))]
+)
+def test_measures_are_of_the_trained_faction_or_of_all(who, trained):
+    columns = ["civilians_won", "victory", "right_votes", "legal_civilian", "legal_culprit", "asks_civilian",
+               "asks_culprit"]  # fmt: skip
+    table = pd.DataFrame([(0.0,) * 7, (1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)], columns=columns)
+    table = table.assign(trained=[NOBODY, who], order=0, script="A")
+    assert [against_base(table, who, measure).trained.mean for measure in MEASURES] == list(trained)
+
+
+def test_saved_games_are_found_by_whose_adapter_played_and_as_whom(tmp_path):
+    for place in ("nobody", "civilian", "control/nobody", "control/civilian", "control/culprit"):
+        (tmp_path / place).mkdir(parents=True)
+    assert saved(tmp_path) == {
+        (BASE, NOBODY): tmp_path / "nobody", (MARO, "civilian"): tmp_path / "civilian",
+        (CONTROL, "civilian"): tmp_path / "control/civilian", (CONTROL, "culprit"): tmp_path / "control/culprit",
+    }  # fmt: skip
 
 
 def corpus():

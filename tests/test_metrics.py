@@ -23,7 +23,7 @@ from maro_lib.measure.metrics import (
     victory,
     with_judge,
 )  # fmt: skip
-from maro_lib.measure.published import leaderboard
+from maro_lib.measure.published import beside, leaderboard
 
 PLAYERS = ["Ann", "Bob", "Cid", "Dot"]
 
@@ -188,6 +188,7 @@ def test_overall_stands_beside_a_leaderboard(game):
     found = overall(social(*game, judgements(0, 0.5)))
     assert found.to_dict() == {"Victory": 100, "TII": 25, "CIC": 50, "ICI": 50, "SCI": 50}
     assert [*found.index] == [*leaderboard()]
+    assert beside({"here": found / 3}).loc["here"].tolist() == [33.3, 8.3, 16.7, 16.7, 16.7], "one place"
 
 
 def test_intervals_resample_mysteries():

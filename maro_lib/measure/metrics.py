@@ -79,7 +79,7 @@ def victory(games: pd.DataFrame) -> pd.Series:
 def ratings_about(actions: pd.DataFrame, n_players: int) -> dict[int, Ratings]:
     """Sum up, for each seat, what the others state about it in one game; a rater's own seat holds -1."""
     rated = actions[(actions["kind"] == "rate") & actions["legal"]]
-    tables = [np.stack(rated[name].to_list()) if len(rated) else np.empty((0, n_players), int)
+    tables = [np.stack(rated[name].to_list()) if len(rated) else np.zeros((0, n_players), int)
               for name in ("suspicion", "trust")]  # fmt: skip
     known = tables[0] >= 0  # who states the one states the other
     return {
