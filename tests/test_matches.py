@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import torch
 from test_models import lora
+from worlds import Says
 
 from maro_lib.embedded.lessons import HOME
 from maro_lib.learn.balancing import balance
@@ -161,6 +162,15 @@ def test_outcomes_of_players_who_break_rules_are_what_the_games_say():
     assert actions["retry"].any()
     assert not actions.loc[actions["phase"] == "turn", "legal"].all()
     assert outcomes(played)["civilians_won"].nunique() == 2
+
+
+def test_who_makes_no_legal_move_has_asked_no_share_of_turns():
+    """As a language model that was never told the game's forms plays."""
+    found = outcomes(play(some_games(2), Says("hm", lambda _: "Hm.")))
+    assert found[["asks_civilian", "asks_culprit"]].isna().all(axis=None)
+    assert (found[["legal_civilian", "legal_culprit"]] < 1).all(axis=None)
+    against = against_base(pd.concat([found.assign(trained=who) for who in (NOBODY, "civilian")]), "civilian")
+    assert against.change.mean == 0
 
 
 def test_gains_by_hand():

@@ -12,9 +12,10 @@ from test_matches import some_games
 from test_models import lora
 from test_training import BASIC, assert_same, corpus
 
-from maro_lib.learn import train
+from maro_lib.learn import launching, train
 from maro_lib.learn.balancing import shuffle_labels
 from maro_lib.learn.launching import Job, train_ahead
+from maro_lib.measure import matches
 from maro_lib.measure.matches import match, play_ahead
 from maro_lib.model import Player, load
 from maro_lib.side_by_side import SideBySideError, run_tasks
@@ -93,6 +94,9 @@ def test_trainings_side_by_side_learn_what_they_learn_in_turn(tmp_path, monkeypa
     ]
     monkeypatch.setattr(type(loaded), "n_side_by_side", 2)
     train_ahead(jobs, loaded, told.append)
+    assert not told, "few dialogues are not worth a process"
+    monkeypatch.setattr(launching, "FEW", 0)
+    train_ahead(jobs, loaded, told.append)
     assert told, "the curve is shown as it grows"
     for job in jobs:
         before = (job.folder / "done.json").stat().st_mtime_ns
@@ -108,6 +112,9 @@ def test_line_ups_played_ahead_are_found_played(tmp_path, monkeypatch):
     monkeypatch.setattr(type(loaded), "n_side_by_side", 2)
     games = some_games(2)
     player = Player(precision="float32", max_new_tokens=40)
+    play_ahead(games, player, loaded, {tmp_path / "ahead": str(tmp_path / "adapter")})
+    assert not (tmp_path / "ahead").exists(), "few games are not worth a process"
+    monkeypatch.setattr(matches, "WORTH", 1)
     play_ahead(games, player, loaded, {tmp_path / "ahead": str(tmp_path / "adapter")})
     played = {who: (tmp_path / "ahead" / who / "shard-00000").stat().st_mtime_ns for who in ("civilian", "culprit")}
     both = ("civilian", "culprit")

@@ -44,6 +44,7 @@ INPUTS = ".inputs"  # after the name of the folder that is trained into
 DDP = Path(__file__).with_name("accelerate") / "ddp.yaml"
 SECONDS_TO_END = 10.0  # seconds that processes have to end by themselves
 LONGEST = 2000  # bytes of a line that are shown: what follows has no mark
+FEW = 64  # dialogues: as many are read before another process has started
 NOTED = 200  # lines of the launcher that are looked through for what happened
 ENDED = re.compile(r"rank +: (\d+) .*\n +exitcode +: (-?\d+) \(pid: \d+\)(?: +\((\w+)\))?")  # its report of a process
 MARK = re.compile(r"\[process (\d+)\] ")  # what accelerate puts before a line of one of the processes
@@ -147,9 +148,11 @@ def launch(
 def train_ahead(jobs: Sequence[Job], loaded: Loaded, live: Live | None = None) -> None:
     """Do several trainings of a small model side by side; `training.train` finds them done.
 
-    Where a model works in one process at a time nothing is done here. `live` is shown the curve that is behind.
+    Where a model works in one process at a time, or for few dialogues, nothing is done here. `live` is shown the curve
+    that is behind.
     """
-    if loaded.n_side_by_side == 1 or all(is_finished(job.folder) for job in jobs):
+    n_dialogues = sum(len(job.corpus) * job.settings.epochs for job in jobs)
+    if loaded.n_side_by_side == 1 or n_dialogues < FEW or all(is_finished(job.folder) for job in jobs):
         return
     curves: dict[int, pd.DataFrame] = {}
 

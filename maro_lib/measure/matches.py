@@ -16,12 +16,13 @@ from typing import NamedTuple
 import pandas as pd
 
 from maro_lib.measure.metrics import victory
-from maro_lib.model.ahead import Share, play_all, play_shares
+from maro_lib.model.ahead import WORTH, Share, play_all, play_shares
 from maro_lib.model.loading import Loaded
 from maro_lib.model.local import LocalPolicy
 from maro_lib.model.players import NOBODY, Player, line_up
 from maro_lib.play.rollout import Game, Played, Seats, play
 from maro_lib.statistics import Mean, bootstrap_mean
+from maro_lib.world.scripts import FACTIONS
 
 BASE, MARO = "base", "MARO"  # whose adapter plays: nobody's, that of a run's training, or
 CONTROL = "shuffled labels"  # that of the same training on the run's dialogues with each other's labels (`balancing`)
@@ -75,13 +76,14 @@ def play_ahead(
 ) -> None:  # fmt: skip
     """Play the trained line-ups of several adapters of a small model side by side, each into its folder.
 
-    `match` finds them played; where a model works in one process at a time nothing is done here.
+    `match` finds them played; where a model works in one process at a time, or for few games, nothing is done here.
     """
-    if (n := tuned.n_side_by_side) == 1:
+    n, sides = tuned.n_side_by_side, [who for who in LINE_UPS if who != NOBODY]
+    if n == 1 or len(games) * len(sides) * len(adapters) < WORTH * n:
         return
     shares = [
         Share(games, LineUp(replace(player, adapter=adapter), who), folder / who, concurrency)
-        for folder, adapter in adapters.items() for who in LINE_UPS if who != NOBODY
+        for folder, adapter in adapters.items() for who in sides
     ]  # fmt: skip
     play_all(shares, n, progress=progress)
 
@@ -103,8 +105,9 @@ def outcomes(played: Played) -> pd.DataFrame:
         float(target in culprits) for target, culprits in zip(votes["target"], votes["culprits"], strict=True)
     ]
     first, turns = actions[~actions["retry"]], actions[(actions["phase"] == "turn") & actions["legal"]]
-    legal = first.groupby(["game", "faction"])["legal"].mean().unstack()
-    asks = (turns["kind"] == "ask").groupby([turns["game"], turns["faction"]]).mean().unstack()
+    legal = first["legal"].groupby([first["game"], first["faction"]])
+    asks = (turns["kind"] == "ask").groupby([turns["game"], turns["faction"]])
+    legal, asks = (shares.mean().unstack().reindex(columns=FACTIONS) for shares in (legal, asks))
     won = (games["winner"] == "civilian").astype(float)
     table = games[["game", "order", "script"]].assign(civilians_won=won, victory=victory(games)).set_index("game")
     table["right_votes"] = votes.groupby("game")["right"].mean()
