@@ -16,7 +16,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run test lint unit notebooks numerics numbers kills gpu lab refresh pages clean
+.PHONY: help run test lint unit walk notebooks numerics numbers kills gpu lab refresh pages clean
 
 # A variable that nobody reads is a misspelt one: `make run PARAM=x` would run the default.
 KNOWN := PARAMS PYTHON ONLY FROM FRESH SET VARIANTS CHECKS NUMERIC KILLS
@@ -53,7 +53,10 @@ lint: .venv/.ready
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check .
 
 unit: .venv/.ready .venv/.smollm2
-	@$(PY) -m pytest -n 2 --dist worksteal --durations=10 tests
+	@$(PY) -m pytest -n 2 --dist worksteal --durations=10 -m "not walk" tests
+
+walk: .venv/.ready .venv/.smollm2 ## run every parameter file to its end, with small sizes (ten minutes; `make test` has one of each kind)
+	@$(PY) -m pytest -n 2 --dist worksteal --durations=30 tests/test_notebook_params.py
 
 # Two processes of one thread each: the notebooks that hand on to one another, and those that stand alone.
 nbval = $(PY) -m pytest --nbval --nbval-current-env --durations=10 $(1)
