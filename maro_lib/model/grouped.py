@@ -3,7 +3,7 @@
 Most models of today have fewer heads of keys than of queries (Qwen2.5-7B a seventh). Where a batch is masked,
 transformers copies keys and values as often as that, at every layer and token. Here the queries of those heads stand
 below one another, as if they were more tokens of one head, and the mask is repeated instead. Used by
-`maro_lib.model.local`, measured in notebook 09.
+`maro_lib.model.local`.
 """
 
 from __future__ import annotations
