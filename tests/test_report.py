@@ -109,8 +109,7 @@ def test_the_answer_is_sentences_with_intervals_and_n():
         "intervals)."
     )
     assert control == (
-        "The control, trained on shuffled labels: civilians -2.0 points [-8.0, +4.0], culprits +0.0 points "
-        "[-4.0, +4.0]."
+        "The control, trained on shuffled labels: civilians -2.0 points [-8.0, +4.0], culprits 0.0 points [-4.0, +4.0]."
     )
     assert paired == "MARO beyond its control, paired by game: civilians +17.3 points [+10.3, +24.3]."
     worse = pd.DataFrame([row(MARO, "civilian", -0.2, -0.3, -0.1, SHOWN)])

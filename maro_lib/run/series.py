@@ -466,4 +466,4 @@ def results(series: Series, summaries: dict[int, Summary]) -> str:
 
 
 def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else "n/a" if value is None else str(value)
+    return f"{value:z.4g}" if isinstance(value, float) else "n/a" if value is None else str(value)
