@@ -24,6 +24,7 @@ from maro_lib.run.compare import compare_runs
 from maro_lib.runs import RunError, run_folder
 from maro_lib.show.report import answer_sentences, beyond_control, chosen, write_report
 from maro_lib.summary import Summary, in_brief, read_summary, write_summary
+from maro_lib.wording import signed
 from maro_lib.world.generator import generate_many
 from maro_lib.world.mystery import Rules
 
@@ -187,7 +188,7 @@ def test_every_number_of_the_page_is_in_the_summary(outputs, page):
     table = pd.read_parquet(run_folder("a") / "comparison.parquet")
     kept = pd.DataFrame(told["Base against trained"])
     assert np.allclose(kept["change"], table["change"])
-    assert all(f"{x:+.3f}" in page for x in table["change"])
+    assert all(signed(x, 3) in page for x in table["change"])
 
 
 def test_three_games_are_a_win_a_loss_and_the_strangest(outputs):
