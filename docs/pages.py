@@ -19,6 +19,7 @@ import yaml
 
 from maro_lib.runs import ROOT, write_atomic
 from maro_lib.strict_yaml import StrictLoader
+from maro_lib.wording import p_value, signed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -217,7 +218,7 @@ def _gains(arm: str, who: str) -> Iterator[str]:
 
 
 def _interval(mean: float, low: float, high: float) -> str:
-    return f"{mean:+z.1f} [{low:z.1f}, {high:z.1f}]"
+    return f"{signed(mean, 1)} [{low:z.1f}, {high:z.1f}]"
 
 
 def beyond_table() -> str:
@@ -227,7 +228,7 @@ def beyond_table() -> str:
         cells = []
         for who in ("civilian", "culprit"):
             row = _beyond()[(_beyond()["arm"] == arm) & (_beyond()["who"] == who)].iloc[0]
-            p = "< 0.001" if row["holm"] < 0.0005 else f"{row['holm']:.3f}".replace("nan", "")
+            p = p_value(row["holm"]).replace("nan", "")
             cells += [_interval(row["mean"], row["low"], row["high"]), p]
         rows.append([arm, *cells])
     return markdown(["MARO beyond", "civilians", "Holm's p", "culprits", "Holm's p"], rows)

@@ -1,6 +1,7 @@
 """MARO in notebooks: murder mysteries, played, credited, balanced, and learned from.
 
-The root offers what every notebook needs, whatever its room: where a run's files lie, exercises, intervals.
+The root offers what every notebook needs, whatever its room: where a run's files lie, exercises, intervals, and how
+numbers are said.
 """
 
 import logging
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     )
     from maro_lib.settings import filled
     from maro_lib.statistics import bootstrap_mean, detectable, holm, mcnemar, paired_rates, win_rate
+    from maro_lib.wording import as_text, p_value, signed, wrapped
 
 __version__ = "0.1.0"
 __getattr__, __dir__, __all__ = opened(__name__)

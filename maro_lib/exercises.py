@@ -9,6 +9,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from maro_lib.wording import wrapped
+
 
 def check(answer: Any, expected: Any, law: str = "", *, tolerance: float = 1e-9) -> None:
     """Say "not attempted" for None and "right" for the expected answer; raise, naming the law, for another.
@@ -29,7 +31,7 @@ def expect(finding: str, holds: bool, came: Any = "") -> None:
     `finding` says what the toy's games show, `holds` whether these do, `came` the value or sentence that they gave.
     """
     told = "as expected" if holds else "NOT as expected"
-    print(f"{told}: {finding}" + (f" (came: {came})" if f"{came}" else ""))
+    print(wrapped(f"{told}: {finding}" + (f" (came: {came})" if f"{came}" else "")))
 
 
 def _is_right(answer: Any, expected: Any | Callable[[Any], bool], tolerance: float) -> bool:

@@ -18,6 +18,8 @@ import pandas as pd
 from scipy.optimize import brentq
 from scipy.stats import binom, binomtest, t, ttest_1samp
 
+from maro_lib.wording import signed
+
 _BLOCK = 2_000_000  # resampled indices held at once: keeps memory flat however many games there are
 
 
@@ -41,7 +43,7 @@ class Mean:
 
     @staticmethod
     def _show(x: float) -> str:
-        return f"{x:.2f}"
+        return f"{x:z.2f}"
 
 
 class Rate(Mean):
@@ -51,7 +53,7 @@ class Rate(Mean):
 
     @staticmethod
     def _show(x: float) -> str:
-        return f"{100 * x:.1f}"
+        return f"{100 * x:z.1f}"
 
 
 class Points(Mean):
@@ -61,7 +63,7 @@ class Points(Mean):
 
     @staticmethod
     def _show(x: float) -> str:
-        return f"{100 * x:+.1f}"
+        return signed(100 * x, 1)
 
 
 def win_rate(successes) -> Rate:

@@ -1,9 +1,17 @@
-"""Wording: how an error hints at what was meant, and how a message says numbers, times and sizes."""
+"""Wording: how an error hints at what was meant, and how messages and tables say numbers, times and sizes.
+
+No zero has a sign, and no p is said to be zero. Lines are broken between words: JupyterLab breaks them within.
+"""
 
 from __future__ import annotations
 
 import difflib
+import textwrap
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 GB = 2**30
 
@@ -23,6 +31,29 @@ def check_name(what: str, name: str, known: Iterable[str]) -> None:
 def counted(n: int, noun: str) -> str:
     """Say how many: 1 clue, 2 clues."""
     return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
+def signed(x: float, digits: int) -> str:
+    """Say a change: +1.5, -0.3; what rounds to zero has no sign."""
+    said = f"{x:+z.{digits}f}"
+    return said if float(said) else said.removeprefix("+")
+
+
+def p_value(p: float) -> str:
+    """Say a p to three places: 0.018, < 0.001."""
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def as_text(table: pd.DataFrame, digits: int, p: Iterable[str] = (), *, index: bool = False) -> str:
+    """Lay a table out with so many places and its columns of p as `p_value` says them; what is not known is empty."""
+    said = table.assign(**{name: table[name].map(p_value, na_action="ignore") for name in p})
+    return said.to_string(index=index, na_rep="", float_format=f"{{:z.{digits}f}}".format)
+
+
+def wrapped(text: str, width: int = 120, indent: str = "") -> str:
+    """Break long lines between words; what goes on begins with `indent`."""
+    how = {"subsequent_indent": indent, "break_long_words": False, "break_on_hyphens": False}
+    return "\n".join(textwrap.fill(line, width, **how) for line in text.splitlines())
 
 
 def duration(seconds: float) -> str:

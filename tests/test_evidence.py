@@ -32,6 +32,7 @@ from maro_lib.study.evidence import (
     spread,
     summarise,
 )
+from maro_lib.wording import signed
 from maro_lib.world.mystery import Rules
 
 
@@ -174,7 +175,7 @@ def test_told_has_a_row_per_arm_and_faction_and_a_column_per_seed():
     table = gains_table(summarise(pd.concat([toy(0.5, 0.5), toy(0.0, 0.0, seed=1)])))
     assert list(table.columns) == ["0", "1", "all"]
     assert table.loc[("MARO", "civilian"), "0"].startswith("+40 [3")
-    assert table.loc[("MARO", "culprit"), "1"] == "+0 [0, 0]"
+    assert table.loc[("MARO", "culprit"), "1"] == "0 [0, 0]"
 
 
 def test_what_is_kept_is_what_was_found(tmp_path):
@@ -261,7 +262,7 @@ def test_a_shipped_adapter_is_the_one_that_was_trained_and_its_card_says_what_it
     assert one.fingerprint == other.fingerprint
     row = summarise(select_arms(results, ["MARO"])).query("who == 'culprit' and measure == 'games won'").iloc[0]
     card = (tmp_path / "shipped" / "README.md").read_text()
-    assert f"| culprits | {row['base']:.0f} | {row['trained']:.0f} | {row['change']:+.0f} [" in card
+    assert f"| culprits | {row['base']:.0f} | {row['trained']:.0f} | {signed(row['change'], 0)} [" in card
     assert str(tmp_path) not in (tmp_path / "shipped" / "adapter_config.json").read_text()
     assert (
         json.loads((tmp_path / "shipped" / "adapter_config.json").read_text())["base_model_name_or_path"] == "embedded"

@@ -24,6 +24,7 @@ from maro_lib.run.compare import compare_runs
 from maro_lib.runs import RunError, run_folder
 from maro_lib.show.report import answer_sentences, beyond_control, chosen, write_report
 from maro_lib.summary import Summary, in_brief, read_summary, write_summary
+from maro_lib.wording import signed
 from maro_lib.world.generator import generate_many
 from maro_lib.world.mystery import Rules
 
@@ -109,8 +110,7 @@ def test_the_answer_is_sentences_with_intervals_and_n():
         "intervals)."
     )
     assert control == (
-        "The control, trained on shuffled labels: civilians -2.0 points [-8.0, +4.0], culprits +0.0 points "
-        "[-4.0, +4.0]."
+        "The control, trained on shuffled labels: civilians -2.0 points [-8.0, +4.0], culprits 0.0 points [-4.0, +4.0]."
     )
     assert paired == "MARO beyond its control, paired by game: civilians +17.3 points [+10.3, +24.3]."
     worse = pd.DataFrame([row(MARO, "civilian", -0.2, -0.3, -0.1, SHOWN)])
@@ -188,7 +188,7 @@ def test_every_number_of_the_page_is_in_the_summary(outputs, page):
     table = pd.read_parquet(run_folder("a") / "comparison.parquet")
     kept = pd.DataFrame(told["Base against trained"])
     assert np.allclose(kept["change"], table["change"])
-    assert all(f"{x:+.3f}" in page for x in table["change"])
+    assert all(signed(x, 3) in page for x in table["change"])
 
 
 def test_three_games_are_a_win_a_loss_and_the_strangest(outputs):

@@ -136,4 +136,4 @@ def failures(judgements: pd.DataFrame) -> str:
     again = int((judgements["tries"] > 1).sum())
     judges = ", ".join(sorted(judgements["judge"].unique()))
     told = f"{n - why.sum():,} judgements by {judges}: {failed:,} failed, {again:,} were asked for more than once."
-    return " ".join([told, *(f"Not judged, because {reason}: {count:,}." for reason, count in why.items())])
+    return "\n".join([told, *(f"Not judged, because {reason}: {count:,}." for reason, count in why.items())])

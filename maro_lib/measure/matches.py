@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,7 +21,7 @@ from maro_lib.model.loading import Loaded
 from maro_lib.model.local import LocalPolicy
 from maro_lib.model.players import NOBODY, Player, line_up
 from maro_lib.play.rollout import Game, Played, Seats, play
-from maro_lib.statistics import Mean, bootstrap_mean
+from maro_lib.statistics import Mean, Points, bootstrap_mean
 from maro_lib.world.scripts import FACTIONS
 
 BASE, MARO = "base", "MARO"  # whose adapter plays: nobody's, that of a run's training, or
@@ -141,7 +141,7 @@ def against_base(table: pd.DataFrame, who: str, measure: str = "games won", seed
     return Compared(*(bootstrap_mean(x, seed, groups=script) for x in found))
 
 
-def gains(table: pd.DataFrame, seed: int = 0) -> dict[str, Mean]:
+def gains(table: pd.DataFrame, seed: int = 0) -> dict[str, Points]:
     """Return, per trained faction, how many more of the same games it wins than base in its place."""
-    trained = set(table["trained"])
-    return {who: against_base(table, who, seed=seed).change for who in ("civilian", "culprit") if who in trained}
+    sides = [who for who in ("civilian", "culprit") if who in set(table["trained"])]
+    return {who: Points(**asdict(against_base(table, who, seed=seed).change)) for who in sides}

@@ -18,6 +18,7 @@ from maro_lib.measure.metrics import with_judge
 from maro_lib.runs import RunError, outputs_folder, run_folder
 from maro_lib.statistics import t_mean
 from maro_lib.summary import read_summary
+from maro_lib.wording import signed
 
 MEAN = "mean of the runs"
 METRICS = ("games won", "Victory", "CIC, all together", "TII", "ICI", "SCI")
@@ -70,5 +71,5 @@ def _seed(name: str) -> object:
 def _told(mean: float, low: float, high: float, n: str) -> str:
     if mean != mean:
         return NOT_JUDGED
-    interval = "no interval" if low != low else f"[{low:+.3f}, {high:+.3f}]"
-    return f"{mean:+.3f} {interval} {n}"
+    interval = "no interval" if low != low else f"[{signed(low, 3)}, {signed(high, 3)}]"
+    return f"{signed(mean, 3)} {interval} {n}"

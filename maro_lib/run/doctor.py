@@ -26,7 +26,7 @@ from maro_lib.run.quick import not_asked, quick_problems
 from maro_lib.run.sample import Sample, play_one
 from maro_lib.run.series import check_rounds, find_notebooks
 from maro_lib.runs import ROOT, RunError, outputs_folder
-from maro_lib.wording import first_line
+from maro_lib.wording import counted, first_line
 
 
 def doctor(params: str, changed: Sequence[str] = ()) -> int:
@@ -43,7 +43,7 @@ def doctor(params: str, changed: Sequence[str] = ()) -> int:
     for finding in findings(values):
         print(finding, flush=True)
         statuses.append(finding.status)
-    print(", ".join(f"{statuses.count(s)} {s}{'s' * (statuses.count(s) != 1)}" for s in (PROBLEM, WARNING)))
+    print(", ".join(counted(statuses.count(status), status) for status in (PROBLEM, WARNING)))
     return int(PROBLEM in statuses)
 
 

@@ -59,7 +59,7 @@ from maro_lib.runs import (
     shown,
 )
 from maro_lib.summary import StageRecord, Stop, Summary, in_brief, peek_summary, read_summary, write_summary
-from maro_lib.wording import duration
+from maro_lib.wording import counted, duration
 
 BEFORE = "before"  # where a stage's old artefacts go when it starts anew
 INTERRUPTED = "interrupted"
@@ -185,8 +185,7 @@ def plan(params: Path, only: str, start: str, folder: Path, changed: Sequence[st
 
 def opening(series: Series) -> str:
     """Say in a line what is going to run, from which file, into which folder, and how long that takes."""
-    numbers, n = " ".join(step.number for step in series.steps), len(series.steps)
-    what = f"{n} stage{'s' * (n > 1)} ({numbers})"
+    what = f"{counted(len(series.steps), 'stage')} ({' '.join(step.number for step in series.steps)})"
     return f"{series.params_file} -> {shown(run_folder(series.run))}: {what}, {expected_time(series)}"
 
 
@@ -466,4 +465,4 @@ def results(series: Series, summaries: dict[int, Summary]) -> str:
 
 
 def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else "n/a" if value is None else str(value)
+    return f"{value:z.4g}" if isinstance(value, float) else "n/a" if value is None else str(value)

@@ -315,14 +315,9 @@ def plot_looks(looks: Sequence[Any], title: str) -> Figure:
     """Plot what a model that is told a game gains, and what English it forgets, against the tokens it has read."""
     fig, axes = _side_by_side(2, (7.6, 2.8), title)
     thousands = [look.tokens / 1000 for look in looks]
-    for name, field, marker in (
-        ("first replies that are legal", "legal", "o"),
-        ("civilians' wins", "civilians_win", "s"),
-    ):
-        shown = [100 * getattr(look, field) for look in looks]
-        axes[0].plot(
-            thousands, shown, marker=marker, label=name, color=BLUE if field == "legal" else GREY, linewidth=1.6
-        )
+    legal, wins = [100 * look.legal for look in looks], [100 * look.civilians_win for look in looks]
+    axes[0].plot(thousands, legal, "o-", color=BLUE, linewidth=1.6, label="first replies that are legal")
+    axes[0].plot(thousands, wins, "s-", color=GREY, linewidth=1.6, label="civilians' wins")
     axes[0].set_ylim(-3, 103)
     axes[0].set_ylabel("share, %")
     axes[0].set_title("its games (higher: better)", fontsize=9)

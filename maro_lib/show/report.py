@@ -38,7 +38,7 @@ from maro_lib.show.transcript import show_game
 from maro_lib.statistics import Mean, Rate
 from maro_lib.study.rounds import wins_by_round
 from maro_lib.summary import Summary, read_summary, write_summary
-from maro_lib.wording import duration
+from maro_lib.wording import duration, p_value, signed
 from maro_lib.world.phrases import CheckedWords, read_words, sentence
 from maro_lib.world.scripts import FACTIONS
 
@@ -232,11 +232,11 @@ def _unmoved(row: pd.Series) -> bool:
 
 
 def _points(row: pd.Series) -> str:
-    return f"{100 * row['change']:+.1f} points {_interval(row)}"
+    return f"{signed(100 * row['change'], 1)} points {_interval(row)}"
 
 
 def _interval(row: pd.Series) -> str:
-    return f"[{100 * row['low']:+.1f}, {100 * row['high']:+.1f}]"
+    return f"[{signed(100 * row['low'], 1)}, {signed(100 * row['high'], 1)}]"
 
 
 def luck(_: Run) -> Iterator[Part]:
@@ -256,7 +256,7 @@ def luck(_: Run) -> Iterator[Part]:
 
 
 def _range(of_seed: Mapping[str, float]) -> str:
-    return f"{of_seed['least']:+.0f} to {of_seed['most']:+.0f} points"
+    return f"{signed(of_seed['least'], 0)} to {signed(of_seed['most'], 0)} points"
 
 
 # --- differences -------------------------------------------------------------------------------------
@@ -291,8 +291,8 @@ def _numbers(row: Any) -> list[str]:
     """A metric's numbers; of what could not be judged, none."""
     if row.verdict == NOT_JUDGED:
         return [""] * 5
-    interval = f"[{row.low:+z.3f}, {row.high:+z.3f}]"
-    return [_number(row.base), _number(row.trained), f"{row.change:+z.3f}", interval, f"{row.p_holm:.3f}"]
+    interval = f"[{signed(row.low, 3)}, {signed(row.high, 3)}]"
+    return [_number(row.base), _number(row.trained), signed(row.change, 3), interval, p_value(row.p_holm)]
 
 
 def judge_part(run: Run) -> Iterator[Part]:
@@ -392,7 +392,7 @@ def _picked(table: pd.DataFrame, columns: Mapping[str, str]) -> Html:
 def _said(x: object) -> str:
     if isinstance(x, Mean):
         return str(x).partition(" (n =")[0].replace(" %", "").replace(" points", "")  # these stand in the heading
-    return f"{x:.3f}" if isinstance(x, float) else str(x)
+    return p_value(x) if isinstance(x, float) else str(x)
 
 
 def _plain(table: pd.DataFrame) -> list[dict[str, Any]]:
@@ -410,7 +410,9 @@ def training(run: Run) -> Iterator[Part]:
     parts = [tag("p", f"{int(trained.curve['step'].max())} steps; {trained.status}. ", *trained.notes)]
     known = trained.curve.dropna(axis="columns", how="all")
     last = known.ffill().iloc[-1].to_dict() if len(known) else {}
-    title = f"At the end: margin {last['margin']:+.2f}, KL to base {last['kl']:.2f}" if "kl" in last else "Every step"
+    title = "Every step"
+    if "kl" in last:
+        title = f"At the end: margin {signed(last['margin'], 2)}, KL to base {last['kl']:.2f}"
     parts.append(_figure(figures.plot_curves(trained.curve, title), "training curves"))
     if run.n_rounds > 1:
         wins = wins_by_round(run.name, run.n_rounds)
@@ -551,7 +553,7 @@ def _table(
 
 
 def _is_number(x: object) -> bool:
-    return str(x)[:1] in "+-[0123456789"
+    return str(x)[:1] in "+-[<0123456789"
 
 
 def _number(x: float) -> str:

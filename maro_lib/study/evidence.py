@@ -33,6 +33,7 @@ from maro_lib.progress import Bar
 from maro_lib.runs import ROOT, located, make_folder, write_atomic
 from maro_lib.statistics import holm, t_mean, t_test
 from maro_lib.study.habits import HABITS
+from maro_lib.wording import signed
 from maro_lib.world.mystery import Rules
 
 CAMPS = ("civilian", "culprit")  # in the order of tables
@@ -254,8 +255,8 @@ def spread(results: pd.DataFrame) -> dict[tuple[str, str], dict[str, float]]:
 def gains_table(table: pd.DataFrame, measure: str = "games won") -> pd.DataFrame:
     """Lay a summary out to be read: a row per arm and trained faction, a column per seed and one for all of them."""
     rows = table[table["measure"] == measure]
-    intervals = ["" if r.low != r.low else f" [{r.low:.0f}, {r.high:.0f}]" for r in rows.itertuples()]
-    words = [f"{change:+.0f}{interval}" for change, interval in zip(rows["change"], intervals, strict=True)]
+    intervals = ["" if r.low != r.low else f" [{r.low:z.0f}, {r.high:z.0f}]" for r in rows.itertuples()]
+    words = [f"{signed(change, 0)}{interval}" for change, interval in zip(rows["change"], intervals, strict=True)]
     wide = rows.assign(words=words).pivot(index=["arm", "who"], columns="seed", values="words")
     return wide.reindex(rows["arm"].unique(), level="arm").fillna("")
 
@@ -302,7 +303,7 @@ def ship_adapter(study: Study, seed: int, folder: Path, results: pd.DataFrame, t
     table = summarise(select_arms(results, ["MARO"]))
     table = table[(table["seed"] == str(seed)) & (table["measure"] == "games won")]
     rows = [
-        f"| {r.who}s | {r.base:.0f} | {r.trained:.0f} | {r.change:+.0f} [{r.low:.0f}, {r.high:.0f}] |"
+        f"| {r.who}s | {r.base:.0f} | {r.trained:.0f} | {signed(r.change, 0)} [{r.low:z.0f}, {r.high:z.0f}] |"
         for r in table.itertuples()
     ]
     facts = asdict(study.settings) | {"seed": seed, "rank": study.settings.lora_rank, "rows": "\n".join(rows)}
