@@ -23,7 +23,7 @@ import torch
 from transformers.cache_utils import Cache, DynamicLayer
 
 from maro_lib.model.chat import Chat
-from maro_lib.model.grouped import grouped
+from maro_lib.model.grouped import Common, grouped
 from maro_lib.model.loading import Loaded
 from maro_lib.play.policies import Reply, Request, WindowError
 from maro_lib.world.protocol import Message
@@ -64,7 +64,7 @@ class LocalPolicy:
         made_for = self.loaded.model.config.max_position_embeddings
         self.window = min(self.window or made_for, made_for)
         self.max_batch = self.max_batch or MAX_BATCH[self.loaded.device.type]
-        self.store = Store(int(self.cache_gb * 2**30))
+        self.store = Store(int(self.cache_gb * 2**30), self.loaded.shares_beginnings)
 
     @property
     def name(self) -> str:
@@ -143,11 +143,12 @@ class LocalPolicy:
 
     def _batches(self, rows: Sequence[Row], wave: Sequence[int]) -> Iterator[list[int]]:
         """Rows with about as many new tokens go together, as many as the bounds allow."""
-        kept = {k: self.store.find(rows[k])[1] for k in wave}
-        new = {k: len(rows[k].ids) - n for k, n in kept.items()}
+        found = {k: self.store.find(rows[k]) for k in wave}
+        new = {k: len(rows[k].ids) - n for k, (_, n) in found.items()}
+        own = {k: n - n_common(kept, n) for k, (kept, n) in found.items()}
         batch: list[int] = []
         for k in sorted(wave, key=new.__getitem__):
-            widest = max(kept[j] for j in (*batch, k)) + new[k] + self.sampling.max_new_tokens
+            widest = max(own[j] for j in (*batch, k)) + new[k] + self.sampling.max_new_tokens
             if batch and (len(batch) == self.max_batch or widest * (len(batch) + 1) > self.batch_tokens):
                 yield batch
                 batch = []
@@ -207,12 +208,17 @@ def _sequence(request: Request) -> list[Reply]:
 # --- what is kept between turns ----------------------------------------------------------------------
 
 
-@dataclass
+@dataclass(eq=False)
 class Kept:
-    """Keys and values of the tokens `ids`, in a buffer that has room for more: (layers, 2, heads, tokens, size)."""
+    """Keys and values of the tokens `ids`, in a buffer that has room for more: (layers, 2, heads, tokens, size).
+
+    The first `n_base` tokens are those of a beginning, which many views have in common, and are kept there.
+    """
 
     ids: list[int]
     buffer: torch.Tensor
+    base: Kept | None = None
+    n_base: int = 0
 
     def shared(self, ids: Sequence[int]) -> int:
         """How many of the first tokens are the same; the last one is always read anew, to predict the next."""
@@ -222,11 +228,17 @@ class Kept:
         return next(k for k in range(n) if self.ids[k] != ids[k])
 
 
+def n_common(kept: Kept | None, n: int) -> int:
+    """How many of the first n tokens that are kept of a view lie in a beginning."""
+    return min(n, kept.n_base) if kept else 0
+
+
 class Store:
     """Views' keys and values, the longest unused dropped when there are too many."""
 
-    def __init__(self, budget: int):
+    def __init__(self, budget: int, shares: bool = False):
         self.budget, self.used = budget, 0
+        self.shares = shares  # whether a beginning is kept once for all views that have it, or copied into each
         self._kept: OrderedDict[Key, Kept] = OrderedDict()
 
     def __len__(self) -> int:
@@ -241,36 +253,40 @@ class Store:
         sizes = [self._kept[key].shared(row.ids) for key in keys]
         if not any(sizes):
             return None, 0
-        best = sizes.index(max(sizes))
-        self._kept.move_to_end(keys[best])
-        return self._kept[keys[best]], sizes[best]
+        n, best = max(zip(sizes, keys, strict=True), key=lambda found: found[0])
+        kept = self._kept[best]
+        for key in (best, row.beginning):  # a beginning outlives the views that go on from it
+            if key in self._kept:
+                self._kept.move_to_end(key)
+        return (Kept(kept.ids, kept.buffer[..., :0, :], kept, n) if self.shares and best == row.beginning else kept), n
 
     def keep(self, row: Row, said: list[int], batch: Batch, place: int) -> None:
         """Keep a row of a batch; of the first one that begins with a script also what it began with."""
-        if self.budget:
-            self._keep(row.key, [*row.ids, *said], batch, place)
-        if self.budget and row.opens and row.beginning not in self and row.key in self:
-            buffer = self._kept[row.key].buffer[..., : len(row.ids), :].clone()
-            self._kept[row.beginning] = Kept(row.ids, buffer)
-            self._make_room(_size(buffer))
+        if not self.budget:
+            return
+        base, n_base = batch.common[place]
+        own = batch.own(place)
+        if row.opens and not base and row.beginning not in self:
+            beginning = Kept(row.ids, own[..., : len(row.ids), :].clone())
+            self._put(row.beginning, beginning)
+            if self.shares:
+                base, n_base, own = beginning, len(row.ids), own[..., len(row.ids) :, :]
+        ids = [*row.ids, *said]
+        self._put(row.key, Kept(ids[: n_base + own.shape[-2]], own, base, n_base))
 
-    def _keep(self, key: Key, ids: list[int], batch: Batch, row: int) -> None:
-        n_before, n = batch.n_kept[row], batch.n_kept[row] + batch.computed(row).shape[-2]
-        old = self._kept.pop(key, None)
-        if old and old.ids[:n_before] == ids[:n_before] and old.buffer.shape[-2] >= n:
-            buffer = old.buffer
-            buffer[..., n_before:n, :] = batch.computed(row)
+    def _put(self, key: Key, kept: Kept) -> None:
+        """Keep it, in the buffer that was kept before where it is long enough; then drop what is too much."""
+        old, n = self._kept.pop(key, None), kept.buffer.shape[-2]
+        self.used -= _size(old.buffer) if old else 0
+        if old and old.buffer.shape[-2] >= n:
+            old.buffer[..., :n, :] = kept.buffer
+            kept.buffer = old.buffer
         else:
-            whole = torch.cat((batch.kept(row), batch.computed(row)), dim=-2)
-            buffer = whole.new_empty((*whole.shape[:-2], n + n // 2, whole.shape[-1]))
-            buffer[..., :n, :] = whole
-            self.used += _size(buffer) - (_size(old.buffer) if old else 0)
-        self._kept[key] = Kept(ids[:n], buffer)
-        self._make_room(0)
-
-    def _make_room(self, more: int) -> None:
-        """Drop what was unused for longest, until all is within the budget."""
-        self.used += more
+            roomy = kept.buffer.new_empty((*kept.buffer.shape[:-2], n + n // 2, kept.buffer.shape[-1]))
+            roomy[..., :n, :] = kept.buffer
+            kept.buffer = roomy
+        self._kept[key] = kept
+        self.used += _size(kept.buffer)
         while self.used > self.budget:
             self.used -= _size(self._kept.popitem(last=False)[1].buffer)
 
@@ -314,11 +330,12 @@ class Batch:
     def __init__(self, model: torch.nn.Module, rows: Sequence[tuple[list[int], Kept | None, int]]):
         self.model, self.n_kept = model, [n for *_, n in rows]
         self.new = [ids[n:] for ids, _, n in rows]
-        self._rows = [(kept, n) for _, kept, n in rows]
+        self.common = [(kept.base, n_common(kept, n)) if n_common(kept, n) else (None, 0) for _, kept, n in rows]
+        self._rows = [(kept, n - m) for (_, kept, n), (_, m) in zip(rows, self.common, strict=True)]
         self._alive = sorted(range(len(rows)), key=lambda k: -len(self.new[k]))  # which row is at which place
         self._done: dict[int, torch.Tensor] = {}  # what was computed for rows that have left the batch
         self._said = [Said() for _ in rows]
-        self._width = max(self.n_kept), max(map(len, self.new))  # columns of the first two parts
+        self._width = max(n for _, n in self._rows), max(map(len, self.new))  # columns of the first two parts
 
     def sample(self, numbers: Sequence[Random], sampling: Sampling, stop_ids: frozenset[int]) -> list[Said]:
         """Read what is new and draw tokens, each row by its own numbers, until every row has ended its turn."""
@@ -340,10 +357,10 @@ class Batch:
             logits = self._forward(torch.tensor(ids)[:, None], self._lengths()[:, None])
         return self._said
 
-    def kept(self, row: int) -> torch.Tensor:
-        """Keys and values that were there before: (layers, 2, heads, tokens, size)."""
+    def own(self, row: int) -> torch.Tensor:
+        """Keys and values of a row behind what it has in common with others: (layers, 2, heads, tokens, size)."""
         kept, n = self._rows[row]
-        return kept.buffer[..., :n, :] if kept else self._buffer[:, :, 0, :, :0]
+        return torch.cat((kept.buffer[..., :n, :], self.computed(row)), dim=-2) if n else self.computed(row)
 
     def computed(self, row: int) -> torch.Tensor:
         """Keys and values that were computed for a row: of what was new, and of all sampled tokens but the last."""
@@ -399,8 +416,18 @@ class Batch:
         last = torch.tensor([ids.shape[1] - 1])  # not 1: of a slice, torch copies the head's weights for every row
         return self.model(
             input_ids=ids.to(device), position_ids=positions.to(device), past_key_values=self._cache, use_cache=True,
-            attention_mask=self._mask[: len(ids), :n].to(device), logits_to_keep=last,
+            attention_mask=self._mask[: len(ids), :n].to(device), logits_to_keep=last, **self._shared_by(len(ids)),
         ).logits[:, -1]  # fmt: skip
+
+    def _shared_by(self, n: int) -> dict[str, list[Common]]:
+        """What some of the first n rows have in common, as `grouped` takes it."""
+        places: dict[tuple[int, int], list[int]] = {}
+        for place, row in enumerate(self._alive[:n]):
+            base, n_base = self.common[row]
+            places.setdefault((id(base), n_base), []).append(place)
+        found = [(*self.common[self._alive[rows[0]]], rows) for rows in places.values()]
+        common = [Common(base.buffer[..., :n_base, :], rows) for base, n_base, rows in found if base]
+        return {"common": common} if common else {}
 
     def _leave(self, stay: list[int]) -> None:
         """Let rows that have ended leave the batch: the others need not wait for them."""
