@@ -254,10 +254,8 @@ class Store:
         if not any(sizes):
             return None, 0
         n, best = max(zip(sizes, keys, strict=True), key=lambda found: found[0])
+        self._kept.move_to_end(best)
         kept = self._kept[best]
-        for key in (best, row.beginning):  # a beginning outlives the views that go on from it
-            if key in self._kept:
-                self._kept.move_to_end(key)
         return (Kept(kept.ids, kept.buffer[..., :0, :], kept, n) if self.shares and best == row.beginning else kept), n
 
     def keep(self, row: Row, said: list[int], batch: Batch, place: int) -> None:
@@ -272,21 +270,25 @@ class Store:
             if self.shares:
                 base, n_base, own = beginning, len(row.ids), own[..., len(row.ids) :, :]
         ids = [*row.ids, *said]
-        self._put(row.key, Kept(ids[: n_base + own.shape[-2]], own, base, n_base))
+        self._put(row.key, self._roomy(row.key, Kept(ids[: n_base + own.shape[-2]], own, base, n_base)))
+        if base:  # it is counted, and dropped after all that go on from it
+            self._put(row.beginning, base)
+
+    def _roomy(self, key: Key, kept: Kept) -> Kept:
+        """The same in the buffer that was kept before, where that is long enough, or in one with room to grow."""
+        old, n = self._kept.get(key), kept.buffer.shape[-2]
+        if old and old.buffer.shape[-2] >= n:
+            buffer = old.buffer
+        else:
+            buffer = kept.buffer.new_empty((*kept.buffer.shape[:-2], n + n // 2, kept.buffer.shape[-1]))
+        buffer[..., :n, :] = kept.buffer
+        return replace(kept, buffer=buffer)
 
     def _put(self, key: Key, kept: Kept) -> None:
-        """Keep it, in the buffer that was kept before where it is long enough; then drop what is too much."""
-        old, n = self._kept.pop(key, None), kept.buffer.shape[-2]
-        self.used -= _size(old.buffer) if old else 0
-        if old and old.buffer.shape[-2] >= n:
-            old.buffer[..., :n, :] = kept.buffer
-            kept.buffer = old.buffer
-        else:
-            roomy = kept.buffer.new_empty((*kept.buffer.shape[:-2], n + n // 2, kept.buffer.shape[-1]))
-            roomy[..., :n, :] = kept.buffer
-            kept.buffer = roomy
+        """Keep it as the last to be dropped; then drop what is too much."""
+        old = self._kept.pop(key, None)
         self._kept[key] = kept
-        self.used += _size(kept.buffer)
+        self.used += _size(kept.buffer) - (_size(old.buffer) if old else 0)
         while self.used > self.budget:
             self.used -= _size(self._kept.popitem(last=False)[1].buffer)
 
