@@ -38,11 +38,11 @@ def _attend(
 ) -> tuple[torch.Tensor, None]:  # fmt: skip
     """States are as transformers has them: (rows, heads, tokens, size)."""
     (rows, heads, n, size), n_kept = query.shape, key.shape[1]
-    is_plain = mask is not None and mask.shape[1] == 1 and all(more.get(name) is None for name in UNKNOWN)
+    is_plain = (mask is None or mask.shape[1] == 1) and all(more.get(name) is None for name in UNKNOWN)
     if not common and (heads == n_kept or not is_plain):
         return sdpa_attention_forward(module, query, key, value, mask, scaling=scaling, **more)
     if mask is None:
-        mask = torch.ones(1, 1, n, key.shape[2], dtype=torch.bool).tril(key.shape[2] - n)
+        mask = torch.ones(1, 1, n, key.shape[2], dtype=torch.bool, device=query.device).tril(key.shape[2] - n)
     stacked = query.reshape(rows, n_kept, heads // n_kept * n, size)
     mask = mask.repeat(1, 1, heads // n_kept, 1)
     if common:

@@ -13,7 +13,7 @@ else is in a batch changes nothing. Taught in notebook 02.
 from __future__ import annotations
 
 import contextlib
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
@@ -30,6 +30,7 @@ from maro_lib.world.protocol import Message
 
 Key = tuple[str, int, str]  # game, player, salt
 STRIP = 32  # columns that are read at a time, where rows differ in length
+WORTH = 1000  # tokens that rows must have in common, times those rows but one, before a kernel of their own pays
 MAX_BATCH = {"cpu": 64, "cuda": 512}  # rows: a small model's tokens cost a GPU the same for one row and for hundreds
 SUMMARY_PROMPT = 100  # tokens kept free for being asked to sum up
 
@@ -333,11 +334,15 @@ class Batch:
         self.model, self.n_kept = model, [n for *_, n in rows]
         self.new = [ids[n:] for ids, _, n in rows]
         self.common = [(kept.base, n_common(kept, n)) if n_common(kept, n) else (None, 0) for _, kept, n in rows]
-        self._rows = [(kept, n - m) for (_, kept, n), (_, m) in zip(rows, self.common, strict=True)]
+        alike = Counter((id(base), n) for base, n in self.common)
+        saved = [(alike[id(base), n] - 1) * n for base, n in self.common]  # tokens that are read once instead of often
+        self._looked_at = [n if gain >= WORTH else 0 for (_, n), gain in zip(self.common, saved, strict=True)]
+        self._kept = [kept for _, kept, _ in rows]
         self._alive = sorted(range(len(rows)), key=lambda k: -len(self.new[k]))  # which row is at which place
         self._done: dict[int, torch.Tensor] = {}  # what was computed for rows that have left the batch
         self._said = [Said() for _ in rows]
-        self._width = max(n for _, n in self._rows), max(map(len, self.new))  # columns of the first two parts
+        n_copied = max(n - m for n, m in zip(self.n_kept, self._looked_at, strict=True))
+        self._width = n_copied, max(map(len, self.new))  # columns of the first two parts
 
     def sample(self, numbers: Sequence[Random], sampling: Sampling, stop_ids: frozenset[int]) -> list[Said]:
         """Read what is new and draw tokens, each row by its own numbers, until every row has ended its turn."""
@@ -361,8 +366,12 @@ class Batch:
 
     def own(self, row: int) -> torch.Tensor:
         """Keys and values of a row behind what it has in common with others: (layers, 2, heads, tokens, size)."""
-        kept, n = self._rows[row]
-        return torch.cat((kept.buffer[..., :n, :], self.computed(row)), dim=-2) if n else self.computed(row)
+        before = self._own_before(row)
+        return self.computed(row) if before is None else torch.cat((before, self.computed(row)), dim=-2)
+
+    def _own_before(self, row: int) -> torch.Tensor | None:
+        kept, n = self._kept[row], self.n_kept[row] - self.common[row][1]
+        return kept.buffer[..., :n, :] if kept and n else None
 
     def computed(self, row: int) -> torch.Tensor:
         """Keys and values that were computed for a row: of what was new, and of all sampled tokens but the last."""
@@ -384,10 +393,13 @@ class Batch:
         self._buffer = torch.zeros(shape, dtype=self.model.dtype, device=self.model.device)
         self._mask = torch.ones(len(self.new), shape[4], dtype=torch.bool)
         for place, row in enumerate(self._alive):
-            kept, n = self._rows[row]
-            if kept:
-                self._buffer[:, :, place, :, before - n : before] = kept.buffer[..., :n, :]
-            self._mask[place, : before - n] = False
+            base, n_base = self.common[row]
+            end, common = before, None if self._looked_at[row] or not base else base.buffer[..., :n_base, :]
+            for part in (self._own_before(row), common):
+                if part is not None:
+                    self._buffer[:, :, place, :, end - part.shape[-2] : end] = part
+                    end -= part.shape[-2]
+            self._mask[place, :end] = False
             self._mask[place, before : before + new - len(self.new[row])] = False
 
     def _cache_over(self, n: int, rows: int) -> Cache:
@@ -425,11 +437,11 @@ class Batch:
         """What some of the first n rows have in common, as `grouped` takes it."""
         places: dict[tuple[int, int], list[int]] = {}
         for place, row in enumerate(self._alive[:n]):
-            base, n_base = self.common[row]
-            places.setdefault((id(base), n_base), []).append(place)
+            if self._looked_at[row]:
+                base, n_base = self.common[row]
+                places.setdefault((id(base), n_base), []).append(place)
         found = [(*self.common[self._alive[rows[0]]], rows) for rows in places.values()]
-        common = [Common(base.buffer[..., :n_base, :], rows) for base, n_base, rows in found if base]
-        return {"common": common} if common else {}
+        return {"common": [Common(base.buffer[..., :n, :], rows) for base, n, rows in found]} if found else {}
 
     def _leave(self, stay: list[int]) -> None:
         """Let rows that have ended leave the batch: the others need not wait for them."""
