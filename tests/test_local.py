@@ -12,10 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from worlds import Fixed, world
 
+from maro_lib.model import local
 from maro_lib.model.chat import Chat
 from maro_lib.model.grouped import grouped
 from maro_lib.model.loading import ModelError, load, token_logps
-from maro_lib.model.local import STRIP, Batch, LocalPolicy, Sampling, draw, strips
+from maro_lib.model.local import STRIP, Batch, Kept, LocalPolicy, Sampling, draw, strips
 from maro_lib.play.leaks import find_leaks
 from maro_lib.play.policies import WindowError
 from maro_lib.play.rollout import play, schedule, start
@@ -269,6 +270,43 @@ def test_sampling_copies_no_keys_to_the_heads_that_share_them(loaded, monkeypatc
         assert a.ids == b.ids
         assert a.logps == near(b.logps)
     assert loaded.model.config._attn_implementation == "sdpa"
+
+
+@pytest.mark.parametrize("cache_gb", [1.0, 0.003])
+def test_a_beginning_is_kept_once_and_dropped_after_all_that_go_on_from_it(loaded, cache_gb, monkeypatch):
+    """The same games as with a copy in every view, in less memory, all of which is counted."""
+    monkeypatch.setattr(local, "WORTH", 300)  # for some of the batches
+    games = schedule(generate_many(1, 11, SMALL), 6, 5, Rules(rounds=2))
+    copies, shares = (LocalPolicy(loaded, cache_gb=cache_gb) for _ in range(2))
+    copies.store.shares = False
+    assert texts(play(games, shares)) == texts(play(games, copies))
+    kept = [*shares.store._kept.values()]
+    assert 0 < shares.store.used == sum(k.buffer.nbytes for k in kept) <= shares.store.budget
+    assert {id(k.base) for k in kept if k.base} <= {id(k) for k in kept}
+    assert cache_gb < 1 or shares.store.used < 0.85 * copies.store.used
+
+
+@pytest.mark.parametrize("worth", [1, 1000])
+def test_what_rows_have_in_common_is_looked_at_once(loaded, worth, monkeypatch):
+    """Two parts of an attention, each with its own sum, are one: as if each row had its own copy."""
+    monkeypatch.setattr(local, "WORTH", worth)
+    script, views = list(range(3, 60)), [[70, 71, 72], [80, 81], [90, 91, 92, 93]]
+    others = list(range(100, 130))
+
+    def sampled(common):
+        first = Batch(loaded.model, [(script, None, 0), (others, None, 0)])
+        first.sample([random.Random(1)] * 2, Sampling(0.0, 1), frozenset())
+        base, alone = Kept(script, first.own(0)), Kept(others, first.own(1))
+        go_on = Kept(script, base.buffer[..., :0, :], base, len(script)) if common else base
+        rows = [([*script, *v], go_on, len(script)) for v in views] + [([*others, 5], alone, len(others) - 2)]
+        batch = Batch(loaded.model, [*rows, ([7, 8, 9], None, 0)])
+        assert any(batch._looked_at) == (common and worth == 1)
+        return batch.sample([random.Random(k) for k in range(5)], Sampling(1.0, 9), frozenset())
+
+    with torch.inference_mode(), grouped(loaded.model):
+        for a, b in zip(sampled(common=False), sampled(common=True), strict=True):
+            assert a.ids == b.ids
+            assert a.logps == near(b.logps)
 
 
 def test_the_head_reads_one_token_a_row_where_it_lies(loaded):
