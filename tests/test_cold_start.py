@@ -27,7 +27,9 @@ from maro_lib.model.chat import Chat
 from maro_lib.model.loading import START_ADAPTER, load
 from maro_lib.model.local import LocalPolicy, Sampling
 from maro_lib.play import SKILLED, Mixture, play
+from maro_lib.play.gamebook import HELD_OUT
 from maro_lib.runs import ROOT
+from maro_lib.study.evidence import home_games
 
 BOOK = start_book()
 SETTINGS = Settings(objective="sft", anchor=0.0, lora_rank=4, lora_alpha=8, batch=8, check_every=2, max_illegal=1.0)
@@ -36,6 +38,13 @@ SETTINGS = Settings(objective="sft", anchor=0.0, lora_rank=4, lora_alpha=8, batc
 @pytest.fixture(scope="module")
 def chat():
     return Chat(load("embedded").tokenizer)
+
+
+def test_its_games_are_of_the_embedded_models_kind_on_mysteries_of_its_own():
+    for register in ("compact", "prose"):
+        book = start_book(register)
+        assert replace(book, seed=0) == home_games(4 * book.n_scripts, register)
+        assert book.seed >= 2 * HELD_OUT, "neither played nor held out elsewhere"
 
 
 @pytest.mark.parametrize("register", ["compact", "prose"])
