@@ -24,6 +24,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from accelerate import Accelerator
 from closeness import LOGP, SHARE, near
 from pyarrow.parquet import read_schema
 from safetensors.torch import load_file
@@ -854,6 +855,13 @@ def test_a_full_disk_is_a_clear_error_and_what_was_saved_before_is_safe(tmp_path
         before = now
     assert before, "no disk was full after a checkpoint"
     assert_same(train(tiny(), corpus(), BASIC, folder), undisturbed)
+
+
+def test_no_process_goes_on_before_the_end_is_written(tmp_path, monkeypatch):
+    ended = []
+    monkeypatch.setattr(Accelerator, "wait_for_everyone", lambda _: ended.append((tmp_path / "done.json").exists()))
+    train(tiny(), corpus(), replace(BASIC, check_every=10), tmp_path)
+    assert ended == [False, True], "at the checkpoint, and at the end"
 
 
 # --- what is kept ------------------------------------------------------------------------------------
