@@ -250,10 +250,11 @@ def test_a_seeds_games_are_played_before_its_arms_learn_from_them(tmp_path):
 
 def test_an_arm_reads_as_many_dialogues_as_its_study_says(tmp_path, monkeypatch):
     lambdas, played = {"lam_pos": 2.0, "lam_neg": 3.0}, SimpleNamespace(table=lambda name: name)
+    study = replace(TINY, n_dialogues=16)
     monkeypatch.setattr(evidence, "corpus_of", lambda *_: (range(10), lambdas))
     monkeypatch.setattr(evidence, "train", lambda *given: given)
     for name, epochs in (("MARO", 1.6), ("twice the steps", 3.2)):
-        *_, settings, folder = _train(TINY, ARMS[name], played, 5, tmp_path)
+        *_, settings, folder = _train(study, ARMS[name], played, 5, tmp_path)
         assert (settings, folder) == (replace(TINY.settings, epochs=epochs, seed=5, **lambdas), tmp_path)
 
 
