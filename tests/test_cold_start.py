@@ -3,14 +3,19 @@
 import json
 from collections import Counter
 from dataclasses import replace
+from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 import torch
 
+from maro_lib.learn import cold_start
 from maro_lib.learn.cold_start import (
     CARD,
     Card,
+    Exam,
     Listening,
+    Look,
     Slips,
     english_loss,
     examine,
@@ -22,12 +27,15 @@ from maro_lib.learn.cold_start import (
 )
 from maro_lib.learn.settings import Settings
 from maro_lib.learn.training import train
-from maro_lib.model.adapter_files import WEIGHTS, read_adapter
+from maro_lib.model.adapter_files import CONFIG, WEIGHTS, read_adapter
 from maro_lib.model.chat import Chat
-from maro_lib.model.loading import START_ADAPTER, load
+from maro_lib.model.loading import START_ADAPTER, STUDY_ADAPTER, load
 from maro_lib.model.local import LocalPolicy, Sampling
 from maro_lib.play import SKILLED, Mixture, play
-from maro_lib.runs import ROOT
+from maro_lib.play.gamebook import HELD_OUT
+from maro_lib.runs import ROOT, located
+from maro_lib.statistics import win_rate
+from maro_lib.study.evidence import home_games
 
 BOOK = start_book()
 SETTINGS = Settings(objective="sft", anchor=0.0, lora_rank=4, lora_alpha=8, batch=8, check_every=2, max_illegal=1.0)
@@ -36,6 +44,13 @@ SETTINGS = Settings(objective="sft", anchor=0.0, lora_rank=4, lora_alpha=8, batc
 @pytest.fixture(scope="module")
 def chat():
     return Chat(load("embedded").tokenizer)
+
+
+def test_its_games_are_of_the_embedded_models_kind_on_mysteries_of_its_own():
+    for register in ("compact", "prose"):
+        book = start_book(register)
+        assert replace(book, seed=0) == home_games(4 * book.n_scripts, register)
+        assert book.seed >= 2 * HELD_OUT, "neither played nor held out elsewhere"
 
 
 @pytest.mark.parametrize("register", ["compact", "prose"])
@@ -74,6 +89,28 @@ def test_it_is_looked_at_before_the_first_step_and_at_every_checkpoint(chat, tmp
     assert looks[0].english == pytest.approx(english_loss(loaded), rel=1e-5)
 
 
+def test_what_is_heard_is_how_scripted_players_would_do(monkeypatch):
+    games = BOOK.games(6)
+    legal = examine(Slips(SKILLED), games).legal["all"].mean
+    monkeypatch.setattr(cold_start, "play", lambda games, _: play(games, Slips(SKILLED)))
+    monkeypatch.setattr(cold_start, "english_loss", lambda _: 2.5)
+    assert Listening(games)(load("embedded")) == {"legal": pytest.approx(legal), "civilians win": 1.0, "english": 2.5}
+
+
+def test_english_is_its_own_tokens_and_none_before_them(monkeypatch):
+    tokenizer = SimpleNamespace(encode=lambda _, add_special_tokens: [0] * add_special_tokens + [5, 6, 7])
+    monkeypatch.setattr(cold_start, "token_logps", lambda _, given: [-torch.tensor(ids).float() for ids in given])
+    assert english_loss(SimpleNamespace(tokenizer=tokenizer, active=lambda: None)) == 6.0
+
+
+def test_a_look_has_the_tokens_that_were_read_until_then(chat):
+    corpus, nothing = imitation(BOOK.games(2), chat), float("nan")
+    numbers = {"legal": [0.1, nothing, 0.3], "civilians win": [0.5, nothing, 0.75], "english": [2.0, nothing, 3.0]}
+    settings = replace(SETTINGS, batch=len(corpus), epochs=2)
+    looks = looks_of(pd.DataFrame({"step": [0, 1, 2], **numbers}), corpus, settings)
+    assert looks == [Look(0, 0.1, 0.5, 2.0), Look(2 * corpus.n_tokens, 0.3, 0.75, 3.0)]
+
+
 def test_an_exam_counts_first_replies_by_what_was_asked_and_the_games_that_civilians_win():
     games = BOOK.games(6)
     exam = examine(Slips(SKILLED), games)
@@ -85,6 +122,19 @@ def test_an_exam_counts_first_replies_by_what_was_asked_and_the_games_that_civil
     assert exam.legal["all"].mean == pytest.approx(sum(a.legal for a in first) / len(first))
     assert exam.legal["all"].mean < 1, "a slip that was put right is a slip"
     assert exam.civilians_win.mean == 1
+
+
+def test_what_is_shipped_is_the_adapter_in_bfloat16_with_its_origin_and_its_card(tmp_path):
+    adapter, target, rate = located(STUDY_ADAPTER), tmp_path / "shipped", win_rate([True, False])
+    card = Card("embedded", 20, 9_000, [Look(0, 0.5, 0.5, 2.0)], Exam({"all": rate, "vote": rate}, rate), "About.")
+    ship_start(adapter, card, target)
+    assert read_start(target) == card
+    assert (target / CONFIG).read_bytes() == (adapter / CONFIG).read_bytes()
+    before, after = read_adapter(adapter), read_adapter(target)
+    assert after.origin.model_dump(exclude={"digests"}) == before.origin.model_dump(exclude={"digests"})
+    assert after.tensors.keys() == before.tensors.keys()
+    assert all(torch.equal(after.tensors[name], t.bfloat16()) for name, t in before.tensors.items())
+    assert f"| vote | {rate} |" in (target / "README.md").read_text()
 
 
 def test_a_shipped_start_is_a_model_and_its_card_is_read_back(chat, tmp_path):

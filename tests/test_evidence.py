@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -11,20 +12,26 @@ from synthetic import make_actions
 from maro_lib.embedded.lessons import HOME
 from maro_lib.learn.balancing import shuffle_outcomes
 from maro_lib.learn.settings import Settings
+from maro_lib.model.adapter_files import ADAPTER_FILES
 from maro_lib.model.loading import STUDY_ADAPTER, load
+from maro_lib.model.local import Sampling
 from maro_lib.play.gamebook import Gamebook
 from maro_lib.play.rollout import Played
+from maro_lib.progress import Bar
 from maro_lib.runs import located
+from maro_lib.study import evidence
 from maro_lib.study.evidence import (
     ARMS,
     BASE,
     Arm,
     Study,
+    _train,
     collect,
     corpus_of,
     gains_table,
     home_games,
     leads,
+    play_seed,
     read_findings,
     save_findings,
     select_arms,
@@ -157,6 +164,7 @@ def test_among_arms_only_the_seeds_that_all_of_them_have_count():
     found = select_arms(results, ["beta 2", "MARO"])
     assert list(found["arm"].unique()) == [BASE, "beta 2", "MARO"]
     assert set(found["seed"]) == {1}
+    assert found.index.equals(pd.RangeIndex(len(found))), "rows have no names"
 
 
 def test_other_measures_are_those_of_the_trained_faction():
@@ -206,6 +214,61 @@ def test_a_study_of_home_games_has_four_of_a_mystery_and_other_mysteries_for_eve
     assert [home_games(n).n_scripts for n in (1, 4, 19, 20)] == [1, 1, 4, 5]
     assert [home_games(4, register).knobs.register for register in ("compact", "prose")] == ["compact", "prose"]
     assert [TINY.book(seed).seed - TINY.gamebook.seed for seed in (0, 1, 2)] == [0, 1, 2]
+
+
+def test_a_studys_players_say_what_they_think_probable_and_no_more_than_they_may():
+    policy = TINY.policy()
+    assert (policy.loaded.name, policy.loaded.precision, policy.sampling) == ("embedded", "float32", Sampling(1.0, 64))
+
+
+def test_a_study_is_all_seeds_and_arms_and_its_bar_ends_with_the_last(tmp_path, monkeypatch):
+    seen = []
+
+    class Seen(Bar):
+        def close(self):
+            seen.append((self.n, self.total))
+            super().close()
+
+    monkeypatch.setattr(evidence, "Bar", Seen)
+    monkeypatch.setattr(evidence, "play_seed", lambda _, seed, __: pd.DataFrame({"at": [f"{seed} base"]}))
+    monkeypatch.setattr(evidence, "run_arm", lambda _, name, seed, __: (pd.DataFrame({"at": [f"{seed} {name}"]}),) * 2)
+    results, curves = collect(TINY, ["MARO"], [3, 4], tmp_path, progress=True)
+    assert results["at"].tolist() == ["3 base", "3 MARO", "4 base", "4 MARO"]
+    assert curves["at"].tolist() == ["3 MARO", "4 MARO"]
+    assert seen[0] == (4, 4)
+
+
+def test_a_seeds_games_are_played_before_its_arms_learn_from_them(tmp_path):
+    calls = []
+    study = SimpleNamespace(
+        play=lambda *given: calls.append(given), policy=lambda: "base", match=lambda *given: [*calls, given]
+    )
+    assert play_seed(study, 3, tmp_path) == [
+        (3, tmp_path),
+        (BASE, 3, "base", tmp_path / "matches", ("nobody",)),
+    ]
+
+
+def test_an_arm_reads_as_many_dialogues_as_its_study_says(tmp_path, monkeypatch):
+    lambdas, played = {"lam_pos": 2.0, "lam_neg": 3.0}, SimpleNamespace(table=lambda name: name)
+    study = replace(TINY, n_dialogues=16)
+    monkeypatch.setattr(evidence, "corpus_of", lambda *_: (range(10), lambdas))
+    monkeypatch.setattr(evidence, "train", lambda *given: given)
+    for name, epochs in (("MARO", 1.6), ("twice the steps", 3.2)):
+        *_, settings, folder = _train(study, ARMS[name], played, 5, tmp_path)
+        assert (settings, folder) == (replace(TINY.settings, epochs=epochs, seed=5, **lambdas), tmp_path)
+
+
+def test_a_card_has_a_row_for_each_faction_of_the_seed_that_is_shipped(tmp_path):
+    learned = tmp_path / "study" / "seed-1" / "learning" / "MARO" / "adapter"
+    learned.mkdir(parents=True)
+    for name in ADAPTER_FILES:
+        (learned / name).write_text(name)
+    results, target = pd.concat([toy(0.5, 0.5), toy(0.0, 0.0, seed=1)]), tmp_path / "shipped" / "here"
+    ship_adapter(TINY, 1, tmp_path / "study", results, str(target))
+    rows = [line for line in (target / "README.md").read_text().splitlines() if line.startswith(("| civ", "| cul"))]
+    assert rows == ["| civilians | 20 | 20 | +0 [0, 0] |", "| culprits | 80 | 80 | +0 [0, 0] |"]
+    assert all((target / name).read_text() == name for name in ADAPTER_FILES)
 
 
 @pytest.fixture(scope="module")

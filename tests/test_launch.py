@@ -4,13 +4,16 @@ import json
 import os
 import shutil
 import signal
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
+from types import SimpleNamespace
 
+import accelerate
 import numpy as np
 import pandas as pd
 import pytest
@@ -23,19 +26,34 @@ from closeness import SHARE
 from safetensors.torch import load_file
 
 from maro_lib.embedded.exam import exam_games
+from maro_lib.learn import launching, training, training_process
 from maro_lib.learn.balancing import balance
 from maro_lib.learn.corpus import Corpus, make_corpus, steps
 from maro_lib.learn.decomposition import decompose
 from maro_lib.learn.guard import QuickGames
-from maro_lib.learn.launching import DDP, Job, LaunchError, _check, _command, _environment, _run, _why, launch
+from maro_lib.learn.launching import (
+    DDP,
+    INPUTS,
+    Job,
+    LaunchError,
+    _check,
+    _command,
+    _environment,
+    _run,
+    _why,
+    launch,
+    train_ahead,
+)
 from maro_lib.learn.settings import Settings
 from maro_lib.learn.trainer import whole_checkpoints
 from maro_lib.learn.training import Trained, train
-from maro_lib.learn.training_process import DEPTH, Teller, _words
+from maro_lib.learn.training_process import DEPTH, Teller, _end_with_caller, _train, _words, take_part
+from maro_lib.model import loading
 from maro_lib.model.loading import load
 from maro_lib.model.local import LocalPolicy
 from maro_lib.model.players import Player
 from maro_lib.play.rollout import play
+from maro_lib.runs import RunError
 
 FSDP = DDP.with_name("fsdp_qlora.yaml")
 PATIENCE = 300  # seconds, on a machine that has other work too
@@ -185,6 +203,55 @@ def test_the_launchers_own_words_are_shown_where_it_names_no_process(tmp_path):
     assert [*_why(1, tmp_path, ["a"], named.splitlines())][1:] == last
 
 
+def test_what_ended_a_process_is_named_unless_it_was_ended_with_the_others(tmp_path):
+    ends = ((0, "-15 (pid: 7) (SIGTERM)"), (1, "-9 (pid: 8) (SIGKILL)"), (2, "-11 (pid: 9) (SIGSEGV)"))
+    noted = [line for n, end in ends for line in (f"  rank      : {n} (local_rank: {n})", f"  exitcode  : {end}")]
+    assert [*_why(1, tmp_path, [], noted)][1:] == [
+        "process 1 was ended by SIGKILL (too little memory?)",
+        "process 2 was ended by SIGSEGV",
+        "The last lines:",
+    ]
+
+
+def test_a_process_that_fails_leaves_its_words_and_a_code(tmp_path, monkeypatch):
+    def fail(_):
+        raise RunError("no space left")
+
+    monkeypatch.setenv("RANK", "3")
+    monkeypatch.setattr(training_process, "_train", fail)
+    monkeypatch.setattr(training_process, "_end_with_caller", lambda: None)
+    with pytest.raises(SystemExit) as end:
+        take_part(tmp_path)
+    assert end.value.code not in (None, 0)
+    assert (tmp_path / "failed.3").read_text() == "RunError: no space left"
+
+
+def test_a_process_ends_when_its_caller_does_and_not_before(monkeypatch):
+    heard, ends = [b"", b"x", b"x"], []
+    monkeypatch.setattr(training_process, "os", SimpleNamespace(read=lambda *_: heard.pop(), _exit=ends.append))
+    _end_with_caller()
+    assert heard == []
+    assert ends == [1]
+
+
+@pytest.mark.parametrize("kind", ["cpu", "cuda"])
+def test_each_process_loads_onto_its_own_device(tmp_path, monkeypatch, kind):
+    """Devices are named, not used: GPUs are not to be had here."""
+    Job("m", "nf4", "a", corpus(), BASIC, tmp_path / "x").save(inputs := tmp_path / "x.inputs")
+    cuts, loaded, trained, ends = [], [], [], []
+    here = SimpleNamespace(device=f"{kind}:1", destroy_process_group=lambda: ends.append(1))
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    monkeypatch.setattr(accelerate, "PartialState", lambda cpu: cuts.append(cpu) or here)
+    monkeypatch.setattr(loading, "best_device", lambda: kind)
+    monkeypatch.setattr(loading, "load", lambda name, **options: loaded.append((name, options)))
+    monkeypatch.setattr(training, "train", lambda *given, **_: trained.append(given[3]))
+    _train(inputs)
+    assert cuts == [kind == "cpu"]
+    device = {"cpu": "cpu", "cuda": "cuda:1"}[kind]
+    assert loaded == [("m", {"precision": "nf4", "adapter": "a", "device": device, "sharded": True})]
+    assert (trained, ends) == ([tmp_path / "x"], [1])
+
+
 def test_of_a_foreign_error_the_last_calls_are_shown():
     def fall(n: int) -> None:
         rise(n - 1) if n else {}["nothing"]
@@ -206,6 +273,14 @@ def test_each_step_is_told_once_with_what_is_known_of_it(capsys):
     for n in (1, 2, 2):
         teller(curve[:n])
     assert capsys.readouterr().out == "step 1: objective 0.500\n"
+
+
+def test_who_reads_the_pipe_hears_that_it_closes_also_in_a_session_of_its_own(tmp_path):
+    reader = f"import os, pathlib; os.read(0, 1); pathlib.Path({str(tmp_path / 'heard')!r}).touch()"
+    starts = f"subprocess.Popen([sys.executable, '-c', {reader!r}], stdout=-3, stderr=-3, start_new_session=True)"
+    with pytest.raises(LaunchError) as error:
+        _run([sys.executable, "-c", f"import subprocess, sys; {starts}; sys.exit(3)"], os.environ, tmp_path)
+    assert await_((tmp_path / "heard").exists, 30), error
 
 
 @pytest.fixture
@@ -246,6 +321,28 @@ def test_what_cannot_work_is_refused_before_anything_is_started(tmp_path, monkey
 
 
 # --- what is handed over -----------------------------------------------------------------------------
+
+
+def test_the_job_lies_there_while_processes_run_and_goes_with_them(tmp_path, monkeypatch):
+    given = []
+    monkeypatch.setattr(launching, "_run", lambda _, __, inputs: given.append(Job.read(inputs)))
+    launch(
+        2, model="m", precision="nf4", adapter="", corpus=corpus(), settings=BASIC, folder=tmp_path / "x"
+    )  # fmt: skip
+    assert [job.folder for job in given] == [tmp_path / "x"]
+    assert not (tmp_path / f"x{INPUTS}").exists()
+
+
+def test_only_where_several_processes_have_enough_to_read_is_anything_trained_ahead(tmp_path, monkeypatch):
+    given, loaded, n = [], load("embedded", precision="float32"), len(corpus())
+    jobs = [Job("embedded", "float32", "", corpus(), replace(BASIC, epochs=3), tmp_path / name) for name in "ab"]
+    monkeypatch.setattr(launching, "run_tasks", lambda jobs, n, show: given.append((n, [j.folder.name for j in jobs])))
+    for few, n_processes, expected in ((6 * n, 2, [(2, ["a", "b"])]), (6 * n + 1, 2, []), (6 * n, 1, [])):
+        monkeypatch.setattr(launching, "FEW", few)
+        monkeypatch.setattr(type(loaded), "n_side_by_side", n_processes)
+        train_ahead(jobs, loaded)
+        assert given == expected
+        given.clear()
 
 
 def test_a_job_is_read_as_it_was_written(tmp_path):
@@ -298,8 +395,10 @@ def test_what_fsdp_cuts_is_floats_of_one_type_with_the_same_values():
     assert torch.equal(whole.model(input_ids=ids).logits, sharded.model(input_ids=ids).logits)
 
 
-def test_the_ddp_configuration_starts_as_many_processes_as_asked_for():
+def test_the_ddp_configuration_starts_as_many_processes_as_asked_for(monkeypatch):
     arguments, _, _ = _validate_launch_command(launch_command_parser().parse_args(_command(5, DDP, Path("x"))[3:]))
     assert (arguments.num_processes, arguments.multi_gpu, arguments.mixed_precision) == (5, True, "no")
     assert json.loads(_environment(1)["OMP_NUM_THREADS"]) == os.cpu_count()
     assert json.loads(_environment(10**6)["OMP_NUM_THREADS"]) == 1
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    assert json.loads(_environment(1)["OMP_NUM_THREADS"]) == 1, "nothing is known"

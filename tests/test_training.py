@@ -17,12 +17,14 @@ import warnings
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from accelerate import Accelerator
 from closeness import LOGP, SHARE, near
 from pyarrow.parquet import read_schema
 from safetensors.torch import load_file
@@ -37,7 +39,16 @@ from maro_lib.learn.corpus import Corpus, crossed, make_corpus, steps
 from maro_lib.learn.decomposition import decompose
 from maro_lib.learn.guard import TrainingWarning
 from maro_lib.learn.settings import REFERENCE_POINTS, Settings
-from maro_lib.learn.trainer import MaroTrainer, TrainingError, _arguments, is_on_cpu, whole_checkpoints
+from maro_lib.learn.trainer import (
+    KEPT,
+    KEPT_SHARE,
+    MaroTrainer,
+    TrainingError,
+    _arguments,
+    _tokens_at_once,
+    is_on_cpu,
+    whole_checkpoints,
+)
 from maro_lib.learn.training import _digest, finished, is_finished, train
 from maro_lib.model.adapter_files import ADAPTER_FILES, read_adapter
 from maro_lib.model.head import last_mlp
@@ -285,6 +296,28 @@ class Process(NamedTuple):
     device: torch.device
     world_size: int
     process_index: int
+
+
+def test_rows_of_all_processes_are_gathered_without_what_fills_them_up():
+    here, there = torch.tensor([[0, math.nan], [2, 0.5]]), torch.tensor([[1, 0.3], [math.nan, math.nan]])
+    both = SimpleNamespace(pad_across_processes=lambda x, pad_index: x, gather=lambda x: torch.cat((x, there)))
+    for n_processes, expected in ((1, [0, 2]), (2, [0, 2, 1])):
+        trainer = SimpleNamespace(args=Process(here.device, n_processes, 0), accelerator=both)
+        assert MaroTrainer.gathered(trainer, here)[:, 0].tolist() == expected
+
+
+def test_processes_exchange_their_gradient_once_a_step(tmp_path, monkeypatch):
+    _, one_by_one = both_ways(tmp_path, replace(BASIC, batch=WHOLE_STEP))
+    held = []
+    monkeypatch.setattr(one_by_one.accelerator, "no_sync", lambda _: contextlib.nullcontext(held.append(1)))
+    step(one_by_one)
+    assert len(held) == 7, "all of eight packs but the last"
+
+
+def test_a_gpu_reads_together_what_a_share_of_its_free_memory_keeps(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (2 * KEPT / KEPT_SHARE, 0))
+    on_gpu = SimpleNamespace(device=torch.device("cuda"), model=tiny().model)
+    assert _tokens_at_once(on_gpu, BASIC) == pytest.approx(2 * _tokens_at_once(tiny(), BASIC), abs=1)
 
 
 def test_a_number_that_is_none_is_not_hidden_by_its_neighbours(tmp_path):
@@ -822,6 +855,13 @@ def test_a_full_disk_is_a_clear_error_and_what_was_saved_before_is_safe(tmp_path
         before = now
     assert before, "no disk was full after a checkpoint"
     assert_same(train(tiny(), corpus(), BASIC, folder), undisturbed)
+
+
+def test_no_process_goes_on_before_the_end_is_written(tmp_path, monkeypatch):
+    ended = []
+    monkeypatch.setattr(Accelerator, "wait_for_everyone", lambda _: ended.append((tmp_path / "done.json").exists()))
+    train(tiny(), corpus(), replace(BASIC, check_every=10), tmp_path)
+    assert ended == [False, True], "at the checkpoint, and at the end"
 
 
 # --- what is kept ------------------------------------------------------------------------------------
