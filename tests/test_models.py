@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from maro_lib.model import adapter_files, loading
 from maro_lib.model.adapter_files import CONFIG, ORIGIN, WEIGHTS, seal
-from maro_lib.model.loading import STUDY_ADAPTER, ModelError, load, token_logps
+from maro_lib.model.loading import EMBEDDED, STUDY_ADAPTER, ModelError, load, token_logps
 from maro_lib.model.local import LocalPolicy
 from maro_lib.play.rollout import play, schedule
 from maro_lib.runs import ROOT
@@ -345,6 +345,19 @@ def test_an_adapter_on_top_of_one_is_refused_by_the_plain_base(tmp_path):
 def test_an_adapter_whose_base_is_not_known_is_no_model(adapter):
     with pytest.raises(ModelError, match="says on which model it was trained; give that as `model`"):
         load(adapter)
+
+
+def test_an_adapter_finds_a_base_that_lay_elsewhere_by_a_link(tmp_path, monkeypatch):
+    """Its card names no place on a machine, only the folder's last part."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(ROOT / STUDY_ADAPTER, tmp_path / "a")
+    origin = json.loads((tmp_path / "a" / ORIGIN).read_text())
+    (tmp_path / "a" / ORIGIN).write_text(json.dumps(origin | {"model": "my-model"}))
+    with pytest.raises(ModelError, match="was trained on 'my-model'.*make a link to it by this name"):
+        load(str(tmp_path / "a"))
+    (tmp_path / "my-model").symlink_to(EMBEDDED)
+    load(str(tmp_path / "a"))
 
 
 def test_an_adapter_that_names_itself_as_its_base_ends(tmp_path):

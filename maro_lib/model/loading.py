@@ -276,7 +276,12 @@ def _read_merged(
     name: str, files: AdapterFiles, how: Mapping[str, Any]
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Read the model that an adapter was trained on, in float32, and merge the adapter; 4 bits come after that."""
-    base = load(files.origin.model, precision=files.origin.precision, device="cpu")
+    root = files.origin.model
+    try:
+        base = load(root, precision=files.origin.precision, device="cpu")
+    except ModelError as error:
+        raise ModelError(f"model {name!r} was trained on {root!r}: {error}. If that folder lies elsewhere, make a link "
+                         "to it by this name in the folder where you start") from None  # fmt: skip
     if note := compare(files.origin, base.origin):
         _say_once(f"model {name!r}: {note}")
     model = merged(base, files)
