@@ -354,7 +354,7 @@ def test_an_adapter_finds_a_base_that_lay_elsewhere_by_a_link(tmp_path, monkeypa
     shutil.copytree(ROOT / STUDY_ADAPTER, tmp_path / "a")
     origin = json.loads((tmp_path / "a" / ORIGIN).read_text())
     (tmp_path / "a" / ORIGIN).write_text(json.dumps(origin | {"model": "my-model"}))
-    with pytest.raises(ModelError, match="was trained on 'my-model'.*make a link to it by this name"):
+    with pytest.raises(ModelError, match=r"was trained on 'my-model'.*make a link to it by this name"):
         load(str(tmp_path / "a"))
     (tmp_path / "my-model").symlink_to(EMBEDDED)
     load(str(tmp_path / "a"))
