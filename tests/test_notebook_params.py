@@ -59,10 +59,17 @@ ALONE = {
     "evidence": [*STUDY, SOME_ARMS],
     "evidence_smollm2": [*STUDY, "max_new_tokens=12"],
     "benchmark": BENCH,
+    "benchmark_smollm2": BENCH,
     "benchmark_7b": [*BENCH, "bench_script=[40]", "bench_actions=[3]", "bench_device=cpu"],
     "cold_start": START,
 }
-LIKE_OTHERS = ("evidence", "adapter", "embedded", "benchmark")  # `make test` walks one of each kind, `make walk` all
+LIKE_OTHERS = (
+    "evidence",
+    "adapter",
+    "embedded",
+    "benchmark",
+    "benchmark_smollm2",
+)  # `make test` walks one of each kind, `make walk` all
 
 
 @pytest.fixture(scope="module")

@@ -49,6 +49,7 @@ SHAPES = {  # by SIZES, of Qwen2 models with random weights: what is timed does 
     "toy": (4, 1, 6, 2, 1, 10),  # to be counted by hand
     "tiny": (256, 4, 768, 4, 2, 2048),
     "small": (512, 4, 1536, 8, 2, 8192),
+    "smollm2": (576, 30, 1536, 9, 3, 49_152),
     "7b": (3584, 28, 18_944, 28, 4, 152_064),
 }
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
