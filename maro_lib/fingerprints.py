@@ -23,7 +23,7 @@ from pydantic import BaseModel
 
 from maro_lib.provenance import versions
 from maro_lib.rooms import offers
-from maro_lib.runs import located
+from maro_lib.runs import located, run_folder
 
 PACKAGE = Path(__file__).resolve().parent
 
@@ -36,6 +36,10 @@ class Fingerprint(BaseModel):
     inputs: dict[str, str]
     versions: dict[str, str]
     cells: str
+
+    def without(self, *names: str) -> Fingerprint:
+        """Leave some parameters out."""
+        return self.model_copy(update={"parameters": {k: v for k, v in self.parameters.items() if k not in names}})
 
     def is_same_work(self, other: Fingerprint) -> bool:
         """True when what the other attempt saved may be gone on from: all but the notebook's text is equal."""
@@ -106,6 +110,12 @@ def digest(files: Iterable[Path], root: Path) -> str:
         with path.open("rb") as file:
             total.update(hashlib.file_digest(file, "blake2b").digest())
     return total.hexdigest()
+
+
+def output_digest(run: str, name: str) -> str:
+    """Hash what a run's file or folder holds; empty when it is not there."""
+    path = run_folder(run) / name
+    return digest(files_of(path), path.parent) if path.exists() else ""
 
 
 def _imports(source: str, modules: Mapping[str, Path]) -> set[str]:

@@ -1,7 +1,7 @@
 """A run's folder: where a notebook puts what it makes, and finds what the notebook before it made.
 
 A run of several rounds has a folder in it for each later round, outputs/<run>/round_<k> (k = 2, 3, ...). That is a run
-of its own, called `<run>/round_<k>`; round 1 is the run itself.
+of its own, called `<run>/round_<k>`; round 1 is the run itself. A trial of a sweep is a run called `<sweep>/<trial>`.
 
 `STAGES` says, here and nowhere else, which notebook reads and writes what. Every artefact lies at
 outputs/<run>/<name>, whatever folder the notebook was started in, so JupyterLab, papermill and nbval
@@ -90,8 +90,9 @@ def outputs_folder() -> Path:
 
 def run_folder(run: str) -> Path:
     """Return the absolute folder of a run; it need not exist yet."""
-    if not re.fullmatch(r"\w[\w.-]*(/round_([2-9]|[1-9][0-9]+))?", run):
-        raise RunError(f"run: {run!r} can't name a folder; use letters, digits, `_`, `-` and `.`, not `.` first")
+    if not re.fullmatch(r"\w[\w.-]*(/(?!round_)\w[\w.-]*)?(/round_([2-9]|[1-9][0-9]+))?", run):
+        raise RunError(f"run: {run!r} can't name a folder; use letters, digits, `_`, `-` and `.`, not `.` first; of a "
+                       "sweep's trial, the sweep's name and its own, with `/` between them")  # fmt: skip
     return outputs_folder() / run
 
 
@@ -132,10 +133,12 @@ def portable(name: str) -> str:
 
 
 def artefact(run: str, name: str) -> Path:
-    """Return where an artefact is to be written; its folder is made."""
+    """Return where an artefact is to be written; its folder is made, and a link to another run's is let go of."""
     maker(name)
     path = run_folder(run) / name
     make_folder(path.parent)
+    if path.is_symlink():
+        path.unlink()
     return path
 
 
@@ -153,10 +156,15 @@ def needs(run: str, name: str) -> Path:
 def remaking(path: Path) -> str:
     """Say what makes again whatever is damaged at a path."""
     with contextlib.suppress(ValueError, IndexError, RunError):  # it is of no run, or made by no notebook
-        name, *parts = path.absolute().relative_to(outputs_folder()).parts
-        run = f"{name}/{parts.pop(0)}" if parts[0].startswith("round_") else name
-        return f"notebook {maker(parts[0])} makes it again: {_command(run, maker(parts[0]))}"
+        *names, made = _as_artefact(path.absolute().relative_to(outputs_folder()).parts)
+        return f"notebook {maker(made)} makes it again: {_command('/'.join(names), maker(made))}"
     return "run again the stage that made it"
+
+
+def _as_artefact(parts: tuple[str, ...]) -> tuple[str, ...]:
+    """Cut a path below the outputs after the artefact that it leads into."""
+    made = {name for notebook, stage in STAGES.items() for name in (*stage.writes, f"{notebook}.json")}
+    return parts[: 2 + [part in made for part in parts[1:]].index(True)]
 
 
 def maker(name: str) -> str:
@@ -295,6 +303,8 @@ def _command(run: str, notebook: str) -> str:
     name, k = round_of(run)
     if name == "notebook":  # the notebooks' own default: somebody works through them in JupyterLab
         return f"run notebooks/{notebook}.ipynb first" + (f", with run = {run!r}" if k > 1 else "")
+    if "/" in name:
+        return f"run the sweep {name.partition('/')[0]!r} again"
     return f"make run ONLY={in_round(k, notebook[:2])} PARAMS=params/{name}.yaml (the file that says `run: {name}`)"
 
 

@@ -27,6 +27,7 @@ class StageRecord(BaseModel):
     headline: dict[str, str | int | float | bool | None] = {}
     outputs: dict[str, str] = {}  # artefact -> hash of what it holds
     error: str = ""
+    taken_from: str = ""  # the run whose artefacts these are
 
 
 class Stop(BaseModel):

@@ -47,13 +47,15 @@ def test_environment_moves_the_outputs(outputs):
     assert shown(run_folder("cpu") / "rollout") == "outputs/cpu/rollout"
 
 
-@pytest.mark.parametrize("name", ["", ".", "..", ".hidden", "a/b", "/etc", "a\\b", "two words", "line\n"])
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", ".hidden", "a/b/c", "a/../b", "a/round_1", "/etc", "a\\b", "two words", "line\n"]
+)
 def test_no_run_name_leaves_the_outputs(name):
     with pytest.raises(RunError, match="can't name a folder"):
         run_folder(name)
 
 
-@pytest.mark.parametrize("name", ["cpu", "gpu_qwen2.5_7b", "sweep-1", "试验"])
+@pytest.mark.parametrize("name", ["cpu", "gpu_qwen2.5_7b", "sweep-1", "试验", "sweep/trial", "sweep/trial/round_2"])
 def test_plain_run_names_are_taken(name, outputs):
     assert run_folder(name) == outputs / name
 
@@ -146,6 +148,7 @@ def test_space_is_asked_for_only_when_it_is_short(tmp_path):
     ("place", "advice"),
     [("cpu/rollout", "notebook 02_rollout makes it again: make run ONLY=02 PARAMS=params/cpu.yaml"),
      ("cpu/round_2/rollout", "notebook 02_rollout makes it again: make run ONLY=round_2/02 PARAMS=params/cpu.yaml"),
+     ("beta/beta-2.0/round_2/rollout", "notebook 02_rollout makes it again: run the sweep 'beta' again"),
      ("cpu/matches/culprit", "notebook 05_maro_training makes it again: make run ONLY=05 PARAMS=params/cpu.yaml"),
      ("notebook/rollout", "makes it again: run notebooks/02_rollout.ipynb first"), ("mine", "run again the stage that"),
      ("../mine", "run again the stage that")],

@@ -152,7 +152,8 @@ def test_series_ends_with_the_headline_numbers(finished):
 
 def test_summary_says_what_was_run_on_what(finished):
     summary = finished[0].summary()
-    assert summary["parameters"] == {"run": "cpu", "n_games": 4, "seed": 1, "gamma": 0.5, "keep": ["game-0", "game-1"]}
+    values = {"run": "cpu", "from_run": "", "n_games": 4, "seed": 1, "gamma": 0.5, "keep": ["game-0", "game-1"]}
+    assert summary["parameters"] == values
     assert summary["versions"]["python"] == sys.version.split()[0]
     assert summary["git"].keys() == {"commit", "dirty"}
     stage = summary["stages"]["03_decomposition"]

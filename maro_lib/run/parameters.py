@@ -42,6 +42,11 @@ every notebook. A value outside its range is refused before anything runs.
 |---|---|---|---|---|---|"""
 
 
+# what decides how a series runs, and which no notebook sees
+OF_THE_SERIES = {"from_run": ("str", "", "another run: its stages that would come out the same are taken over, and "
+                              "nothing of it is written")}  # fmt: skip
+
+
 class ParameterError(ValueError):
     """A parameter is declared or set wrongly; the message lists every problem with its place."""
 
@@ -58,7 +63,7 @@ class Parameter:
 
 def declared(notebooks: Iterable[Path]) -> dict[str, Parameter]:
     """Collect the parameters of a series; a name that several notebooks declare must mean the same."""
-    found: dict[str, Parameter] = {}
+    found = {name: Parameter(kind, default, (), told) for name, (kind, default, told) in OF_THE_SERIES.items()}
     problems = []
     for path in notebooks:
         for name, new in read_parameters(path).items():
@@ -239,7 +244,7 @@ def parameters_page(known: Mapping[str, Parameter]) -> str:
     """Return docs/parameters.md: every parameter with its meaning, range, default and notebooks."""
     rows = [
         f"| `{name}` | {p.help} | {p.type} | {range_of(name)} | `{json.dumps(p.default)}` | "
-        f"{', '.join(n[:2] for n in p.notebooks)} |"
+        f"{', '.join(n[:2] for n in p.notebooks) or 'the series'} |"
         for name, p in known.items()
     ]
     return "\n".join([PAGE, *rows, ""])

@@ -25,9 +25,9 @@ from maro_lib.wording import nearest
 RANGES = {
     "yes or no": "progress rewriting_template load_in_4bit checkpointing half control study_adapter export_merged "
     "bench_half bench_checkpointing start_half",
-    "any text": "run script model adapter server_url server_command server_key_env optimiser accelerate_config judge "
-    "judge_server_url judge_server_key_env evals safety_evals eval_data keep_as keep_in ship_adapter start_model "
-    "ship_start",
+    "any text": "run from_run script model adapter server_url server_command server_key_env optimiser "
+    "accelerate_config judge judge_server_url judge_server_key_env evals safety_evals eval_data keep_as keep_in "
+    "ship_adapter start_model ship_start",
     "any number": "z0_fixed",
     "0 to 4,000,000,000": "seed lesson_seed first_seed",
     "0 or more": "anchor study_anchor camp_weights lam_pos lam_neg",

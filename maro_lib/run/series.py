@@ -31,11 +31,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from maro_lib import fingerprints
-from maro_lib.fingerprints import Fingerprint
+from maro_lib.fingerprints import Fingerprint, output_digest
 from maro_lib.progress import WATCHED
 from maro_lib.provenance import surroundings
 from maro_lib.run.parameters import Parameter, ParameterError, declared, effective, load_params
 from maro_lib.run.quick import not_asked, quick_problems
+from maro_lib.run.takeover import check_source, take_over, why_not
 from maro_lib.runs import (
     EXPERIMENTS,
     ROOT,
@@ -102,12 +103,18 @@ class Series:
     def values(self) -> dict[str, Any]:
         return effective(self.params, self.known)
 
+    @property
+    def source(self) -> str:
+        """The run whose stages are taken over; empty: none."""
+        return self.params.get("from_run", "")
+
     def in_round(self, k: int) -> Series:
         """Return the series as a round runs it: in its own folder, on other games, with what the last one learned."""
         if k == 1:
             return self
         adapter = run_folder(round_name(self.run, k - 1)) / "learning" / "adapter"  # need not be there yet
         own = {"run": round_name(self.run, k), "seed": self.values["seed"] + SEED_STEP * (k - 1)}
+        own |= {"from_run": round_name(self.source, k)} if self.source else {}
         return replace(self, run=own["run"], params=self.params | own | {"adapter": shown(adapter)})
 
     def given(self, notebook: Path) -> dict[str, Any]:
@@ -126,7 +133,7 @@ class Series:
         for name in stage.reads:
             is_after = notebook.stem not in ROUND and maker(name) in ROUND
             run = round_name(self.run, self.values.get(ROUNDS, 1)) if is_after else self.run
-            if name not in stage.optional or artefact(run, name).exists():
+            if name not in stage.optional or (run_folder(run) / name).exists():
                 yield needs(run, name)
 
     def _adapters(self, values: dict[str, Any]) -> list[Path]:
@@ -147,7 +154,7 @@ def run_series(
         say(opening(series))
         for sentence in series.not_asked:
             say(sentence)
-        with held(series.run):
+        with held(series.run), reading(series.source):
             stop = run_stages(series, fresh)
             if stop:  # said at once: the report takes some seconds
                 print(f"\n{INTERRUPTION if stop.error == INTERRUPTED else stop}", file=sys.stderr, flush=True)
@@ -169,7 +176,17 @@ def plan(params: Path, only: str, start: str, folder: Path, changed: Sequence[st
     notebooks = find_notebooks(folder.absolute())
     known = declared(notebooks)
     values = load_params(params, known, changed)
-    everything = effective(values, known)
+    series = arrange(values, notebooks, known, params, only, start)
+    check_source(series.run, series.source)
+    return series
+
+
+def arrange(
+    params: dict[str, Any], notebooks: list[Path], known: dict[str, Parameter], file: Path, only: str = "",
+    start: str = "",
+) -> Series:  # fmt: skip
+    """Make a series of what is set, and check what can be checked without looking at any run."""
+    everything = effective(params, known)
     check_rounds(everything, known)
     chosen = choose(notebooks, only, start, everything.get(ROUNDS, 1))
     stages = {step.notebook.stem for step in chosen}
@@ -179,8 +196,8 @@ def plan(params: Path, only: str, start: str, folder: Path, changed: Sequence[st
     part = f"ONLY={only}" if only else f"FROM={start}" if start else ""
     used = {name: value for name, value in everything.items() if stages & {*known[name].notebooks}}
     if problems := list(quick_problems(used)):
-        raise RunError("\n".join(f"{params}: {problem}" for problem in problems))
-    return Series(everything["run"], tuple(chosen), known, values, params, part, tuple(not_asked(used)))
+        raise RunError("\n".join(f"{file}: {problem}" for problem in problems))
+    return Series(everything["run"], tuple(chosen), known, params, file, part, tuple(not_asked(used)))
 
 
 def opening(series: Series) -> str:
@@ -282,6 +299,22 @@ def held(run: str) -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def reading(run: str) -> Iterator[None]:
+    """Keep a run from being run while another one takes its stages over; nothing of it is written."""
+    lock = run_folder(run) / ".lock" if run else None
+    if lock is None or not lock.exists():
+        yield
+        return
+    with open(lock) as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RunError(f"from_run: {shown(lock.parent)} is in use by {file.read().strip()}; wait until it ends, or "
+                           "stop it") from None  # fmt: skip
+        yield
+
+
 def run_stages(series: Series, fresh: bool) -> Stop | None:
     """Run or skip each stage in turn, until one stops: then say where and why."""
     summaries: dict[int, Summary] = {}
@@ -334,17 +367,31 @@ def run_or_skip(series: Series, step: StageRun, label: str, summary: Summary, fr
     notebook = step.notebook
     fingerprint = series.fingerprint(notebook)
     old = summary.stages.get(notebook.stem)
-    if not fresh and old and not (why := reasons(series.run, old, fingerprint)):
+    why = reasons(series.run, old, fingerprint) if old else []
+    if not fresh and old and not why:
         say(f"{label}: skipped, nothing has changed since it ran")
         summary.stages[notebook.stem] = old.model_copy(update={"status": "skipped"})
         write_summary(summary)
         return None
-    say(f"{label}: running" + (f" ({'; '.join(why)})" if old and not fresh else ""))
+    if series.source and not fresh:
+        if not (differ := why_not(series.source, series.run, notebook.stem, fingerprint)):
+            return take_stage(series, notebook, label, summary, fingerprint)
+        why = [*why, f"not taken over from {series.source}: {'; '.join(differ)}"]
+    say(f"{label}: running" + (f" ({'; '.join(why)})" if why and not fresh else ""))
     (run_folder(round_of(series.run)[0]) / "report.html").unlink(missing_ok=True)  # it tells of the time before
     prepare(series.run, notebook.stem, keep=bool(old and not fresh and old.fingerprint.is_same_work(fingerprint)))
     if not (stop := run_stage(series, notebook, summary, fingerprint)):
         say(f"{label}: done in {summary.stages[notebook.stem].seconds:.1f} s")
     return stop
+
+
+def take_stage(series: Series, notebook: Path, label: str, summary: Summary, fingerprint: Fingerprint) -> None:
+    """Take a stage over from another run, and record it as done."""
+    prepare(series.run, notebook.stem, keep=False)
+    record = take_over(series.source, series.run, notebook.stem)
+    summary.stages[notebook.stem] = record.model_copy(update={"fingerprint": fingerprint})
+    write_summary(summary)
+    say(f"{label}: taken over from {record.taken_from}")
 
 
 def open_summary(series: Series) -> Summary:
@@ -436,12 +483,6 @@ def _last_started(target: Path) -> int:
     return 0
 
 
-def output_digest(run: str, name: str) -> str:
-    """Hash what a run's file or folder holds; empty when it is not there."""
-    path = run_folder(run) / name
-    return fingerprints.digest(fingerprints.files_of(path), path.parent) if path.exists() else ""
-
-
 def say(text: str) -> None:
     print(text, flush=True)  # at once, also into a log file
 
@@ -454,7 +495,8 @@ def results(series: Series, summaries: dict[int, Summary]) -> str:
         stage = step.notebook.stem
         record = summaries[step.round].stages[stage]
         numbers = [(key, _short(value)) for key, value in record.headline.items()] or [("", "")]
-        seconds = f"{record.seconds:.1f}" + (" (earlier)" if record.status == "skipped" else "")
+        where = f" (of {record.taken_from})" if record.taken_from else " (earlier)"
+        seconds = f"{record.seconds:.1f}" + (where if record.status == "skipped" else "")
         rows += [(step.name, seconds, *numbers[0]), *(("", "", *n) for n in numbers[1:])]
         paths = [run_folder(series.run) / in_round(step.round, n) for n in (record.notebook, *STAGES[stage].writes)]
         made += [shown(path) for path in paths if path.exists()]
