@@ -16,10 +16,10 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run test lint unit walk notebooks numerics numbers kills gpu lab refresh pages clean
+.PHONY: help run sweep test lint unit walk notebooks numerics numbers kills gpu lab refresh pages clean
 
 # A variable that nobody reads is a misspelt one: `make run PARAM=x` would run the default.
-KNOWN := PARAMS PYTHON ONLY FROM FRESH SET VARIANTS CHECKS NUMERIC KILLS
+KNOWN := PARAMS PYTHON ONLY FROM FRESH SET DRY VARIANTS CHECKS NUMERIC KILLS
 UNKNOWN := $(filter-out $(KNOWN),$(foreach v,$(.VARIABLES),$(if $(filter command,$(origin $v)),$v)))
 ifneq ($(UNKNOWN),)
 NEAR := $(shell "$(PYTHON)" -c 'import difflib, sys; print(*difflib.get_close_matches(sys.argv[1].upper(), sys.argv[2:], 1))' \
@@ -45,6 +45,9 @@ help: ## list the commands
 
 run: .venv/.ready $(if $(shell grep -ls smollm2 "$(PARAMS)"),.venv/.smollm2) ## run the notebooks into outputs/<run>/ [PARAMS=params/cpu.yaml] [ONLY=02,03] [FROM=03] [FRESH=1] [SET="seed=1"]
 	@$(PY) -m maro_lib run "$(PARAMS)" $(if $(ONLY),--only "$(ONLY)") $(if $(FROM),--from "$(FROM)") $(if $(FRESH),--fresh) $(if $(SET),--set $(SET))
+
+sweep: .venv/.ready $(if $(shell grep -ls smollm2 "$(PARAMS)"),.venv/.smollm2) ## run every trial of a sweep's file, what trials share once PARAMS=params/sweeps/beta.yaml [DRY=1]
+	@$(PY) -m maro_lib sweep "$(PARAMS)" $(if $(DRY),--dry-run)
 
 test: .venv/.ready ## check the style, run the tests, and compare every notebook with its stored outputs
 	$(call each,lint unit notebooks,$(MAKE) --no-print-directory $$part)

@@ -1,4 +1,4 @@
-"""The command line: `python -m maro_lib run`, `report`, `compare`, `doctor`, `parameters`, `audit` and `bench`.
+"""The command line, `python -m maro_lib`: run, sweep, report, compare, doctor, parameters, audit and bench.
 
 A command imports what it needs, so that the others, and the help, come at once.
 """
@@ -13,6 +13,12 @@ def _run(given: argparse.Namespace) -> int:
     from maro_lib.run.series import run_series
 
     return run_series(given.params, given.only, given.start, given.fresh, given.notebooks, given.changed)
+
+
+def _sweep(given: argparse.Namespace) -> int:
+    from maro_lib.run.sweep import run_sweep
+
+    return run_sweep(given.file, is_dry=given.dry_run, notebooks=given.notebooks)
 
 
 def _report(given: argparse.Namespace) -> int:
@@ -87,6 +93,10 @@ def parser() -> argparse.ArgumentParser:
                      "all later rounds included; or round_2/03")  # fmt: skip
     run.add_argument("--fresh", action="store_true", help="run also what has not changed, from nothing")
     run.add_argument("--notebooks", default="", metavar="FOLDER", help="another series than notebooks/")
+    sweep = command(_sweep, "run the notebooks once for each trial of a grid, what trials share only once")
+    sweep.add_argument("file", metavar="FILE", help="a sweep's file, such as params/sweeps/beta.yaml")
+    sweep.add_argument("--dry-run", action="store_true", help="only say what there is to run, and how long it takes")
+    sweep.add_argument("--notebooks", default="", metavar="FOLDER", help="another series than notebooks/")
     report = command(_report, "write a run's report.html again, from what its stages have left")
     report.add_argument("folder", metavar="outputs/RUN", help="the run's folder, or its name")
     compare = command(_compare, "several runs side by side, and their mean")

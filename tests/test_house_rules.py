@@ -19,7 +19,7 @@ from maro_lib.run.parameters import declared, load_params, read_parameters
 from maro_lib.runs import ROOT, STAGES
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-PARAMS = sorted((ROOT / "params").rglob("*.yaml"))
+PARAMS = sorted((ROOT / "params").glob("*.yaml"))  # a sweep is no run; tests/test_sweep.py reads those
 KERNEL = get_kernel_dict()
 GOOD = Path(__file__).parent / "fixtures" / "notebooks" / "good" / "02_rollout.ipynb"
 MADE = re.compile(r"\..*cache|\.(venv|git|hypothesis|ipynb_checkpoints)|outputs|build|__pycache__|.*egg-info")

@@ -7,11 +7,17 @@ import json
 import shutil
 from pathlib import Path
 
+import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from maro_lib.run import series
+from maro_lib.run import series, sweep
+from maro_lib.run.prefixes import Asked, branches
 from maro_lib.run.series import run_series
-from maro_lib.runs import RunError, artefact, run_folder
+from maro_lib.run.sweep import run_sweep
+from maro_lib.run.sweep_file import read_sweep
+from maro_lib.runs import ROOT, RunError, artefact, run_folder
 from maro_lib.summary import Stop, peek_summary
 
 FIXTURES = Path(__file__).parent / "fixtures" / "notebooks"
@@ -39,12 +45,18 @@ class Kitchen:
         shutil.copyfile(notebook, target)
         return None
 
+    def conclude(self, of: series.Series, stop: Stop | None) -> None:
+        """Write no report: there is one in the test of a run's own."""
+
     def file(self, name: str, text: str) -> str:
         (self.folder / name).write_text(text)
         return str(self.folder / name)
 
     def run(self, text: str, **options) -> int:
         return run_series(self.file("x.yaml", text), notebooks=str(self.notebooks), **options)
+
+    def sweep(self, text: str, **options) -> int:
+        return run_sweep(self.file("which.yaml", text), notebooks=str(self.notebooks), **options)
 
     def edit(self, notebook: str, old: str, new: str) -> None:
         path = self.notebooks / notebook
@@ -58,6 +70,7 @@ def kitchen(tmp_path, monkeypatch) -> Kitchen:
     monkeypatch.setattr(series.signal, "signal", lambda *_: None)
     made = Kitchen(tmp_path)
     monkeypatch.setattr(series, "execute", made.execute)
+    monkeypatch.setattr(sweep, "conclude", made.conclude)
     return made
 
 
@@ -133,3 +146,188 @@ def test_a_run_that_is_in_use_is_not_read(kitchen, capsys):
     assert "outputs/a is in use by process" in capsys.readouterr().err
     with series.reading("a"), series.reading("a"), pytest.raises(RunError, match="in use"), series.held("a"):
         pass
+
+
+# --- what trials share ---------------------------------------------------------------------------------
+
+CHAINS = st.dictionaries(
+    st.text("abcdef", min_size=1, max_size=3),
+    st.lists(st.sampled_from("xyz"), min_size=1, max_size=4).map(
+        lambda values: tuple(Asked(f"0{i}", value) for i, value in enumerate(values))
+    ),
+    min_size=1, max_size=8,
+)  # fmt: skip
+
+
+def prefixes(chains: dict) -> set:
+    return {chain[:n] for chain in chains.values() for n in range(1, len(chain) + 1)}
+
+
+@given(CHAINS)
+@settings(max_examples=200, deadline=None)
+def test_stages_with_a_common_beginning_are_made_once(chains):
+    made, distinct = branches(chains), len(set(chains.values())) == len(chains)
+    assert sorted(b.name for b in made if b.is_trial) == sorted(chains)
+    assert len({b.name for b in made}) == len(made)
+    if distinct:
+        assert sum(len(b.own) for b in made) == len(prefixes(chains))
+    before = {"": ()}
+    for branch in made:  # a parent comes first, and its child goes on where it ended
+        assert branch.stages == before[branch.parent] + branch.own
+        before[branch.name] = branch.stages
+        assert all(chains[t][: len(branch.stages)] == chains[branch.trials[0]][: len(branch.stages)]
+                   for t in branch.trials)  # fmt: skip
+    for name, chain in chains.items():
+        assert before[name] == tuple(asked.number for asked in chain)
+
+
+def test_two_seeds_and_two_values_by_hand():
+    def chain(seed: int, gamma: float):
+        return Asked("00"), Asked("02", f"{seed}"), Asked("03", f"{seed} {gamma}"), Asked("04", f"{seed}")
+
+    made = branches({f"{seed}-{gamma}": chain(seed, gamma) for seed in (1, 2) for gamma in (0.5, 1.0)})
+    told = [(b.name.partition("-")[0] if not b.is_trial else b.name, b.own) for b in made]
+    assert told == [
+        ("shared", ("00",)),
+        ("shared", ("02",)), ("1-0.5", ("03", "04")), ("1-1.0", ("03", "04")),
+        ("shared", ("02",)), ("2-0.5", ("03", "04")), ("2-1.0", ("03", "04")),
+    ]  # fmt: skip
+
+
+# --- a sweep -------------------------------------------------------------------------------------------
+
+GAMMAS = "question: Which gamma?\nvalues: {n_games: 3}\ngrid: {gamma: [0.25, 0.5]}\nseeds: 2\n"
+TRIALS = ["gamma-0.25.seed-1", "gamma-0.25.seed-2", "gamma-0.5.seed-1", "gamma-0.5.seed-2"]
+
+
+def trials() -> pd.DataFrame:
+    return pd.read_parquet(run_folder("which") / "trials.parquet")
+
+
+def test_what_trials_share_is_run_once_and_the_table_has_a_row_for_each(kitchen):
+    assert kitchen.sweep(GAMMAS) == 0
+    assert len(kitchen.ran) == 2 * (1 + 2 * 2), "02 once for each seed, 03 and 04 for each trial"
+    assert sorted({run.partition("/")[2].split()[0] for run in kitchen.ran if "shared" not in run}) == TRIALS
+    table = trials()
+    assert table["trial"].tolist() == TRIALS
+    assert table[["gamma", "seed"]].to_numpy().tolist() == [[0.25, 1], [0.25, 2], [0.5, 1], [0.5, 2]]
+    assert table["02 games"].tolist() == [3] * 4
+    assert table["03 summed credit"].tolist() == [1.3125, 1.3125, 1.75, 1.75]
+    assert "Which gamma?\n4 of 4 trials finished." in (run_folder("which") / "trials.txt").read_text()
+
+
+def test_a_trial_is_what_a_run_alone_would_have_made(kitchen):
+    kitchen.sweep(GAMMAS)
+    kitchen.run("run: alone\nn_games: 3\ngamma: 0.25\nseed: 2\n")
+    for name in ("rollout", "credit.parquet", "training.parquet", "02_rollout.json"):
+        alone, trial = (run_folder(run) / name for run in ("alone", "which/gamma-0.25.seed-2"))
+        assert series.output_digest("alone", name) == series.output_digest("which/gamma-0.25.seed-2", name)
+        assert alone.is_dir() == trial.is_dir()
+
+
+def test_the_same_command_runs_nothing_twice(kitchen):
+    kitchen.sweep(GAMMAS)
+    before, n = trials(), len(kitchen.ran)
+    assert kitchen.sweep(GAMMAS) == 0
+    assert len(kitchen.ran) == n
+    pd.testing.assert_frame_equal(trials(), before)
+
+
+@pytest.mark.parametrize("at", [1, 2, 5, 10])
+def test_a_sweep_that_was_interrupted_goes_on_and_ends_with_the_same_table(kitchen, monkeypatch, at):
+    def interrupted(*given):
+        if len(kitchen.ran) == at - 1:
+            kitchen.ran.append("interrupted")
+            raise KeyboardInterrupt
+        return kitchen.execute(*given)
+
+    monkeypatch.setattr(series, "execute", interrupted)
+    assert kitchen.sweep(GAMMAS) == 130
+    assert kitchen.sweep(GAMMAS) == 0
+    kitchen.ran.remove("interrupted")
+    assert len(kitchen.ran) == len(set(kitchen.ran)) == 10
+    assert trials()["03 summed credit"].tolist() == [1.3125, 1.3125, 1.75, 1.75]
+
+
+def test_a_failed_trial_is_named_with_its_error_and_the_others_go_on(kitchen, capsys):
+    kitchen.edit(
+        "03_decomposition.ipynb", "games = sorted", "assert gamma < 0.5, 'too much'\\n\",\n    \"games = sorted"
+    )
+    assert kitchen.sweep(GAMMAS) == 1
+    assert trials()["trial"].tolist() == TRIALS[:2]
+    told = (run_folder("which") / "trials.txt").read_text()
+    assert "2 of 4 trials finished." in told
+    assert "gamma-0.5.seed-2 failed: AssertionError: too much (03_decomposition)" in told
+    assert "gamma-0.5.seed-1 failed: AssertionError: too much" in capsys.readouterr().err
+
+
+def test_what_is_shared_and_fails_fails_its_trials_only(kitchen):
+    kitchen.edit(
+        "02_rollout.ipynb", "rollout = artefact", "assert seed > 1, 'no such seed'\\n\",\n    \"rollout = artefact"
+    )
+    assert kitchen.sweep(GAMMAS) == 1
+    assert trials()["trial"].tolist() == [TRIALS[1], TRIALS[3]]
+    told = (run_folder("which") / "trials.txt").read_text()
+    assert "gamma-0.25.seed-1 failed: shared-02-" in told
+    assert ": AssertionError: no such seed (02_rollout)" in told
+    assert len([run for run in kitchen.ran if run.endswith("02")]) == 2
+
+
+def test_two_sweeps_in_one_folder_are_refused(kitchen, capsys):
+    with series.held("which"):
+        assert kitchen.sweep(GAMMAS) == 1
+    assert "outputs/which is in use by process" in capsys.readouterr().err
+    assert not kitchen.ran
+
+
+def test_a_dry_run_says_how_much_there_is_and_runs_nothing(kitchen, capsys):
+    assert kitchen.sweep(GAMMAS + "prediction: the smaller one\n", is_dry=True) == 0
+    told = capsys.readouterr().out
+    assert (
+        "Which gamma?\nPredicted: the smaller one\n4 trials (2 of gamma, 2 seeds) -> outputs/which: 10 stages" in told
+    )
+    assert "10 stages to run instead of 12" in told
+    assert "02, for 2 trials" in told
+    assert not kitchen.ran
+    assert not run_folder("which").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [("grid: {gamma: [0.5]}", "`question` is missing"),
+     ("question: a\ngird: {gamma: [0.5]}\nvalues: {seed: 1}", "unknown key `gird`; did you mean 'grid'"),
+     ("question: a", "gives no base; write `of: params/cpu.yaml`, or `values:`"),
+     ("question: a\nvalues: {seed: 1}\ngrid: {gamma: []}", "grid: `gamma` is empty"),
+     ("question: a\nvalues: {seed: 1}\ngrid: {gama: [1.0]}", "grid: unknown name `gama`; did you mean 'gamma'"),
+     ("question: a\nvalues: {seed: 1}\ngrid: {gamma: [0.5, x]}", "grid: `gamma` must be float, got 'x'"),
+     ("question: a\nvalues: {seed: 1}\ngrid: {gamma: 0.5}", "`grid.gamma`: input should be a valid list"),
+     ("question: a\nvalues: {seed: 1}\ngrid: {gamma: [2.0]}", "`gamma` must be above 0, at most 1"),
+     ("question: a\nvalues: {seed: 1}\ngrid: {gamma: [0.5, 0.5]}", "`gamma` holds 0.5 twice"),
+     ("question: a\nvalues: {seed: 1}\ngrid: {seed: [1, 2]}", "write `seeds: 3`"),
+     ("question: a\nvalues: {seed: 1}\nseeds: 0", "`seeds`: input should be greater than or equal to 1, got 0"),
+     ("question: a\nvalues: {seed: 1}\narms: {one: {run: x}}", "arms: one: `run` is decided by the sweep"),
+     ("question: a\nvalues: {seed: 1}\narms: {one: {gamma: 0.5}}\ngrid: {gamma: [0.5]}", "is set by the grid too"),
+     ("question: a\nvalues: {seed: 1}\narms: {one: {}, two: {}}", "two.seed-1 and one.seed-1 are the same run"),
+     ("question: a\nvalues: {seed: 1}\nonly: '02'\ngrid: {gamma: [0.5]}", "`gamma` changes nothing in 02"),
+     ("question: a\nvalues: {seed: 1}\nonly: '09'", "there is no notebook '09'"),
+     ("question: a\nof: nowhere.yaml", "there is no such file"),
+     ("question: a\nquestion: b", "`question` is given twice")],
+)  # fmt: skip
+def test_a_mistake_in_the_file_is_a_sentence_before_anything_runs(kitchen, capsys, text, problem):
+    assert kitchen.sweep(text + "\n") == 1
+    assert problem in capsys.readouterr().err
+    assert not kitchen.ran
+    assert not run_folder("which").exists()
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "params" / "sweeps").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_sweep_that_comes_along_can_be_read_and_shares_its_games(path):
+    found = read_sweep(path, ROOT / "notebooks")
+    assert found.file.prediction, "a question that comes along is predicted"
+    assert any(not branch.is_trial and "02" in branch.stages for branch in found.branches)
+
+
+def test_a_sweep_takes_no_run_s_folder(kitchen, capsys):
+    kitchen.run("run: which\n", only="02")
+    assert kitchen.sweep(GAMMAS) == 1
+    assert "outputs/which is the folder of a run; give the sweep's file another name" in capsys.readouterr().err

@@ -15,9 +15,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, replace
-from typing import Any
+from typing import Any, NamedTuple
 
-from maro_lib.model.estimates import Plan
+from maro_lib.model.estimates import Plan, Speed
 from maro_lib.model.players import Player
 from maro_lib.run import fit, machine, models, stages
 from maro_lib.run.machine import OK, PROBLEM, WARNING, Finding
@@ -118,6 +118,38 @@ def _on_this_machine(
     yield fit.time_of(span, values, sample, how)
     yield stages.check_evaluation(plan, values, machine.free_memory())
     yield stages.total([*stages.stages(values, sample, plan, speed, span, span)], values["maro_iterations"])
+
+
+class RunPace(NamedTuple):
+    """How fast a run goes on this machine: what the times of its stages follow from."""
+
+    sample: Sample
+    plan: Plan
+    speed: Speed
+    reply: fit.ReplySeconds
+
+    def spans(self, values: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
+        """Return the seconds of each notebook with some values, from at least to at most."""
+        times = stages.stages(values, self.sample, self.plan, self.speed, self.reply, self.reply)
+        return stages.by_notebook([*times], values["maro_iterations"])
+
+
+def measure_pace(values: Mapping[str, Any]) -> RunPace | None:
+    """Measure how fast a run would go; nothing where that is not known (a server plays, the model is not here)."""
+    player = Player(**{f.name: values[f.name] for f in fields(Player) if f.name in values})
+    if player.is_scripted or player.server_url:
+        return None
+    model = models.find_model(player.model)
+    if not model.folder:
+        return None
+    sample = play_one(values, player, models.check_template(player, model, offline=True)[1])
+    plan, _ = _plan(player, values, model, sample)
+    if plan is None:
+        return None
+    speed = machine.measure_speed(plan.compute)
+    is_small = not model.missing() and model.size <= fit.TIMED_BYTES
+    span, _ = fit.pace_measured(player, values) if is_small else fit.pace_estimated(player, sample, plan, speed)
+    return RunPace(sample, plan, speed, span)
 
 
 def _plan(

@@ -138,6 +138,21 @@ def _entries(place: str, text: str) -> list[tuple[str, Any, Any]]:
         raise ParameterError(f"{place}: is not plain YAML: {error}") from None
 
 
+def problems_of(place: str, values: Mapping[Any, Any], known: Mapping[str, Parameter]) -> list[str]:
+    """Say what is wrong with values that stand somewhere else than in a parameter file."""
+    return [*_check(((place, name, value) for name, value in values.items()), known)]
+
+
+def read_entries(path: Path) -> dict[Any, Any]:
+    """Read a YAML file that must hold a mapping, no name twice."""
+    found: dict[Any, Any] = {}
+    for place, name, value in _entries(str(path), _read(path)):
+        if name in found:
+            raise ParameterError(f"{place}: `{name}` is given twice; keep one")
+        found[name] = value
+    return found
+
+
 def effective(params: dict[str, Any], known: dict[str, Parameter]) -> dict[str, Any]:
     """Return the value of every declared name: as set, or its default."""
     return {name: params.get(name, p.default) for name, p in known.items()}

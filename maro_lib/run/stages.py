@@ -38,6 +38,11 @@ SUBJECTS = {"mmlu": 57, "sycophancy": 3}  # single tasks of a name, each of whic
 CHOICES = ("mmlu", "truthfulqa_mc1", "sycophancy")  # tasks that are read, not answered in words
 
 
+MADE_BY = {"lessons": "00_embedded_model", "playing": "02_rollout", "quick games": "05_maro_training",
+           "training": "05_maro_training", "matches": "05_maro_training", "judge": "06_social_metrics",
+           "evaluation": "07_transfer_evals"}  # fmt: skip
+
+
 class StageTime(NamedTuple):
     """One stage's work: seconds from at least to at most."""
 
@@ -82,6 +87,16 @@ def stages(
         asked = games * sample.n_players * JUDGEMENTS
         yield _about("judge", asked * _reply(plan, speed, JUDGE_PROMPT, 150, 16))
     yield _about("evaluation", evaluation_seconds(values, plan, speed))
+
+
+def by_notebook(found: Sequence[StageTime], n_rounds: int) -> dict[str, tuple[float, float]]:
+    """Return the seconds of each notebook, from at least to at most; of a round's notebooks, in one round."""
+    spans = {name: (OVERHEAD / 3, OVERHEAD * 3) for name in STAGES if name not in EXPERIMENTS}
+    for name, low, high in found:
+        notebook = MADE_BY[name]
+        n = n_rounds if notebook in ROUND else 1
+        spans[notebook] = (spans[notebook][0] + low / n, spans[notebook][1] + high / n)
+    return spans
 
 
 def _about(name: str, seconds: float) -> StageTime:
