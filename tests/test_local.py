@@ -275,8 +275,8 @@ def test_sampling_copies_no_keys_to_the_heads_that_share_them(loaded, monkeypatc
 @pytest.mark.parametrize("cache_gb", [1.0, 0.003])
 def test_a_beginning_is_kept_once_and_dropped_after_all_that_go_on_from_it(loaded, cache_gb, monkeypatch):
     """The same games as with a copy in every view, in less memory, all of which is counted."""
-    monkeypatch.setattr(local, "WORTH", 300)  # for some of the batches
-    games = schedule(generate_many(1, 11, SMALL), 6, 5, Rules(rounds=2))
+    monkeypatch.setattr(local, "ALIKE", 300)  # for some of the batches
+    games = schedule(generate_many(1, 11, SMALL), 4, 5, Rules(rounds=1))
     copies, shares = (LocalPolicy(loaded, cache_gb=cache_gb) for _ in range(2))
     copies.store.shares = False
     assert texts(play(games, shares)) == texts(play(games, copies))
@@ -289,7 +289,7 @@ def test_a_beginning_is_kept_once_and_dropped_after_all_that_go_on_from_it(loade
 @pytest.mark.parametrize("worth", [1, 1000])
 def test_what_rows_have_in_common_is_looked_at_once(loaded, worth, monkeypatch):
     """Two parts of an attention, each with its own sum, are one: as if each row had its own copy."""
-    monkeypatch.setattr(local, "WORTH", worth)
+    monkeypatch.setattr(local, "ALIKE", worth)
     script, views = list(range(3, 60)), [[70, 71, 72], [80, 81], [90, 91, 92, 93]]
     others = list(range(100, 130))
 

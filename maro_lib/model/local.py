@@ -30,7 +30,7 @@ from maro_lib.world.protocol import Message
 
 Key = tuple[str, int, str]  # game, player, salt
 STRIP = 32  # columns that are read at a time, where rows differ in length
-WORTH = 1000  # tokens that rows must have in common, times those rows but one, before a kernel of their own pays
+ALIKE = 1000  # tokens that rows must have in common, times those rows but one, before a kernel of their own pays
 MAX_BATCH = {"cpu": 64, "cuda": 512}  # rows: a small model's tokens cost a GPU the same for one row and for hundreds
 SUMMARY_PROMPT = 100  # tokens kept free for being asked to sum up
 
@@ -336,7 +336,7 @@ class Batch:
         self.common = [(kept.base, n_common(kept, n)) if n_common(kept, n) else (None, 0) for _, kept, n in rows]
         alike = Counter((id(base), n) for base, n in self.common)
         saved = [(alike[id(base), n] - 1) * n for base, n in self.common]  # tokens that are read once instead of often
-        self._looked_at = [n if gain >= WORTH else 0 for (_, n), gain in zip(self.common, saved, strict=True)]
+        self._looked_at = [n if gain >= ALIKE else 0 for (_, n), gain in zip(self.common, saved, strict=True)]
         self._kept = [kept for _, kept, _ in rows]
         self._alive = sorted(range(len(rows)), key=lambda k: -len(self.new[k]))  # which row is at which place
         self._done: dict[int, torch.Tensor] = {}  # what was computed for rows that have left the batch
