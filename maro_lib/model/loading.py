@@ -42,7 +42,6 @@ from maro_lib.model.adapter_files import (
     weight_digests,
 )
 from maro_lib.model.gguf import GgufError, gguf_file, is_gguf, kept
-from maro_lib.model.pieces import reads_pieces
 from maro_lib.runs import ROOT, located, portable
 from maro_lib.wording import first_line
 
@@ -98,11 +97,6 @@ class Loaded:
             model=portable(self.name), precision=self.precision, dtype=str(self.model.dtype).partition(".")[2],
             weights=weights, unquantised=unquantised,
         )  # fmt: skip
-
-    @cached_property
-    def shares_beginnings(self) -> bool:
-        """Whether rows that begin alike may look at one beginning: the kernel for that is a processor's."""
-        return self.device.type == "cpu" and reads_pieces(self.model)
 
     @property
     def n_side_by_side(self) -> int:
