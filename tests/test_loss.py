@@ -78,8 +78,9 @@ def test_labels_may_be_ones_and_zeros():
 def test_imitation_reads_the_desirable_actions_only():
     # -1.5 (1 * -1 + 0 + 0.5 * -3) / 3
     logp = numbers(-1.0, -2.0, -3.0, requires_grad=True)
-    loss = sft_loss(logp, torch.tensor([True, False, True]), numbers(1.0, 2.0, 0.5), lam_pos=1.5)
-    assert loss.item() == pytest.approx(1.25)
+    given = logp, torch.tensor([True, False, True]), numbers(1.0, 2.0, 0.5)
+    loss = sft_loss(*given, lam_pos=1.5)
+    assert loss.item() == pytest.approx(1.25) == pytest.approx(1.5 * sft_loss(*given).item())
     assert torch.autograd.grad(loss, logp)[0].tolist() == pytest.approx([-0.5, 0.0, -0.25])
 
 
