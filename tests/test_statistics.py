@@ -143,10 +143,12 @@ def test_a_few_seeds_have_students_interval():
 def test_student_gives_a_few_seeds_a_p():
     # mean 2 / standard error 0.5774: t = 3.4641 at 2 degrees of freedom, p = 1 - t / sqrt(2 + t^2) = 1 - sqrt(12 / 14)
     assert t_test([1, 2, 3]) == t_test([-1, -2, -3]) == pytest.approx(1 - (12 / 14) ** 0.5)
+    assert t_test([1, 3]) == pytest.approx(1 - 2 / np.pi * np.arctan(2))  # t = 2 at one degree of freedom: Cauchy's
     assert np.isnan(t_test([5.0]))
 
 
 def test_the_order_of_rows_changes_no_interval():
-    values, groups = [0.0, 1.0, 1.0, 3.0, 5.0, 2.0], list("caabcb")
+    values = [k**2 for k in range(20)]
+    groups = [f"g{7 * k % 20}" for k in range(20)]
     turned = bootstrap_mean(values[::-1], 0, groups=groups[::-1])
     assert bootstrap_mean(values, 0, groups=groups) == turned
