@@ -103,6 +103,7 @@ Z0 = {
     "clamped is the mean": (clamped(UP), 1.0),
     "but never below 0": (clamped(DOWN), 0.0),
     "ema moves by its share": (ema(2.0, UP), 1.9),  # 0.9 * 2 + 0.1 * 1
+    "however large the step's mean": (ema(2.0, 3 * UP), 2.1),
     "that is given": (ema(numbers(2.0)[0], UP, decay=0.5), 1.5),
     "or none": (ema(2.0, UP, decay=1.0), 2.0),
     "or all": (ema(2.0, UP, decay=0.0), 1.0),
