@@ -288,8 +288,16 @@ def _read_merged(
 def merged(base: Loaded, files: AdapterFiles) -> PreTrainedModel:
     """Merge an adapter into its base, made float32 first: into 4 bits the sum would be rounded away."""
     with quiet():
-        model = base.model.dequantize(torch.float32) if base.precision == "nf4" else base.model
+        model = _dequantised(base.model) if base.precision == "nf4" else base.model
         return attach(model.float(), files).merge_and_unload()
+
+
+def _dequantised(model: PreTrainedModel) -> PreTrainedModel:
+    """Read 4 bits back in float32: else they are rounded to the type that they are multiplied in."""
+    for weight in model.parameters():
+        if state := getattr(weight, "quant_state", None):
+            state.dtype = torch.float32
+    return model.dequantize(torch.float32)
 
 
 def _attach(loaded: Loaded, adapter: str, slot: str) -> PreTrainedModel:
