@@ -377,6 +377,7 @@ def test_another_rule_joins_by_one_decorator(one_game):
         ("discounted", {"gama": 1}, r"rule 'discounted': unknown option `gama`; did you mean 'gamma'? (it has: gamma)"),
         ("terminal", {"gamma": 1}, "rule 'terminal': unknown option `gamma` (it has none)"),
         ("counterfactual", {}, "rule 'counterfactual' needs the option `values`"),
+        ("counterfactual", {"values": "gold"}, "rule 'counterfactual' needs the column `gold`, which the table lacks"),
         ("discounted", {"gamma": 1.5}, "gamma: 1.5 is not between 0 and 1"),
         ("turn_normalised", {"reward": "rol"}, "option `reward` needs the column `rol`, which the table lacks"),
     ],

@@ -267,7 +267,7 @@ def test_a_card_has_a_row_for_each_faction_of_the_seed_that_is_shipped(tmp_path)
     results, target = pd.concat([toy(0.5, 0.5), toy(0.0, 0.0, seed=1)]), tmp_path / "shipped" / "here"
     ship_adapter(TINY, 1, tmp_path / "study", results, str(target))
     rows = [line for line in (target / "README.md").read_text().splitlines() if line.startswith(("| civ", "| cul"))]
-    assert rows == ["| civilians | 20 | 20 | +0 [0, 0] |", "| culprits | 80 | 80 | +0 [0, 0] |"]
+    assert rows == ["| civilians | 20 | 20 | 0 [0, 0] |", "| culprits | 80 | 80 | 0 [0, 0] |"]
     assert all((target / name).read_text() == name for name in ADAPTER_FILES)
 
 

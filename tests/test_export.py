@@ -12,6 +12,7 @@ from test_models import lora, sequences
 
 from maro_lib.learn import export
 from maro_lib.learn.export import NOTE, ExportError, merge
+from maro_lib.model import loading
 from maro_lib.model.adapter_files import ORIGIN, WEIGHTS, seal
 from maro_lib.model.loading import ModelError, load, token_logps
 
@@ -51,6 +52,12 @@ def test_merged_weights_are_the_model_that_was_trained(trained, tmp_path):
         assert (logps(merged.model) - logps(tuned.model)).abs().max() < 1e-4
         with tuned.base() as base:
             assert (logps(merged.model) - logps(base)).abs().max() > 1
+
+
+def test_merged_weights_of_4_bits_are_not_rounded_to_the_type_they_are_multiplied_in(tmp_path, monkeypatch):
+    """Where a processor is fast at bfloat16, a model trained there could not be merged: off by 0.1."""
+    monkeypatch.setattr(loading, "fast_type", lambda *_: "bfloat16")
+    assert merge("embedded", save_adapter(tmp_path / "adapter", "nf4"), tmp_path / "merged") < 1e-4
 
 
 def test_merged_onto_the_original_weights_it_is_another_model(on_nf4):

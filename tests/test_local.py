@@ -12,11 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from worlds import Fixed, world
 
-from maro_lib.model import local
 from maro_lib.model.chat import Chat
 from maro_lib.model.grouped import grouped
 from maro_lib.model.loading import ModelError, load, token_logps
-from maro_lib.model.local import STRIP, Batch, Kept, LocalPolicy, Sampling, draw, strips
+from maro_lib.model.local import STRIP, Batch, LocalPolicy, Sampling, draw, strips
 from maro_lib.play.leaks import find_leaks
 from maro_lib.play.policies import WindowError
 from maro_lib.play.rollout import play, schedule, start
@@ -251,62 +250,26 @@ def test_strips_cover_every_token_and_little_else(sizes):
     assert computed - sum(sizes) <= STRIP * len(sizes)
 
 
-def test_sampling_copies_no_keys_to_the_heads_that_share_them(loaded, monkeypatch):
-    """Nor when masked rows are read, which transformers does with copies for every head."""
+@pytest.mark.parametrize("sizes", [(50, 20), (50, 50), (50,)])
+def test_sampling_copies_no_keys_to_the_heads_that_share_them(loaded, sizes, monkeypatch):
+    """Nor when rows are read, masked or of one length, which transformers does with copies for every head."""
     from transformers.integrations import sdpa_attention
 
     def sampled(how):
-        batch = Batch(loaded.model, [(list(range(3, 3 + n)), None, 0) for n in (50, 20)])
+        batch = Batch(loaded.model, [(list(range(3, 3 + n)), None, 0) for n in sizes])
         with torch.inference_mode(), how(loaded.model):
-            return batch.sample([random.Random(0)] * 2, Sampling(0.0, 9), frozenset())
+            return batch.sample([random.Random(0)] * len(sizes), Sampling(0.0, 9), frozenset())
 
     copied, repeat = [], sdpa_attention.repeat_kv
     monkeypatch.setattr(sdpa_attention, "repeat_kv", lambda x, n: copied.append(n) or repeat(x, n))
     plain, n_copied = sampled(nullcontext), len(copied)
-    assert n_copied
+    assert n_copied or sizes != (50, 20)
     stacked = sampled(grouped)
     assert len(copied) == n_copied
     for a, b in zip(plain, stacked, strict=True):
         assert a.ids == b.ids
         assert a.logps == near(b.logps)
     assert loaded.model.config._attn_implementation == "sdpa"
-
-
-@pytest.mark.parametrize("cache_gb", [1.0, 0.003])
-def test_a_beginning_is_kept_once_and_dropped_after_all_that_go_on_from_it(loaded, cache_gb, monkeypatch):
-    """The same games as with a copy in every view, in less memory, all of which is counted."""
-    monkeypatch.setattr(local, "WORTH", 300)  # for some of the batches
-    games = schedule(generate_many(1, 11, SMALL), 6, 5, Rules(rounds=2))
-    copies, shares = (LocalPolicy(loaded, cache_gb=cache_gb) for _ in range(2))
-    copies.store.shares = False
-    assert texts(play(games, shares)) == texts(play(games, copies))
-    kept = [*shares.store._kept.values()]
-    assert 0 < shares.store.used == sum(k.buffer.nbytes for k in kept) <= shares.store.budget
-    assert {id(k.base) for k in kept if k.base} <= {id(k) for k in kept}
-    assert cache_gb < 1 or shares.store.used < 0.85 * copies.store.used
-
-
-@pytest.mark.parametrize("worth", [1, 1000])
-def test_what_rows_have_in_common_is_looked_at_once(loaded, worth, monkeypatch):
-    """Two parts of an attention, each with its own sum, are one: as if each row had its own copy."""
-    monkeypatch.setattr(local, "WORTH", worth)
-    script, views = list(range(3, 60)), [[70, 71, 72], [80, 81], [90, 91, 92, 93]]
-    others = list(range(100, 130))
-
-    def sampled(common):
-        first = Batch(loaded.model, [(script, None, 0), (others, None, 0)])
-        first.sample([random.Random(1)] * 2, Sampling(0.0, 1), frozenset())
-        base, alone = Kept(script, first.own(0)), Kept(others, first.own(1))
-        go_on = Kept(script, base.buffer[..., :0, :], base, len(script)) if common else base
-        rows = [([*script, *v], go_on, len(script)) for v in views] + [([*others, 5], alone, len(others) - 2)]
-        batch = Batch(loaded.model, [*rows, ([7, 8, 9], None, 0)])
-        assert any(batch._looked_at) == (common and worth == 1)
-        return batch.sample([random.Random(k) for k in range(5)], Sampling(1.0, 9), frozenset())
-
-    with torch.inference_mode(), grouped(loaded.model):
-        for a, b in zip(sampled(common=False), sampled(common=True), strict=True):
-            assert a.ids == b.ids
-            assert a.logps == near(b.logps)
 
 
 def test_the_head_reads_one_token_a_row_where_it_lies(loaded):

@@ -78,8 +78,9 @@ def test_labels_may_be_ones_and_zeros():
 def test_imitation_reads_the_desirable_actions_only():
     # -1.5 (1 * -1 + 0 + 0.5 * -3) / 3
     logp = numbers(-1.0, -2.0, -3.0, requires_grad=True)
-    loss = sft_loss(logp, torch.tensor([True, False, True]), numbers(1.0, 2.0, 0.5), lam_pos=1.5)
-    assert loss.item() == pytest.approx(1.25)
+    given = logp, torch.tensor([True, False, True]), numbers(1.0, 2.0, 0.5)
+    loss = sft_loss(*given, lam_pos=1.5)
+    assert loss.item() == pytest.approx(1.25) == pytest.approx(1.5 * sft_loss(*given).item())
     assert torch.autograd.grad(loss, logp)[0].tolist() == pytest.approx([-0.5, 0.0, -0.25])
 
 
@@ -102,6 +103,7 @@ Z0 = {
     "clamped is the mean": (clamped(UP), 1.0),
     "but never below 0": (clamped(DOWN), 0.0),
     "ema moves by its share": (ema(2.0, UP), 1.9),  # 0.9 * 2 + 0.1 * 1
+    "however large the step's mean": (ema(2.0, 3 * UP), 2.1),
     "that is given": (ema(numbers(2.0)[0], UP, decay=0.5), 1.5),
     "or none": (ema(2.0, UP, decay=1.0), 2.0),
     "or all": (ema(2.0, UP, decay=0.0), 1.0),

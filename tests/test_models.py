@@ -349,7 +349,7 @@ def test_an_adapter_whose_base_is_not_known_is_no_model(adapter):
 
 def test_an_adapter_finds_a_base_that_lay_elsewhere_by_a_link(tmp_path, monkeypatch):
     """Its card names no place on a machine, only the folder's last part."""
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.chdir(tmp_path)
     shutil.copytree(ROOT / STUDY_ADAPTER, tmp_path / "a")
     origin = json.loads((tmp_path / "a" / ORIGIN).read_text())

@@ -135,10 +135,20 @@ def test_a_few_seeds_have_students_interval():
     found = t_mean([1, 2, 3])  # t(2) = 4.3027, standard error 0.5774
     assert (found.mean, found.n) == (2.0, 3)
     assert (found.low, found.high) == (pytest.approx(2 - 2.4841, abs=1e-3), pytest.approx(2 + 2.4841, abs=1e-3))
+    two = t_mean([1, 3])  # t(1) = 12.7062, standard error 1
+    assert (two.low, two.high) == (pytest.approx(2 - 12.7062, abs=1e-3), pytest.approx(2 + 12.7062, abs=1e-3))
     assert str(t_mean([5.0])) == "5.00 no interval (n = 1)"
 
 
 def test_student_gives_a_few_seeds_a_p():
     # mean 2 / standard error 0.5774: t = 3.4641 at 2 degrees of freedom, p = 1 - t / sqrt(2 + t^2) = 1 - sqrt(12 / 14)
     assert t_test([1, 2, 3]) == t_test([-1, -2, -3]) == pytest.approx(1 - (12 / 14) ** 0.5)
+    assert t_test([1, 3]) == pytest.approx(1 - 2 / np.pi * np.arctan(2))  # t = 2 at one degree of freedom: Cauchy's
     assert np.isnan(t_test([5.0]))
+
+
+def test_the_order_of_rows_changes_no_interval():
+    values = [k**2 for k in range(20)]
+    groups = [f"g{7 * k % 20}" for k in range(20)]
+    turned = bootstrap_mean(values[::-1], 0, groups=groups[::-1])
+    assert bootstrap_mean(values, 0, groups=groups) == turned

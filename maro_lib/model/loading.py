@@ -42,7 +42,6 @@ from maro_lib.model.adapter_files import (
     weight_digests,
 )
 from maro_lib.model.gguf import GgufError, gguf_file, is_gguf, kept
-from maro_lib.model.pieces import reads_pieces
 from maro_lib.runs import ROOT, located, portable
 from maro_lib.wording import first_line
 
@@ -98,11 +97,6 @@ class Loaded:
             model=portable(self.name), precision=self.precision, dtype=str(self.model.dtype).partition(".")[2],
             weights=weights, unquantised=unquantised,
         )  # fmt: skip
-
-    @cached_property
-    def shares_beginnings(self) -> bool:
-        """Whether rows that begin alike may look at one beginning: the kernel for that is a processor's."""
-        return self.device.type == "cpu" and reads_pieces(self.model)
 
     @property
     def n_side_by_side(self) -> int:
@@ -294,8 +288,16 @@ def _read_merged(
 def merged(base: Loaded, files: AdapterFiles) -> PreTrainedModel:
     """Merge an adapter into its base, made float32 first: into 4 bits the sum would be rounded away."""
     with quiet():
-        model = base.model.dequantize(torch.float32) if base.precision == "nf4" else base.model
+        model = _dequantised(base.model) if base.precision == "nf4" else base.model
         return attach(model.float(), files).merge_and_unload()
+
+
+def _dequantised(model: PreTrainedModel) -> PreTrainedModel:
+    """Read 4 bits back in float32: else they are rounded to the type that they are multiplied in."""
+    for weight in model.parameters():
+        if state := getattr(weight, "quant_state", None):
+            state.dtype = torch.float32
+    return model.dequantize(torch.float32)
 
 
 def _attach(loaded: Loaded, adapter: str, slot: str) -> PreTrainedModel:

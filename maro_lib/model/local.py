@@ -13,7 +13,7 @@ else is in a batch changes nothing. Taught in notebook 02.
 from __future__ import annotations
 
 import contextlib
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
@@ -23,14 +23,13 @@ import torch
 from transformers.cache_utils import Cache, DynamicLayer
 
 from maro_lib.model.chat import Chat
-from maro_lib.model.grouped import Common, grouped
+from maro_lib.model.grouped import grouped
 from maro_lib.model.loading import Loaded
 from maro_lib.play.policies import Reply, Request, WindowError
 from maro_lib.world.protocol import Message
 
 Key = tuple[str, int, str]  # game, player, salt
 STRIP = 32  # columns that are read at a time, where rows differ in length
-WORTH = 1000  # tokens that rows must have in common, times those rows but one, before a kernel of their own pays
 MAX_BATCH = {"cpu": 64, "cuda": 512}  # rows: a small model's tokens cost a GPU the same for one row and for hundreds
 SUMMARY_PROMPT = 100  # tokens kept free for being asked to sum up
 
@@ -65,7 +64,7 @@ class LocalPolicy:
         made_for = self.loaded.model.config.max_position_embeddings
         self.window = min(self.window or made_for, made_for)
         self.max_batch = self.max_batch or MAX_BATCH[self.loaded.device.type]
-        self.store = Store(int(self.cache_gb * 2**30), self.loaded.shares_beginnings)
+        self.store = Store(int(self.cache_gb * 2**30))
 
     @property
     def name(self) -> str:
@@ -144,12 +143,11 @@ class LocalPolicy:
 
     def _batches(self, rows: Sequence[Row], wave: Sequence[int]) -> Iterator[list[int]]:
         """Rows with about as many new tokens go together, as many as the bounds allow."""
-        found = {k: self.store.find(rows[k]) for k in wave}
-        new = {k: len(rows[k].ids) - n for k, (_, n) in found.items()}
-        own = {k: n - n_common(kept, n) for k, (kept, n) in found.items()}
+        kept = {k: self.store.find(rows[k])[1] for k in wave}
+        new = {k: len(rows[k].ids) - n for k, n in kept.items()}
         batch: list[int] = []
         for k in sorted(wave, key=new.__getitem__):
-            widest = max(own[j] for j in (*batch, k)) + new[k] + self.sampling.max_new_tokens
+            widest = max(kept[j] for j in (*batch, k)) + new[k] + self.sampling.max_new_tokens
             if batch and (len(batch) == self.max_batch or widest * (len(batch) + 1) > self.batch_tokens):
                 yield batch
                 batch = []
@@ -209,17 +207,12 @@ def _sequence(request: Request) -> list[Reply]:
 # --- what is kept between turns ----------------------------------------------------------------------
 
 
-@dataclass(eq=False)
+@dataclass
 class Kept:
-    """Keys and values of the tokens `ids`, in a buffer that has room for more: (layers, 2, heads, tokens, size).
-
-    The first `n_base` tokens are those of a beginning, which many views have in common, and are kept there.
-    """
+    """Keys and values of the tokens `ids`, in a buffer that has room for more: (layers, 2, heads, tokens, size)."""
 
     ids: list[int]
     buffer: torch.Tensor
-    base: Kept | None = None
-    n_base: int = 0
 
     def shared(self, ids: Sequence[int]) -> int:
         """How many of the first tokens are the same; the last one is always read anew, to predict the next."""
@@ -229,17 +222,11 @@ class Kept:
         return next(k for k in range(n) if self.ids[k] != ids[k])
 
 
-def n_common(kept: Kept | None, n: int) -> int:
-    """How many of the first n tokens that are kept of a view lie in a beginning."""
-    return min(n, kept.n_base) if kept else 0
-
-
 class Store:
     """Views' keys and values, the longest unused dropped when there are too many."""
 
-    def __init__(self, budget: int, shares: bool = False):
+    def __init__(self, budget: int):
         self.budget, self.used = budget, 0
-        self.shares = shares  # whether a beginning is kept once for all views that have it, or copied into each
         self._kept: OrderedDict[Key, Kept] = OrderedDict()
 
     def __len__(self) -> int:
@@ -254,42 +241,36 @@ class Store:
         sizes = [self._kept[key].shared(row.ids) for key in keys]
         if not any(sizes):
             return None, 0
-        n, best = max(zip(sizes, keys, strict=True), key=lambda found: found[0])
-        self._kept.move_to_end(best)
-        kept = self._kept[best]
-        return (Kept(kept.ids, kept.buffer[..., :0, :], kept, n) if self.shares and best == row.beginning else kept), n
+        best = sizes.index(max(sizes))
+        self._kept.move_to_end(keys[best])
+        return self._kept[keys[best]], sizes[best]
 
     def keep(self, row: Row, said: list[int], batch: Batch, place: int) -> None:
         """Keep a row of a batch; of the first one that begins with a script also what it began with."""
-        if not self.budget:
-            return
-        base, n_base = batch.common[place]
-        own = batch.own(place)
-        if row.opens and not base and row.beginning not in self:
-            beginning = Kept(row.ids, own[..., : len(row.ids), :].clone())
-            self._put(row.beginning, beginning)
-            if self.shares:
-                base, n_base, own = beginning, len(row.ids), own[..., len(row.ids) :, :]
-        ids = [*row.ids, *said]
-        self._put(row.key, self._roomy(row.key, Kept(ids[: n_base + own.shape[-2]], own, base, n_base)))
-        if base:  # it is counted, and dropped after all that go on from it
-            self._put(row.beginning, base)
+        if self.budget:
+            self._keep(row.key, [*row.ids, *said], batch, place)
+        if self.budget and row.opens and row.beginning not in self and row.key in self:
+            buffer = self._kept[row.key].buffer[..., : len(row.ids), :].clone()
+            self._kept[row.beginning] = Kept(row.ids, buffer)
+            self._make_room(_size(buffer))
 
-    def _roomy(self, key: Key, kept: Kept) -> Kept:
-        """The same in the buffer that was kept before, where that is long enough, or in one with room to grow."""
-        old, n = self._kept.get(key), kept.buffer.shape[-2]
-        if old and old.buffer.shape[-2] >= n:
-            buffer = old.buffer
-        else:
-            buffer = kept.buffer.new_empty((*kept.buffer.shape[:-2], n + n // 2, kept.buffer.shape[-1]))
-        buffer[..., :n, :] = kept.buffer
-        return replace(kept, buffer=buffer)
-
-    def _put(self, key: Key, kept: Kept) -> None:
-        """Keep it as the last to be dropped; then drop what is too much."""
+    def _keep(self, key: Key, ids: list[int], batch: Batch, row: int) -> None:
+        n_before, n = batch.n_kept[row], batch.n_kept[row] + batch.computed(row).shape[-2]
         old = self._kept.pop(key, None)
-        self._kept[key] = kept
-        self.used += _size(kept.buffer) - (_size(old.buffer) if old else 0)
+        if old and old.ids[:n_before] == ids[:n_before] and old.buffer.shape[-2] >= n:
+            buffer = old.buffer
+            buffer[..., n_before:n, :] = batch.computed(row)
+        else:
+            whole = torch.cat((batch.kept(row), batch.computed(row)), dim=-2)
+            buffer = whole.new_empty((*whole.shape[:-2], n + n // 2, whole.shape[-1]))
+            buffer[..., :n, :] = whole
+            self.used += _size(buffer) - (_size(old.buffer) if old else 0)
+        self._kept[key] = Kept(ids[:n], buffer)
+        self._make_room(0)
+
+    def _make_room(self, more: int) -> None:
+        """Drop what was unused for longest, until all is within the budget."""
+        self.used += more
         while self.used > self.budget:
             self.used -= _size(self._kept.popitem(last=False)[1].buffer)
 
@@ -333,16 +314,11 @@ class Batch:
     def __init__(self, model: torch.nn.Module, rows: Sequence[tuple[list[int], Kept | None, int]]):
         self.model, self.n_kept = model, [n for *_, n in rows]
         self.new = [ids[n:] for ids, _, n in rows]
-        self.common = [(kept.base, n_common(kept, n)) if n_common(kept, n) else (None, 0) for _, kept, n in rows]
-        alike = Counter((id(base), n) for base, n in self.common)
-        saved = [(alike[id(base), n] - 1) * n for base, n in self.common]  # tokens that are read once instead of often
-        self._looked_at = [n if gain >= WORTH else 0 for (_, n), gain in zip(self.common, saved, strict=True)]
-        self._kept = [kept for _, kept, _ in rows]
+        self._rows = [(kept, n) for _, kept, n in rows]
         self._alive = sorted(range(len(rows)), key=lambda k: -len(self.new[k]))  # which row is at which place
         self._done: dict[int, torch.Tensor] = {}  # what was computed for rows that have left the batch
         self._said = [Said() for _ in rows]
-        n_copied = max(n - m for n, m in zip(self.n_kept, self._looked_at, strict=True))
-        self._width = n_copied, max(map(len, self.new))  # columns of the first two parts
+        self._width = max(self.n_kept), max(map(len, self.new))  # columns of the first two parts
 
     def sample(self, numbers: Sequence[Random], sampling: Sampling, stop_ids: frozenset[int]) -> list[Said]:
         """Read what is new and draw tokens, each row by its own numbers, until every row has ended its turn."""
@@ -364,14 +340,10 @@ class Batch:
             logits = self._forward(torch.tensor(ids)[:, None], self._lengths()[:, None])
         return self._said
 
-    def own(self, row: int) -> torch.Tensor:
-        """Keys and values of a row behind what it has in common with others: (layers, 2, heads, tokens, size)."""
-        before = self._own_before(row)
-        return self.computed(row) if before is None else torch.cat((before, self.computed(row)), dim=-2)
-
-    def _own_before(self, row: int) -> torch.Tensor | None:
-        kept, n = self._kept[row], self.n_kept[row] - self.common[row][1]
-        return kept.buffer[..., :n, :] if kept and n else None
+    def kept(self, row: int) -> torch.Tensor:
+        """Keys and values that were there before: (layers, 2, heads, tokens, size)."""
+        kept, n = self._rows[row]
+        return kept.buffer[..., :n, :] if kept else self._buffer[:, :, 0, :, :0]
 
     def computed(self, row: int) -> torch.Tensor:
         """Keys and values that were computed for a row: of what was new, and of all sampled tokens but the last."""
@@ -393,13 +365,10 @@ class Batch:
         self._buffer = torch.zeros(shape, dtype=self.model.dtype, device=self.model.device)
         self._mask = torch.ones(len(self.new), shape[4], dtype=torch.bool)
         for place, row in enumerate(self._alive):
-            base, n_base = self.common[row]
-            end, common = before, None if self._looked_at[row] or not base else base.buffer[..., :n_base, :]
-            for part in (self._own_before(row), common):
-                if part is not None:
-                    self._buffer[:, :, place, :, end - part.shape[-2] : end] = part
-                    end -= part.shape[-2]
-            self._mask[place, :end] = False
+            kept, n = self._rows[row]
+            if kept:
+                self._buffer[:, :, place, :, before - n : before] = kept.buffer[..., :n, :]
+            self._mask[place, : before - n] = False
             self._mask[place, before : before + new - len(self.new[row])] = False
 
     def _cache_over(self, n: int, rows: int) -> Cache:
@@ -430,18 +399,8 @@ class Batch:
         last = torch.tensor([ids.shape[1] - 1])  # not 1: of a slice, torch copies the head's weights for every row
         return self.model(
             input_ids=ids.to(device), position_ids=positions.to(device), past_key_values=self._cache, use_cache=True,
-            attention_mask=self._mask[: len(ids), :n].to(device), logits_to_keep=last, **self._shared_by(len(ids)),
+            attention_mask=self._mask[: len(ids), :n].to(device), logits_to_keep=last,
         ).logits[:, -1]  # fmt: skip
-
-    def _shared_by(self, n: int) -> dict[str, list[Common]]:
-        """What some of the first n rows have in common, as `grouped` takes it."""
-        places: dict[tuple[int, int], list[int]] = {}
-        for place, row in enumerate(self._alive[:n]):
-            if self._looked_at[row]:
-                base, n_base = self.common[row]
-                places.setdefault((id(base), n_base), []).append(place)
-        found = [(*self.common[self._alive[rows[0]]], rows) for rows in places.values()]
-        return {"common": [Common(base.buffer[..., :n, :], rows) for base, n, rows in found]} if found else {}
 
     def _leave(self, stay: list[int]) -> None:
         """Let rows that have ended leave the batch: the others need not wait for them."""
