@@ -45,6 +45,10 @@ class Fingerprint(BaseModel):
         """True when what the other attempt saved may be gone on from: all but the notebook's text is equal."""
         return self.model_copy(update={"cells": other.cells}) == other
 
+    def is_same_code(self, other: Fingerprint) -> bool:
+        """True when what holds what it was made for may be gone on from: the library and its packages are equal."""
+        return (self.library, self.versions) == (other.library, other.versions)
+
 
 def take(notebook: Path, parameters: dict[str, Any], inputs: Iterable[Path], package: Path = PACKAGE) -> Fingerprint:
     """Take the fingerprint of a stage as it stands on disk."""

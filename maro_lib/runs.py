@@ -35,18 +35,22 @@ class Artefacts(NamedTuple):
     reads: tuple[str, ...] = ()
     writes: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()  # of both: what some parameters leave out
+    labelled: tuple[
+        str, ...
+    ] = ()  # of what it writes: holds what it was made for, and sets itself aside when it differs
 
 
 STAGES = {
     "00_embedded_model": Artefacts(writes=("embedded",)),
     "01_environment": Artefacts(),
-    "02_rollout": Artefacts(writes=("rollout", "gamebook.json")),
+    "02_rollout": Artefacts(writes=("rollout", "gamebook.json"), labelled=("rollout",)),
     "03_decomposition": Artefacts(reads=("rollout",), writes=("credit.parquet",)),
     "04_balancing": Artefacts(reads=("rollout", "credit.parquet"), writes=("training.parquet", "training.json")),
     "05_maro_training": Artefacts(
         reads=("rollout", "gamebook.json", "training.parquet", "training.json"),
         writes=("learning", "control", "references", "choices.json", "matches", "merged"),
         optional=("control", "references", "merged"),
+        labelled=("learning", "control", "references", "matches"),
     ),
     "06_social_metrics": Artefacts(
         reads=("matches",),
@@ -54,10 +58,10 @@ STAGES = {
         optional=("judgements.jsonl",),
     ),
     "07_transfer_evals": Artefacts(reads=("learning", "control"), writes=("transfer",), optional=("control",)),
-    "08_evidence": Artefacts(writes=("evidence",)),
+    "08_evidence": Artefacts(writes=("evidence",), labelled=("evidence",)),
     "09_benchmarks": Artefacts(),
     "10_culprits": Artefacts(),
-    "11_cold_start": Artefacts(writes=("cold_start",)),
+    "11_cold_start": Artefacts(writes=("cold_start",), labelled=("cold_start",)),
 }
 ROUND = ("02_rollout", "03_decomposition", "04_balancing", "05_maro_training")  # what every round runs
 EXPERIMENTS = ("08_evidence", "09_benchmarks", "10_culprits", "11_cold_start")  # run only when they are asked for

@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 from waiting import wait_for
 
-from maro_lib.run.series import choose, find_notebooks, opening, plan
-from maro_lib.runs import ROOT, RunError
+from maro_lib.fingerprints import Fingerprint
+from maro_lib.run.series import choose, find_notebooks, kept_by, opening, plan
+from maro_lib.runs import ROOT, STAGES, RunError
 from maro_lib.summary import Stop, Summary, peek_summary, read_summary, write_summary
 from maro_lib.wording import duration
 
@@ -207,8 +208,31 @@ def test_artefacts_of_other_parameters_are_not_built_upon(again):
     again.set("run: cpu\nn_games: 2\n")
     done = again.run("--only", "02")
     assert sorted(os.listdir(again.made("rollout"))) == ["game-0.txt", "game-1.txt"]
-    assert len(os.listdir(again.made("before/rollout"))) == 4
-    assert "the old outputs/cpu/rollout is kept as outputs/cpu/before/rollout" in done.stdout
+    assert len(os.listdir(again.made("rollout.other-1"))) == 4  # a folder that knows what it was made for
+    assert again.made("before/gamebook.json").exists()
+    assert "the old outputs/cpu/gamebook.json is kept as outputs/cpu/before/gamebook.json" in done.stdout
+
+
+def test_what_knows_what_it_was_made_for_is_gone_on_from(again):
+    games = {path: path.stat().st_ino for path in again.made("rollout").iterdir()}
+    again.set("run: cpu\nn_games: 6\n")
+    done = again.run("--only", "02")
+    assert "running (changed: n_games)" in done.stdout
+    assert games.items() < {path: path.stat().st_ino for path in again.made("rollout").iterdir()}.items()
+    assert not again.made("before/rollout").exists()
+
+
+def test_only_the_same_code_goes_on_from_what_was_made():
+    old = Fingerprint(library="a", parameters={"n": 1}, inputs={"rollout": "a"}, versions={"torch": "2"}, cells="a")
+
+    def kept(**changed):
+        return kept_by(old, old.model_copy(update=changed), "05_maro_training")
+
+    assert kept(cells="b") == STAGES["05_maro_training"].writes
+    for differs in ({"parameters": {"n": 2}}, {"inputs": {"rollout": "b"}}):
+        assert set(kept(**differs)) == {"learning", "control", "references", "matches"}
+    for differs in ({"library": "b"}, {"versions": {"torch": "3"}}):
+        assert kept(**differs) == ()
 
 
 def test_fresh_runs_what_has_not_changed_from_nothing(again):

@@ -24,7 +24,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
 from pathlib import Path
@@ -379,7 +379,8 @@ def run_or_skip(series: Series, step: StageRun, label: str, summary: Summary, fr
         why = [*why, f"not taken over from {series.source}: {'; '.join(differ)}"]
     say(f"{label}: running" + (f" ({'; '.join(why)})" if why and not fresh else ""))
     (run_folder(round_of(series.run)[0]) / "report.html").unlink(missing_ok=True)  # it tells of the time before
-    prepare(series.run, notebook.stem, keep=bool(old and not fresh and old.fingerprint.is_same_work(fingerprint)))
+    kept = kept_by(old.fingerprint, fingerprint, notebook.stem) if old and not fresh else ()
+    prepare(series.run, notebook.stem, kept)
     if not (stop := run_stage(series, notebook, summary, fingerprint)):
         say(f"{label}: done in {summary.stages[notebook.stem].seconds:.1f} s")
     return stop
@@ -418,11 +419,18 @@ def reasons(run: str, old: StageRecord, new: Fingerprint) -> list[str]:
     return []
 
 
-def prepare(run: str, stage: str, keep: bool) -> None:
-    """Take away the proof that the stage ended and, unless it goes on from them, its old artefacts."""
+def kept_by(old: Fingerprint, new: Fingerprint, stage: str) -> tuple[str, ...]:
+    """Name the artefacts that a stage goes on from: a question more must not cost a training that stays the same."""
+    if old.is_same_work(new):
+        return STAGES[stage].writes
+    return STAGES[stage].labelled if old.is_same_code(new) else ()
+
+
+def prepare(run: str, stage: str, kept: Collection[str]) -> None:
+    """Take away the proof that the stage ended and its old artefacts, but those that it goes on from."""
     finish_file(run, stage).unlink(missing_ok=True)
-    for name in () if keep else STAGES[stage].writes:
-        if (path := artefact(run, name)).exists():
+    for name in STAGES[stage].writes:
+        if name not in kept and (path := artefact(run, name)).exists():
             target = run_folder(run) / BEFORE / name
             make_folder(target.parent)
             shutil.rmtree(target) if target.is_dir() else target.unlink(missing_ok=True)
