@@ -388,7 +388,7 @@ def run_or_skip(series: Series, step: StageRun, label: str, summary: Summary, fr
 
 def take_stage(series: Series, notebook: Path, label: str, summary: Summary, fingerprint: Fingerprint) -> None:
     """Take a stage over from another run, and record it as done."""
-    prepare(series.run, notebook.stem, keep=False)
+    prepare(series.run, notebook.stem, kept=())
     record = take_over(series.source, series.run, notebook.stem)
     summary.stages[notebook.stem] = record.model_copy(update={"fingerprint": fingerprint})
     write_summary(summary)
