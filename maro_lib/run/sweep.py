@@ -1,4 +1,4 @@
-"""A sweep: every trial of a file as a run of its own, one after the other; what trials share is run once.
+"""A sweep: every trial of a file as a run of its own; what trials share is run once.
 
     outputs/<sweep>/<trial>/         a run like any other: its notebooks, its report
     outputs/<sweep>/shared-<...>/    stages that several trials share; trials take them over (`maro_lib.run.takeover`)
@@ -7,6 +7,7 @@
 
 A trial that fails is named, and the others go on; what had failed is tried again by the same command. A killed sweep
 goes on where it was, since each of its runs does. A training that diverged is a result: its run reached its end.
+Where Ray is installed it runs them (`maro_lib.run.on_ray`), otherwise they run here, one after the other.
 
 `python -m maro_lib sweep params/sweeps/beta.yaml` calls this.
 """
@@ -16,12 +17,13 @@ from __future__ import annotations
 import json
 import signal
 import sys
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from maro_lib.run.on_ray import has_ray, outcomes
 from maro_lib.run.parameters import ParameterError
 from maro_lib.run.prefixes import Branch
 from maro_lib.run.series import INTERRUPTED, INTERRUPTION, Series, conclude, held, reading, run_stages, say
@@ -45,7 +47,7 @@ def run_sweep(file: str, *, is_dry: bool = False, notebooks: str = "") -> int:
             say(expected(sweep))
             return 0
         with held(sweep.name):
-            failed = run_in_turn(sweep)
+            failed = run_trials(sweep)
         folder = run_folder(sweep.name)
         say(f"\n{(folder / 'trials.txt').read_text(encoding='utf-8')}\nAll of it is in {shown(folder)}/trials.parquet")
         return int(bool(failed))
@@ -93,19 +95,29 @@ def _total(spans: Iterable[tuple[float, float]]) -> tuple[float, float]:
     return sum(lows), sum(highs)
 
 
-def run_in_turn(sweep: Sweep) -> dict[str, str]:
-    """Run all branches one after the other; return the trials that failed, with their errors."""
+def run_trials(sweep: Sweep) -> dict[str, str]:
+    """Run all branches; return the trials that failed, with their errors."""
     failed: dict[str, str] = {}
-    for i, branch in enumerate(sweep.branches, 1):
-        if branch.parent in failed:
-            failed[branch.name] = failed[branch.parent]
-            continue
-        say(f"\n== {i}/{len(sweep.branches)} {branch.name}")
-        if error := run_branch(sweep.series(branch), branch):
-            failed[branch.name] = error if branch.is_trial else f"{branch.name}: {error}"
-            print(f"{branch.name} failed: {error}", file=sys.stderr, flush=True)
-        write_results(sweep, sweep.branches[:i], failed)
+    done: list[Branch] = []
+    for branch, error in outcomes(sweep, run_branch) if has_ray() else in_turn(sweep):
+        done.append(branch)
+        failed |= {branch.name: error} if error else {}
+        say(f"== {len(done)}/{len(sweep.branches)} {branch.name}: {f'failed: {error}' if error else 'done'}\n")
+        write_results(sweep, done, failed)
     return {trial.name: failed[trial.name] for trial in sweep.trials if trial.name in failed}
+
+
+def in_turn(sweep: Sweep) -> Iterator[tuple[Branch, str]]:
+    """Run one branch after the other in this process; yield each with its error, as `on_ray.outcomes` does."""
+    errors = {"": ""}
+    for branch in sweep.branches:
+        error = errors[branch.parent]
+        if not error:
+            say(f"== {branch.name}")
+            error = run_branch(sweep.series(branch), branch)
+            error = f"{branch.name}: {error}" if error and not branch.is_trial else error
+        errors[branch.name] = error
+        yield branch, error
 
 
 def run_branch(series: Series, branch: Branch) -> str:

@@ -7,6 +7,7 @@
     arms: {with anchor: {}, no anchor: {anchor: 0.0}}
     seeds: 3                  each arm with each value of the grid, on the base's seed and the two after it
     only: 02,03,04,05,06      the stages, as ONLY names them; empty: all but the experiments
+    cpus: 2                   of a trial, with `gpus`, for Ray to find a place for it
 
 Everything that is wrong is said before anything runs: keys, names, types, ranges, what does not go together, what would
 change nothing. Used by `maro_lib.run.sweep`.
@@ -50,6 +51,8 @@ class SweepFile(BaseModel):
     arms: dict[str, dict[str, Any]] = {}
     seeds: int = Field(default=1, ge=1, le=1000)
     only: str = ""
+    cpus: float = Field(default=1, gt=0, le=10_000)
+    gpus: float = Field(default=0, ge=0, le=10_000)
 
 
 @dataclass(frozen=True)
