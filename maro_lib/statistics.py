@@ -16,7 +16,7 @@ from math import prod, sqrt
 import numpy as np
 import pandas as pd
 from scipy.optimize import brentq
-from scipy.stats import binom, binomtest, t, ttest_1samp
+from scipy.stats import binom, binomtest, chi2, norm, t, ttest_1samp
 
 from maro_lib.wording import signed
 
@@ -144,6 +144,27 @@ def detectable(n_changed: int, n: int, level: float = 0.05, power: float = 0.8) 
         return binom.cdf(k, m, q) + binom.sf(m - k - 1, m, q)
 
     return (2 * brentq(lambda q: seen(q) - power, 0.5, 1.0) - 1) * m / n
+
+
+def detectable_mean(values, level: float = 0.05, power: float = 0.8) -> float:
+    """Return the smallest mean that Student's test would have seen, mostly, over as many values as far apart as these.
+
+    P(|T| > t_crit) = 0.8 with T = (Z + d sqrt(n) / sd) / S is solved for d: Z normal, S the spread of n values, the
+    root of a chi squared over n - 1. One value shows nothing (nan).
+    """
+    values = _numbers(values, "values")
+    return detectable_shift(values.std(ddof=1), values.size, level, power) if values.size > 1 else np.nan
+
+
+def detectable_shift(sd: float, n: int, level: float = 0.05, power: float = 0.8) -> float:
+    """Return the same for values that are expected to lie `sd` apart: what is known before anything is measured."""
+    spreads = np.sqrt(chi2.ppf((np.arange(2000) + 0.5) / 2000, n - 1) / (n - 1))  # S, at even steps of its probability
+    edges = t.ppf(1 - level / 2, n - 1) * spreads
+
+    def seen(shift: float) -> float:
+        return float(np.mean(norm.sf(edges - shift) + norm.cdf(-edges - shift)))
+
+    return float(brentq(lambda shift: seen(shift) - power, 0.0, 100.0)) * sd / sqrt(n)
 
 
 def paired_rates(both: int, only_before: int, only_after: int, neither: int) -> Points:

@@ -204,8 +204,13 @@ GAMMAS = "question: Which gamma?\nvalues: {n_games: 3}\ngrid: {gamma: [0.25, 0.5
 TRIALS = ["gamma-0.25.seed-1", "gamma-0.25.seed-2", "gamma-0.5.seed-1", "gamma-0.5.seed-2"]
 
 
-def trials() -> pd.DataFrame:
-    return pd.read_parquet(run_folder("which") / "trials.parquet")
+def trials(measure: str = "03 summed credit") -> pd.DataFrame:
+    table = pd.read_parquet(run_folder("which") / "results.parquet")
+    return table[table["measure"] == measure].reset_index(drop=True)
+
+
+def told() -> str:
+    return (run_folder("which") / "sweep.txt").read_text()
 
 
 def test_what_trials_share_is_run_once_and_the_table_has_a_row_for_each(kitchen):
@@ -215,9 +220,13 @@ def test_what_trials_share_is_run_once_and_the_table_has_a_row_for_each(kitchen)
     table = trials()
     assert table["trial"].tolist() == TRIALS
     assert table[["gamma", "seed"]].to_numpy().tolist() == [[0.25, 1], [0.25, 2], [0.5, 1], [0.5, 2]]
-    assert table["02 games"].tolist() == [3] * 4
-    assert table["03 summed credit"].tolist() == [1.3125, 1.3125, 1.75, 1.75]
-    assert "Which gamma?\n4 of 4 trials finished." in (run_folder("which") / "trials.txt").read_text()
+    assert table["value"].tolist() == [1.3125, 1.3125, 1.75, 1.75]
+    assert table["cell"].tolist() == ["gamma 0.25", "gamma 0.25", "gamma 0.5", "gamma 0.5"]
+    assert trials("02 games")["value"].tolist() == [3] * 4
+    assert "Which gamma?\n4 finished of 4 trials (2 of gamma, 2 seeds)." in told()
+    page = (run_folder("which") / "sweep.html").read_text()
+    assert "<h1>Which gamma?</h1>" in page
+    assert f'<a href="{TRIALS[3]}/report.html">' in page
 
 
 def test_a_trial_is_what_a_run_alone_would_have_made(kitchen):
@@ -250,7 +259,7 @@ def test_a_sweep_that_was_interrupted_goes_on_and_ends_with_the_same_table(kitch
     assert kitchen.sweep(GAMMAS) == 0
     kitchen.ran.remove("interrupted")
     assert len(kitchen.ran) == len(set(kitchen.ran)) == 10
-    assert trials()["03 summed credit"].tolist() == [1.3125, 1.3125, 1.75, 1.75]
+    assert trials()["value"].tolist() == [1.3125, 1.3125, 1.75, 1.75]
 
 
 def test_a_failed_trial_is_named_with_its_error_and_the_others_go_on(kitchen, capsys):
@@ -259,9 +268,9 @@ def test_a_failed_trial_is_named_with_its_error_and_the_others_go_on(kitchen, ca
     )
     assert kitchen.sweep(GAMMAS) == 1
     assert trials()["trial"].tolist() == TRIALS[:2]
-    told = (run_folder("which") / "trials.txt").read_text()
-    assert "2 of 4 trials finished." in told
-    assert "gamma-0.5.seed-2 failed: AssertionError: too much (03_decomposition)" in told
+    assert "2 finished of 4 trials" in told()
+    assert "gamma-0.5.seed-2 failed: AssertionError: too much (03_decomposition)" in told()
+    assert "gamma-0.5.seed-2: AssertionError: too much" in (run_folder("which") / "sweep.html").read_text()
     assert "gamma-0.5.seed-1: failed: AssertionError: too much" in capsys.readouterr().out
 
 
@@ -271,9 +280,8 @@ def test_what_is_shared_and_fails_fails_its_trials_only(kitchen):
     )
     assert kitchen.sweep(GAMMAS) == 1
     assert trials()["trial"].tolist() == [TRIALS[1], TRIALS[3]]
-    told = (run_folder("which") / "trials.txt").read_text()
-    assert "gamma-0.25.seed-1 failed: shared-02-" in told
-    assert ": AssertionError: no such seed (02_rollout)" in told
+    assert "gamma-0.25.seed-1 failed: shared-02-" in told()
+    assert ": AssertionError: no such seed (02_rollout)" in told()
     assert len([run for run in kitchen.ran if run.endswith("02")]) == 2
 
 
@@ -286,14 +294,21 @@ def test_two_sweeps_in_one_folder_are_refused(kitchen, capsys):
 
 def test_a_dry_run_says_how_much_there_is_and_runs_nothing(kitchen, capsys):
     assert kitchen.sweep(GAMMAS + "prediction: the smaller one\n", is_dry=True) == 0
-    told = capsys.readouterr().out
+    said = capsys.readouterr().out
     assert (
-        "Which gamma?\nPredicted: the smaller one\n4 trials (2 of gamma, 2 seeds) -> outputs/which: 10 stages" in told
+        "Which gamma?\nPredicted: the smaller one\n4 trials (2 of gamma, 2 seeds) -> outputs/which: 10 stages" in said
     )
-    assert "10 stages to run instead of 12" in told
-    assert "02, for 2 trials" in told
+    assert "10 stages to run instead of 12" in said
+    assert "02, for 2 trials" in said
     assert not kitchen.ran
     assert not run_folder("which").exists()
+
+
+def test_how_small_a_difference_could_be_found_is_said_before(kitchen, capsys):
+    assert kitchen.sweep(GAMMAS.replace("seeds: 2", "seeds: 5") + "spread: 6.0\n", is_dry=True) == 0
+    assert "a difference between two cells of 10.1, if it lies 6 apart" in capsys.readouterr().out
+    assert kitchen.sweep(GAMMAS.replace("seeds: 2", "seeds: 1"), is_dry=True) == 0
+    assert "One seed: what another seed would find" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

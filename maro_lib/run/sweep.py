@@ -2,8 +2,8 @@
 
     outputs/<sweep>/<trial>/         a run like any other: its notebooks, its report
     outputs/<sweep>/shared-<...>/    stages that several trials share; trials take them over (`maro_lib.run.takeover`)
-    outputs/<sweep>/trials.parquet   a row per finished trial: arm, values of the grid, seed, headline numbers
-    outputs/<sweep>/trials.txt       question, prediction, the same table to be read, and which trials failed with what
+    outputs/<sweep>/sweep.html       the question, the answer, what failed, what it cost (`maro_lib.run.sweep_results`)
+    outputs/<sweep>/results.parquet  a row per trial, trained faction and measure
 
 A trial that fails is named, and the others go on; what had failed is tried again by the same command. A killed sweep
 goes on where it was, since each of its runs does. A training that diverged is a result: its run reached its end.
@@ -14,24 +14,22 @@ Where Ray is installed it runs them (`maro_lib.run.on_ray`), otherwise they run 
 
 from __future__ import annotations
 
-import json
 import signal
 import sys
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from maro_lib.run.on_ray import has_ray, outcomes
 from maro_lib.run.parameters import ParameterError
 from maro_lib.run.prefixes import Branch
 from maro_lib.run.series import INTERRUPTED, INTERRUPTION, Series, conclude, held, reading, run_stages, say
-from maro_lib.run.sweep_file import Sweep, Trial, described, read_sweep
+from maro_lib.run.sweep_file import Sweep, described, read_sweep
+from maro_lib.run.sweep_results import write_results
 from maro_lib.run.takeover import check_source
-from maro_lib.runs import EXPERIMENTS, ROOT, RunError, round_name, run_folder, shown, write_atomic
-from maro_lib.summary import peek_summary
-from maro_lib.wording import as_text, between, counted
+from maro_lib.runs import EXPERIMENTS, ROOT, RunError, run_folder, shown
+from maro_lib.statistics import detectable_shift
+from maro_lib.wording import between, counted
 
 if TYPE_CHECKING:
     from maro_lib.run.doctor import RunPace
@@ -49,7 +47,7 @@ def run_sweep(file: str, *, is_dry: bool = False, notebooks: str = "") -> int:
         with held(sweep.name):
             failed = run_trials(sweep)
         folder = run_folder(sweep.name)
-        say(f"\n{(folder / 'trials.txt').read_text(encoding='utf-8')}\nAll of it is in {shown(folder)}/trials.parquet")
+        say(f"\n{(folder / 'sweep.txt').read_text(encoding='utf-8')}\nRead all of it in {shown(folder)}/sweep.html")
         return int(bool(failed))
     except (ParameterError, RunError, OSError) as error:
         print(f"\n{error}", file=sys.stderr)
@@ -67,7 +65,17 @@ def announcement(sweep: Sweep) -> str:
     lines += [f"{described(sweep)} -> {shown(run_folder(sweep.name))}: {counted(n, 'stage')} to run"
               + (f" instead of {alone:,}, since trials share some" if n < alone else "")]  # fmt: skip
     lines += [f"  {b.name}: {' '.join(b.own)}, for {counted(len(b.trials), 'trial')}" for b in shared]
-    return "\n".join(lines)
+    return "\n".join([*lines, *power(sweep)])
+
+
+def power(sweep: Sweep) -> Iterator[str]:
+    """Say, before anything runs, how small a difference the sweep could find, if its file says how far seeds differ."""
+    n, spread = sweep.file.seeds, sweep.file.spread
+    if n == 1:
+        yield "One seed: what another seed would find can't be told from what differs between cells."
+    elif spread:
+        yield f"Found in 4 of 5 such sweeps: a difference between two cells of {detectable_shift(spread, n):.1f}, if " \
+              f"it lies {spread:g} apart from seed to seed (SD), and it is the only one that is looked at"  # fmt: skip
 
 
 def expected(sweep: Sweep) -> str:
@@ -133,50 +141,3 @@ def run_branch(series: Series, branch: Branch) -> str:
     except (RunError, OSError) as error:
         return str(error)
     return f"{stop.error} ({stop.stage})" if stop else ""
-
-
-# --- what came out -------------------------------------------------------------------------------------
-
-
-def write_results(sweep: Sweep, tried: Iterable[Branch], failed: Mapping[str, str]) -> None:
-    """Write the tables of what has come to its end so far, and the errors of what has not."""
-    done = {branch.name for branch in tried} - failed.keys()
-    table = results_table([trial for trial in sweep.trials if trial.name in done])
-    folder = run_folder(sweep.name)
-    if len(table):
-        write_atomic(folder / "trials.parquet", table.to_parquet(index=False))
-    write_atomic(folder / "trials.txt", results_text(sweep, table, failed))
-
-
-def results_table(trials: Iterable[Trial]) -> pd.DataFrame:
-    """Return a row per trial: what sets it apart, the seconds of its own stages, the headline numbers of all."""
-    table = pd.DataFrame([_row(trial) for trial in trials])
-    mixed = [name for name in table if table[name].map(type).nunique() > 1 and table[name].dtype == object]
-    return table.assign(**{name: table[name].map(_as_words, na_action="ignore") for name in mixed})
-
-
-def _row(trial: Trial) -> dict[str, Any]:
-    row = {"trial": trial.name, "arm": trial.arm, "seed": trial.seed}
-    row |= {name: _as_words(v) if isinstance(v, list | dict) else v for name, v in trial.varied.items()}
-    records = [
-        (step, peek_summary(round_name(trial.series.run, step.round)).stages[step.notebook.stem])
-        for step in trial.series.steps
-    ]
-    row["seconds"] = round(sum(record.seconds for _, record in records if not record.taken_from), 1)
-    return row | {f"{step.number} {name}": v for step, record in records for name, v in record.headline.items()}
-
-
-def _as_words(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
-
-
-def results_text(sweep: Sweep, table: pd.DataFrame, failed: Mapping[str, str]) -> str:
-    """Lay the table out to be read, with what differs between trials, and name what failed."""
-    lines = [sweep.file.question, *([f"Predicted: {sweep.file.prediction}"] if sweep.file.prediction else [])]
-    lines += [f"{len(table)} of {counted(len(sweep.trials), 'trial')} finished.", ""]
-    if len(table):
-        differing = [n for n in table if n in ("trial", "seconds") or (len(table) > 1 and table[n].nunique() > 1)]
-        lines += [as_text(table[[n for n in differing if n not in ("arm", "seed", *sweep.file.grid)]], 3)]
-    names = [trial.name for trial in sweep.trials if trial.name in failed]
-    lines += ["", *(f"{name} failed: {failed[name]}" for name in names)] if names else []
-    return "\n".join(lines) + "\n"

@@ -9,19 +9,14 @@ Each part is made from what a stage has left; a part whose stage was not run say
 
 from __future__ import annotations
 
-import base64
-import io
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 from maro_lib.learn.balancing import Facts
 from maro_lib.learn.decomposition import decompose
@@ -34,6 +29,7 @@ from maro_lib.play.rollout import Played
 from maro_lib.play.shards import read_scripts, read_table
 from maro_lib.runs import ROUND, maker, read_record, round_name, run_folder, write_atomic
 from maro_lib.show import figures
+from maro_lib.show.page import Part, number, page_of, picture, table_of
 from maro_lib.show.transcript import show_game
 from maro_lib.statistics import Mean, Rate
 from maro_lib.study.rounds import wins_by_round
@@ -44,8 +40,6 @@ from maro_lib.world.scripts import FACTIONS
 
 # what loads torch (matches, choices, evidence, transfer, training) is imported by the parts that have something to show
 ORDER = FACTIONS[::-1]  # civilians first, as in notebook 06
-POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
-CSS = Path(__file__).with_name("report.css")
 
 
 class ReportWords(CheckedWords):
@@ -69,14 +63,6 @@ class ReportWords(CheckedWords):
 
 
 LABELS = read_words(Path(__file__).with_name("report.yaml"), ReportWords)
-
-
-class Part(NamedTuple):
-    """A section of the page, and the numbers that it shows."""
-
-    title: str
-    html: Html
-    numbers: Any = None
 
 
 class Run(NamedTuple):
@@ -108,7 +94,7 @@ def write_report(run: str, n_rounds: int = 1) -> Path:
     parts = [part for make, needed in PARTS.items() if made.has(*needed) for part in _made(make, made)]
     numbers = {part.title or "answer": part.numbers for part in parts if part.numbers is not None}
     path = run_folder(run) / "report.html"
-    write_atomic(path, page(f"MARO: {run}", parts))
+    write_atomic(path, page_of(f"MARO: {run}", parts))
     write_summary(summary.model_copy(update={"report": json.loads(json.dumps(numbers, default=float))}))
     return path
 
@@ -120,24 +106,6 @@ def _made(make: Callable[[Run], Iterator[Part]], run: Run) -> list[Part]:
     except Exception as error:
         told = f"{type(error).__name__}: {error}"
         return [Part(f"Left out: {make.__name__.replace('_', ' ')}", tag("p", told), {"error": told})]
-
-
-def page(title: str, parts: Sequence[Part]) -> str:
-    """Put parts on one page."""
-    head = tag(
-        "head", Html('<meta charset="utf-8">'),
-        Html(f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'),
-        Html('<meta name="viewport" content="width=device-width, initial-scale=1">'),
-        tag("title", title), tag("style", Html(f"\n{CSS.read_text(encoding='utf-8')}")),
-    )  # fmt: skip
-    links = [tag("a", part.title, href=f"#part-{k}") for k, part in enumerate(parts) if part.title]
-    shown = [
-        tag("section", tag("h2", part.title) if part.title else "", part.html, id=f"part-{k}")
-        for k, part in enumerate(parts)
-    ]
-    first = next((k for k, part in enumerate(parts) if part.title), len(parts))
-    body = tag("body", *shown[:first], tag("nav", *links) if links else "", *shown[first:])
-    return f"<!DOCTYPE html>\n{tag('html', head, body, lang='en')}\n"
 
 
 def stopped(run: Run) -> Iterator[Part]:
@@ -162,7 +130,7 @@ def answer(run: Run) -> Iterator[Part]:
     verdicts, sentences = _verdicts(compared, beyond), answer_sentences(compared, beyond)
     sides = [f"as {who}s" for who in ORDER]
     rows = [[asked, *said] for asked, said in verdicts.items()]
-    html = join(head, _table(["", *sides], rows, class_="verdict"), tag("p", " ".join(sentences)))
+    html = join(head, table_of(["", *sides], rows, class_="verdict"), tag("p", " ".join(sentences)))
     told = [f"{asked} {', '.join(map(': '.join, zip(sides, said, strict=True)))}." for asked, *said in rows]
     yield Part("", html, {"question": LABELS.question, "answer": [*told, *sentences]})
 
@@ -274,7 +242,7 @@ def differences(run: Run) -> Iterator[Part]:
         note += " " + LABELS.too_few.format(mysteries=n_mysteries, least=min(1, least), metrics=n_metrics)
     tables = [
         tag("p", note, class_="muted"),
-        _figure(figures.plot_changes(compared, f"Metrics that differ from base: {differing(compared)}"), "changes"),
+        picture(figures.plot_changes(compared, f"Metrics that differ from base: {differing(compared)}"), "changes"),
     ]
     for (arm, who), rows in compared.groupby(["arm", "who"], sort=False):
         body = [
@@ -282,7 +250,7 @@ def differences(run: Run) -> Iterator[Part]:
             for r in rows.rename(columns={"p (Holm)": "p_holm"}).itertuples()
         ]  # fmt: skip
         heads = ["metric", "base", "trained", "change", "95 % interval", "p (Holm)", "verdict", "games / mysteries"]
-        table = _table(heads, body, marked=rows["verdict"] == SHOWN)
+        table = table_of(heads, body, marked=rows["verdict"] == SHOWN)
         tables.append(fold(f"{arm}: trained {who}s", table, is_open=arm == MARO))
     yield Part("Base against trained", join(*tables), compared.to_dict("records"))
 
@@ -292,7 +260,7 @@ def _numbers(row: Any) -> list[str]:
     if row.verdict == NOT_JUDGED:
         return [""] * 5
     interval = f"[{signed(row.low, 3)}, {signed(row.high, 3)}]"
-    return [_number(row.base), _number(row.trained), signed(row.change, 3), interval, p_value(row.p_holm)]
+    return [number(row.base), number(row.trained), signed(row.change, 3), interval, p_value(row.p_holm)]
 
 
 def judge_part(run: Run) -> Iterator[Part]:
@@ -302,7 +270,7 @@ def judge_part(run: Run) -> Iterator[Part]:
         [r.book, r.kind, str(Rate(r.right, r.low, r.high, r.n)) if r.n else "", r.verdict]
         for r in answered.itertuples()
     ]
-    table = _table(["words", "judged", "right", "verdict"], body, marked=answered["verdict"] == BY_CHANCE)
+    table = table_of(["words", "judged", "right", "verdict"], body, marked=answered["verdict"] == BY_CHANCE)
     told = f"Pairs with a known answer: {accuracy(answered)} right. {LABELS.gold}"
     html = join(tag("p", told, class_="muted"), fold("By words and kind of judgement", table))
     yield Part("Can the judge be believed?", html, answered.to_dict("records"))
@@ -326,9 +294,9 @@ def behaviour_part(run: Run) -> Iterator[Part]:
     stated = {labels[key]: behaviour.suspicions(*played[key]) for key in played if key[1] != "culprit"}
     asking, condemning, suspecting = _behaviour_titles(turns, ends, stated)
     pictures = [
-        _figure(figures.plot_shares(turns, asking, "turns, %"), "turns"),
-        _figure(figures.plot_shares(ends, condemning, "games, %"), "ends"),
-        _figure(figures.plot_suspicion(stated, suspecting), "suspicion"),
+        picture(figures.plot_shares(turns, asking, "turns, %"), "turns"),
+        picture(figures.plot_shares(ends, condemning, "games, %"), "ends"),
+        picture(figures.plot_suspicion(stated, suspecting), "suspicion"),
     ]
     numbers = {
         label: {n: m.mean for n, m in parts.items()} for table in (turns, ends) for label, parts in table.items()
@@ -367,7 +335,7 @@ def elsewhere(run: Run) -> Iterator[Part]:
         figure = figures.plot_before_after(*by_row(skills), title=title, xlabel="right, %")
         shown = skills.assign(changed=[f"{r.only_before} / {r.only_after}" for r in skills.itertuples()],
                               seen=["" if np.isnan(x) else f"{100 * x:.1f}" for x in skills["seen"]])  # fmt: skip
-        parts += [_figure(figure, "transfer"), _picked(shown, LABELS.skill_columns), tag("p", LABELS.seen)]
+        parts += [picture(figure, "transfer"), _picked(shown, LABELS.skill_columns), tag("p", LABELS.seen)]
         numbers["skills"] = _plain(skills)
     if len(known := beliefs(items)):
         known["n"] = [rate.n for rate in known["both"]]
@@ -386,7 +354,7 @@ def elsewhere(run: Run) -> Iterator[Part]:
 def _picked(table: pd.DataFrame, columns: Mapping[str, str]) -> Html:
     """Some columns of a table of tests, under names of their own; what passes Holm is marked."""
     rows = [[_said(row[c]) for c in columns.values()] for row in table.to_dict("records")]
-    return _table(list(columns), rows, marked=table["holm"] < LEVEL)
+    return table_of(list(columns), rows, marked=table["holm"] < LEVEL)
 
 
 def _said(x: object) -> str:
@@ -413,10 +381,10 @@ def training(run: Run) -> Iterator[Part]:
     title = "Every step"
     if "kl" in last:
         title = f"At the end: margin {signed(last['margin'], 2)}, KL to base {last['kl']:.2f}"
-    parts.append(_figure(figures.plot_curves(trained.curve, title), "training curves"))
+    parts.append(picture(figures.plot_curves(trained.curve, title), "training curves"))
     if run.n_rounds > 1:
         wins = wins_by_round(run.name, run.n_rounds)
-        parts.append(_figure(figures.plot_rounds(wins, "Games won, round by round", "games won, %"), "rounds"))
+        parts.append(picture(figures.plot_rounds(wins, "Games won, round by round", "games won, %"), "rounds"))
     yield Part("How the training went", join(*parts), {"status": trained.status, "last step": last})
 
 
@@ -427,7 +395,7 @@ def choice(run: Run) -> Iterator[Part]:
     body = [[m["move"], f"{100 * m['base']:.1f} %", f"{100 * m['trained']:.1f} %"] for m in one["moves"]]
     guilty = ", ".join(one["culprits"])
     told = f"The vote that training changed most: {one['agent']} in {one['game']}; guilty: {guilty}."
-    yield Part("One choice, before and after", join(tag("p", told), _table(["move", "base", "trained"], body)), one)
+    yield Part("One choice, before and after", join(tag("p", told), table_of(["move", "base", "trained"], body)), one)
 
 
 # --- games worth reading -----------------------------------------------------------------------------
@@ -485,10 +453,10 @@ def beside_published(run: Run) -> Iterator[Part]:
         for (arm, who), part in measured.groupby(["arm", "who"], sort=False)
     }
     table = published.beside(ours)
-    body = [[name, *(x if isinstance(x, str) else _number(x) for x in row)] for name, *row in table.itertuples()]
+    body = [[name, *(x if isinstance(x, str) else number(x) for x in row)] for name, *row in table.itertuples()]
     paper = "; ".join(f"{what}: {value}" for what, value in published.PAPER.items())
     note = LABELS.published.format(judge=compared["judge"].iloc[0], paper=paper)
-    html = join(_table(["", *table.columns], body), tag("p", note, class_="muted"))
+    html = join(table_of(["", *table.columns], body), tag("p", note, class_="muted"))
     yield Part("Beside what others published", html, pd.DataFrame(ours).to_dict())
 
 
@@ -511,9 +479,9 @@ def cost(run: Run) -> Iterator[Part]:
     seconds = {name: record.seconds for name, record in summary.stages.items()}
     body = [[name, duration(s) if s else ""] for name, s in seconds.items()]
     body.append(["all together", duration(sum(seconds.values()))])
-    times = _table(["stage", "time"], body, marked=[*[False] * len(seconds), True])
-    given = _table(["name", "value"], [*summary.parameters.items()])
-    about = _table(["what", "value"], [*{**summary.git, **summary.host, **summary.versions}.items()])
+    times = table_of(["stage", "time"], body, marked=[*[False] * len(seconds), True])
+    given = table_of(["name", "value"], [*summary.parameters.items()])
+    about = table_of(["what", "value"], [*{**summary.git, **summary.host, **summary.versions}.items()])
     folded = fold("Parameters that were set", given), fold("Commit, machine, versions", about)
     yield Part("What it cost", join(times, *folded), {"seconds": seconds})
 
@@ -533,37 +501,3 @@ PARTS: dict[Callable[[Run], Iterator[Part]], tuple[str, ...]] = {  # in order, e
     lost: (),
     cost: (),
 }
-
-
-# --- pieces ------------------------------------------------------------------------------------------
-
-
-def _table(
-    heads: Sequence[str], rows: Sequence[Sequence[object]], *, marked: Iterable[bool] = (), class_: str = ""
-) -> Html:
-    """A table, numbers and their headings on the right; rows that are to be seen are marked."""
-    of_numbers = [k > 0 and any(_is_number(row[k]) for row in rows) for k in range(len(heads))]
-    head = [tag("th", h, class_="number" if is_right else "") for h, is_right in zip(heads, of_numbers, strict=True)]
-    body = [
-        tag("tr", *(tag("td", x, class_="number" if k and _is_number(x) else "") for k, x in enumerate(cells)),
-            class_="shown" if is_marked else "")
-        for cells, is_marked in zip_longest(rows, marked)
-    ]  # fmt: skip
-    return tag("div", tag("table", tag("tr", *head), *body, class_=class_), class_="wide")
-
-
-def _is_number(x: object) -> bool:
-    return str(x)[:1] in "+-[<0123456789"
-
-
-def _number(x: float) -> str:
-    return "" if x != x else f"{x:.3f}" if abs(x) < 10 else f"{x:.1f}"
-
-
-def _figure(figure: Figure, what: str) -> Html:
-    """A figure as a picture inside the page."""
-    data = io.BytesIO()
-    figure.savefig(data, format="png", dpi=120)
-    plt.close(figure)
-    picture = base64.b64encode(data.getvalue()).decode()
-    return tag("div", Html(f'<img alt="{what}" src="data:image/png;base64,{picture}">'), class_="wide")

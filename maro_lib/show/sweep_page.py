@@ -1,0 +1,108 @@
+"""The page of a sweep: its question, the answer, what every cell reached, what failed, and what it cost.
+
+    outputs/<sweep>/sweep.html    self-contained, as a run's report is; each trial's own report is a link away
+
+Written anew whenever a trial ends, by `maro_lib.run.sweep`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from maro_lib.markup import Html, fold, join, tag
+from maro_lib.measure.comparison import LEVEL
+from maro_lib.show.figures import plot_study
+from maro_lib.show.page import Part, page_of, picture, table_of
+from maro_lib.study.effects import ALL_SEEDS, cell_effects, cell_means, conclusion
+from maro_lib.wording import counted, duration, p_value, signed
+
+
+class Swept(NamedTuple):
+    """What a page of a sweep is made from."""
+
+    name: str
+    question: str
+    prediction: str
+    trials: str  # how many there are, of what
+    measures: Sequence[str]  # that the question is about
+    results: pd.DataFrame
+    failed: Mapping[str, str]  # trial -> its error
+    seconds: Mapping[str, float]  # trial, or what several share -> of the stages that it ran itself
+
+
+def sweep_page(swept: Swept) -> str:
+    """Return the page, as HTML."""
+    parts = [*_head(swept), *_effects(swept), *_others(swept), *_failed(swept), *_cost(swept)]
+    return page_of(f"Sweep: {swept.name}", parts)
+
+
+def _head(swept: Swept) -> Iterator[Part]:
+    done = swept.results["trial"].nunique()
+    about = f"{swept.trials}; {done:,} finished" + (f", {len(swept.failed)} failed" if swept.failed else "")
+    lines = [tag("p", about, class_="muted"), tag("h1", swept.question)]
+    lines += [tag("p", f"Predicted: {swept.prediction}", class_="muted")] if swept.prediction else []
+    yield Part("", join(*lines, tag("p", conclusion(swept.results, swept.measures))))
+
+
+def _effects(swept: Swept) -> Iterator[Part]:
+    """A figure and a table for each measure that the question is about."""
+    means, effects = (make(swept.results, swept.measures) for make in (cell_means, cell_effects))
+    for measure in means["measure"].unique():
+        own = means[means["measure"] == measure]
+        n = own.loc[own["seed"] == ALL_SEEDS, "n"].max()
+        title = f"{measure}, {counted(int(n), 'seed')}"
+        shown = effects[effects["measure"] == measure]
+        first = own["arm"].iloc[0]
+        note = tag("p", f"Difference: from {first}, on the same seeds. Could be seen: alone, in 4 of 5 sweeps like "
+                   "this one.", class_="muted")  # fmt: skip
+        figure = picture(plot_study(own, title, measure, xlabel=f"{measure}"), measure)
+        yield Part(measure, join(figure, *([note, _differences(shown)] if len(shown) else [])))
+
+
+def _differences(effects: pd.DataFrame) -> Html:
+    rows = [[row.cell, row.who, *_numbers(row), row.n] for row in effects.itertuples()]
+    heads = ["cell", "trained", "difference", "95 % interval", "p (Holm)", "could be seen", "seeds"]
+    return table_of(heads, rows, marked=effects["holm"] < LEVEL)
+
+
+def _others(swept: Swept) -> Iterator[Part]:
+    """All other measures, as means over seeds."""
+    names = [m for m in swept.results["measure"].unique() if m not in {*swept.measures}]
+    means = cell_means(swept.results, names)
+    together = means[means["seed"] == ALL_SEEDS].dropna(subset="change")
+    if together.empty:
+        return
+    cells = list(together["arm"].unique())
+    wide = together.pivot(index=["measure", "who"], columns="arm", values="change").reindex(columns=cells)
+    order = together[["measure", "who"]].drop_duplicates().itertuples(index=False)
+    rows = [[*key, *(_known(x, "{:.4g}".format) for x in wide.loc[tuple(key)])] for key in order]
+    yield Part("All measures", fold("Means over seeds", table_of(["measure", "trained", *cells], rows)))
+
+
+def _failed(swept: Swept) -> Iterator[Part]:
+    if swept.failed:
+        lines = [tag("li", f"{name}: {error}") for name, error in swept.failed.items()]
+        yield Part("What failed", join(tag("ul", *lines), tag("p", "The same command tries these again.")))
+
+
+def _cost(swept: Swept) -> Iterator[Part]:
+    finished = {*swept.results["trial"]}
+    rows = [
+        [tag("a", name, href=f"{name}/report.html") if name in finished else name, duration(seconds)]
+        for name, seconds in swept.seconds.items()
+    ]
+    total = ["all together", duration(sum(swept.seconds.values()))]
+    table = table_of(["run", "time"], [*rows, total], marked=[*[False] * len(rows), True])
+    yield Part("What it cost", table)
+
+
+def _numbers(row: Any) -> list[str]:
+    interval = "" if row.low != row.low else f"[{signed(row.low, 1)}, {signed(row.high, 1)}]"
+    return [signed(row.more, 1), interval, _known(row.holm, p_value), _known(row.seen, "{:.1f}".format)]
+
+
+def _known(x: float, said: Callable[[float], str]) -> str:
+    return "" if x != x else said(x)
