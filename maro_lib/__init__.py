@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         make_folder,
         needs,
         opposing,
+        pool_of,
         read_headline,
         round_name,
         shown,

@@ -1,7 +1,10 @@
 """Matches: the same games for trained and base, gains by hand, and quick games that leave no trace in training."""
 
 import random
+import time
 from dataclasses import replace
+from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import pandas as pd
@@ -36,6 +39,7 @@ from maro_lib.model.loading import load
 from maro_lib.model.local import LocalPolicy
 from maro_lib.model.players import BOTH, NOBODY, Player, line_up
 from maro_lib.play.policies import RANDOM, Reply
+from maro_lib.play.pool import played_once
 from maro_lib.play.rollout import play, schedule
 from maro_lib.world.generator import generate_many
 from maro_lib.world.mystery import Rules
@@ -265,3 +269,38 @@ def test_training_is_the_same_whether_it_is_watched_or_not(tmp_path):
     assert seen.loc[0].to_dict() != seen.loc[2].to_dict()
     shared = [name for name in alone.curve if name in watched.curve]
     pd.testing.assert_frame_equal(watched.curve[watched.curve["step"] > 0][shared].reset_index(drop=True), alone.curve)
+
+
+def test_what_all_trials_are_compared_with_is_played_once(tuned, tmp_path):
+    """By whichever trial comes first; each has a copy of its own, whatever its adapter."""
+    games, pool = some_games(2), tmp_path / "pool"
+    first = play_base(games, SHORT, tuned.loaded, tmp_path / "a", pool=pool)
+    other = replace(tuned.loaded, adapter="another")
+    second = play_base(games, SHORT, other, tmp_path / "b", pool=pool)
+    assert (first.n_resumed, second.n_resumed) == (0, 2)
+    pd.testing.assert_frame_equal(first.table("actions"), second.table("actions"))
+    assert len([p for p in pool.iterdir() if p.is_dir()]) == 1
+    third = play_base(some_games(2, seed=4), SHORT, tuned.loaded, tmp_path / "c", pool=pool)
+    assert third.n_resumed == 0, "other games are not these"
+    assert len([p for p in pool.iterdir() if p.is_dir()]) == 2
+
+
+def test_games_that_fail_are_not_shared_and_another_trial_is_waited_for(tmp_path):
+    pool, order = tmp_path / "pool", []
+
+    def play_them(folder: Path, seconds: float = 0.0) -> None:
+        with played_once(folder, pool, "games"):
+            order.append(folder.name if folder.exists() else f"{folder.name} plays")
+            folder.mkdir(exist_ok=True)
+            time.sleep(seconds)
+
+    with pytest.raises(FileNotFoundError), played_once(tmp_path / "a", pool, "games"):
+        (tmp_path / "a" / "no folder yet" / "shard").mkdir()
+    assert not (pool / "games").exists()
+    threads = [Thread(target=play_them, args=(tmp_path / name, 0.3)) for name in "bc"]
+    for thread in threads:
+        thread.start()
+        time.sleep(0.1)
+    for thread in threads:
+        thread.join()
+    assert order == ["b plays", "c"]

@@ -20,7 +20,8 @@ from maro_lib.model.ahead import WORTH, Share, play_all, play_shares
 from maro_lib.model.loading import Loaded
 from maro_lib.model.local import LocalPolicy
 from maro_lib.model.players import NOBODY, Player, line_up
-from maro_lib.play.rollout import Game, Played, Seats, play
+from maro_lib.play.pool import played_once
+from maro_lib.play.rollout import Game, Played, Seats, games_digest, play
 from maro_lib.statistics import Mean, Points, bootstrap_mean
 from maro_lib.world.scripts import FACTIONS
 
@@ -60,14 +61,18 @@ class LineUp:
 
 
 def play_base(
-    games: Sequence[Game], player: Player, tuned: Loaded, folder: Path, *, concurrency: int = 256,
-    progress: bool = False,
+    games: Sequence[Game], player: Player, tuned: Loaded, folder: Path, *, pool: Path | None = None,
+    concurrency: int = 256, progress: bool = False,
 ) -> Played:  # fmt: skip
-    """Play the line-up that all contenders are compared with, a small model in several processes."""
+    """Play the line-up that all contenders are compared with, a small model in several processes.
+
+    `pool` is where runs that are compared with the same base in the same games share them.
+    """
     base, folder = line_up(player.playing(tuned), NOBODY), folder / NOBODY
     alone = LineUp(replace(player, adapter=tuned.adapter), NOBODY)
-    play_shares(games, alone, base, folder, concurrency=concurrency, progress=progress)
-    return play(games, base, folder=folder, concurrency=concurrency, progress=progress)
+    with played_once(folder, pool, games_digest(games, base)):
+        play_shares(games, alone, base, folder, concurrency=concurrency, progress=progress)
+        return play(games, base, folder=folder, concurrency=concurrency, progress=progress)
 
 
 def play_ahead(

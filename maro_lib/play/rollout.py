@@ -350,6 +350,11 @@ def _request(games: Sequence[Game], policies: Seating) -> Wanted:
     return Wanted(_code(), wanted)
 
 
+def games_digest(games: Sequence[Game], policies: Seating) -> str:
+    """Name some games and their players: what is named alike comes out alike."""
+    return _digest(json.dumps(_request(games, policies)))
+
+
 @cache
 def _code(package: Path = ROOT / "maro_lib") -> str:
     """A digest of the code and the words that decide a game's course, and of the columns; comments decide nothing."""
