@@ -25,7 +25,7 @@ from maro_lib.run.parameters import ParameterError
 from maro_lib.run.prefixes import Branch
 from maro_lib.run.series import INTERRUPTED, INTERRUPTION, Series, conclude, held, reading, run_stages, say
 from maro_lib.run.sweep_file import Sweep, described, read_sweep
-from maro_lib.run.sweep_results import write_results
+from maro_lib.run.sweep_results import Collected
 from maro_lib.run.takeover import check_source
 from maro_lib.runs import EXPERIMENTS, ROOT, RunError, run_folder, shown
 from maro_lib.statistics import detectable_shift
@@ -105,14 +105,12 @@ def _total(spans: Iterable[tuple[float, float]]) -> tuple[float, float]:
 
 def run_trials(sweep: Sweep) -> dict[str, str]:
     """Run all branches; return the trials that failed, with their errors."""
-    failed: dict[str, str] = {}
-    done: list[Branch] = []
+    collected = Collected(sweep)
     for branch, error in outcomes(sweep, run_branch) if has_ray() else in_turn(sweep):
-        done.append(branch)
-        failed |= {branch.name: error} if error else {}
-        say(f"== {len(done)}/{len(sweep.branches)} {branch.name}: {f'failed: {error}' if error else 'done'}\n")
-        write_results(sweep, done, failed)
-    return {trial.name: failed[trial.name] for trial in sweep.trials if trial.name in failed}
+        collected.add(branch, error)
+        done = f"{len(collected.seconds)}/{len(sweep.branches)}"
+        say(f"== {done} {branch.name}: {f'failed: {error}' if error else 'done'}\n")
+    return collected.failed
 
 
 def in_turn(sweep: Sweep) -> Iterator[tuple[Branch, str]]:

@@ -1,74 +1,142 @@
 """What a sweep's trials left, in one table: a row per trial, trained faction and measure; and in words, and as a page.
 
     outputs/<sweep>/results.parquet   tidy: what sets a trial apart, who was trained, the measure, its value
+    outputs/<sweep>/games.parquet     every game of its matches, as notebook 08 keeps those of its study
     outputs/<sweep>/sweep.html        question, answer, figures, what failed, what it cost
     outputs/<sweep>/sweep.txt         the same without figures, as the terminal shows it
 
-Measures are the changes against base that notebook 06 left (in points, with `base` and `trained`, and an interval over
-mysteries), and the numbers of every stage's headline (`05 margin`). What was trained beside (a control on shuffled
-labels) is a cell of its own. Used by `maro_lib.run.sweep`.
+Measures are changes against base in the same games, in points (with `base` and `trained`, and an interval over
+mysteries), from the matches and from notebook 06; and the numbers of every stage's headline (`05 margin`). What was
+trained beside (a control on shuffled labels) is a cell of its own. Used by `maro_lib.run.sweep`.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from itertools import product
 from typing import Any
 
 import pandas as pd
 
+from maro_lib.measure.matches import BASE, MARO, MEASURES, against_base, outcomes, saved
 from maro_lib.measure.metrics import with_judge
+from maro_lib.model.players import NOBODY
+from maro_lib.play.rollout import Played
 from maro_lib.run.prefixes import Branch
 from maro_lib.run.sweep_file import Sweep, Trial, described
-from maro_lib.runs import round_name, run_folder, write_atomic
+from maro_lib.runs import maker, round_name, run_folder, write_atomic
 from maro_lib.show.sweep_page import Swept, sweep_page
+from maro_lib.statistics import Mean
 from maro_lib.study.effects import cell_effects, cell_of, conclusion
 from maro_lib.summary import StageRecord, peek_summary
 from maro_lib.wording import as_text
+from maro_lib.world.scripts import FACTIONS
 
-METHOD = "MARO"  # what notebook 06 calls the adapter of a run; it compares others beside it
-RESULTS = "results.parquet"
-
-
-def write_results(sweep: Sweep, tried: Iterable[Branch], failed: Mapping[str, str]) -> None:
-    """Write the table of what has come to its end so far, and the errors of what has not."""
-    tried = [*tried]
-    done = {branch.name for branch in tried} - failed.keys()
-    results = results_of([trial for trial in sweep.trials if trial.name in done], [*sweep.file.grid])
-    seconds = {branch.name: _seconds(sweep, branch) for branch in tried}
-    errors = {trial.name: failed[trial.name] for trial in sweep.trials if trial.name in failed}
-    file = sweep.file
-    swept = Swept(sweep.name, file.question, file.prediction, described(sweep), file.measures, results, errors, seconds)
-    folder = run_folder(sweep.name)
-    if len(results):
-        write_atomic(folder / RESULTS, results.to_parquet(index=False))
-    write_atomic(folder / "sweep.txt", in_words(swept))
-    write_atomic(folder / "sweep.html", sweep_page(swept))
+RESULTS, GAMES = "results.parquet", "games.parquet"
 
 
-def results_of(trials: Iterable[Trial], grid: Iterable[str]) -> pd.DataFrame:
-    """Return a row per trial, trained faction and measure."""
-    rows = [row for trial in trials for row in _rows(trial)]
-    columns = ["trial", "cell", "arm", *grid, "seed", "who", "measure", "value", "base", "trained", "low", "high"]
-    table = pd.DataFrame(rows, columns=columns)
-    mixed = [name for name in grid if table[name].map(type).nunique() > 1 and table[name].dtype == object]
-    return table.assign(**{name: table[name].map(_as_words, na_action="ignore") for name in mixed})
+class Collected:
+    """What has come to its end so far; written anew whenever something does."""
+
+    def __init__(self, sweep: Sweep):
+        self.sweep = sweep
+        self.rows: list[dict[str, Any]] = []
+        self.games: list[pd.DataFrame] = []
+        self.seconds: dict[str, float] = {}
+        self.errors: dict[str, str] = {}
+
+    @property
+    def failed(self) -> dict[str, str]:
+        """The trials that failed, each with its error."""
+        return {trial.name: self.errors[trial.name] for trial in self.sweep.trials if trial.name in self.errors}
+
+    def add(self, branch: Branch, error: str) -> None:
+        """Take what a branch left, or its error."""
+        self.seconds[branch.name] = _seconds(self.sweep, branch)
+        if error:
+            self.errors[branch.name] = error
+        for trial in self.sweep.trials:
+            if trial.name == branch.name and not error:
+                matches = matches_of(trial)
+                found = (*_headlines(trial), *_matched(matches), *_social(trial, matches))
+                self.rows += [_about(trial, row.pop("learned", "")) | row for row in found]
+                self.games += [table.assign(**_about(trial, learned)) for learned, table in matches.items()]
+        self._write()
+
+    def table(self) -> pd.DataFrame:
+        """Return a row per trial, trained faction and measure, in the order of the trials."""
+        grid = [*self.sweep.file.grid]
+        columns = ["trial", "cell", "arm", *grid, "seed", "who", "measure", "value", "base", "trained", "low", "high"]
+        order = {trial.name: k for k, trial in enumerate(self.sweep.trials)}
+        rows = sorted(self.rows, key=lambda row: order[row["trial"]])
+        table = pd.DataFrame(rows, columns=columns)
+        mixed = [name for name in grid if table[name].map(type).nunique() > 1 and table[name].dtype == object]
+        return table.assign(**{name: table[name].map(_as_words, na_action="ignore") for name in mixed})
+
+    def _write(self) -> None:
+        sweep, folder, results = self.sweep, run_folder(self.sweep.name), self.table()
+        file = sweep.file
+        swept = Swept(sweep.name, file.question, file.prediction, described(sweep), file.measures, results,
+                      self.failed, self.seconds)  # fmt: skip
+        if len(results):
+            write_atomic(folder / RESULTS, results.to_parquet(index=False))
+        if self.games:
+            write_atomic(folder / GAMES, pd.concat(self.games, ignore_index=True).to_parquet(index=False))
+        write_atomic(folder / "sweep.txt", in_words(swept))
+        write_atomic(folder / "sweep.html", sweep_page(swept))
 
 
-def _rows(trial: Trial) -> Iterator[dict[str, Any]]:
+def _about(trial: Trial, learned: str) -> dict[str, Any]:
+    """Say which trial a row is of, and its cell: what was trained beside MARO has one of its own."""
     varied = {name: _as_words(v) if isinstance(v, list | dict) else v for name, v in trial.varied.items()}
-    about = {"trial": trial.name, "cell": cell_of(trial.arm, varied), "arm": trial.arm, "seed": trial.seed} | varied
+    cell = cell_of(trial.arm, varied, "" if learned == MARO else learned)
+    return {"trial": trial.name, "cell": cell, "arm": trial.arm, "seed": trial.seed} | varied
+
+
+def _headlines(trial: Trial) -> Iterator[dict[str, Any]]:
+    """Yield the numbers of every stage's headline."""
     for number, record in _records(trial):
         for name, value in record.headline.items():
             if isinstance(value, int | float):
-                yield about | {"who": "", "measure": f"{number} {name}", "value": float(value)}
-    if "06" in {step.number for step in trial.series.steps}:
-        compared = pd.read_parquet(run_folder(trial.series.run) / "comparison.parquet")
-        for row in compared.itertuples():
-            beside = "" if row.arm == METHOD else row.arm
-            points = {name: 100 * getattr(row, name) for name in ("base", "trained", "low", "high")}
-            measure = {"who": row.who, "measure": with_judge(row.metric, row.judge), "value": 100 * row.change}
-            yield about | {"cell": cell_of(trial.arm, varied, beside)} | measure | points
+                yield {"who": "", "measure": f"{number} {name}", "value": float(value)}
+
+
+def matches_of(trial: Trial) -> dict[str, pd.DataFrame]:
+    """Return the games of a trial's matches, a row per line-up and game, by what was trained; base's are in each."""
+    steps = [step for step in trial.series.steps if step.notebook.stem == maker("matches")]
+    if not steps:
+        return {}
+    folders = saved(run_folder(round_name(trial.series.run, steps[-1].round)) / "matches")
+    tables = {key: outcomes(Played(folder, None, 0, 0, 0.0)).assign(trained=key[1]) for key, folder in folders.items()}
+    base = tables.pop((BASE, NOBODY), None)
+    learned = dict.fromkeys(name for name, _ in tables)
+    return {name: pd.concat([base, *(table for key, table in tables.items() if key[0] == name)]) for name in learned}
+
+
+def _matched(matches: Mapping[str, pd.DataFrame]) -> Iterator[dict[str, Any]]:
+    """Yield changes against base in the same games, in points."""
+    for learned, table in matches.items():
+        for who, measure in product(FACTIONS, MEASURES):
+            if who in set(table["trained"]):
+                found = against_base(table, who, measure)
+                yield _row(learned, who, measure, found.change, base=found.base.mean, trained=found.trained.mean)
+
+
+def _social(trial: Trial, matches: Mapping[str, pd.DataFrame]) -> Iterator[dict[str, Any]]:
+    """Yield what notebook 06 measured beside."""
+    if "06" not in {step.number for step in trial.series.steps}:
+        return
+    compared = pd.read_parquet(run_folder(trial.series.run) / "comparison.parquet")
+    for row in compared.itertuples():
+        if not matches or row.metric not in MEASURES:
+            change = Mean(row.change, row.low, row.high, row.mysteries)
+            yield _row(row.arm, row.who, with_judge(row.metric, row.judge), change, base=row.base, trained=row.trained)
+
+
+def _row(learned: str, who: str, measure: str, change: Mean, **means: float) -> dict[str, Any]:
+    points = {"value": change.mean, "low": change.low, "high": change.high} | means
+    return {"learned": learned, "who": who, "measure": measure} | {name: 100 * x for name, x in points.items()}
 
 
 def _records(trial: Trial) -> Iterator[tuple[str, StageRecord]]:
