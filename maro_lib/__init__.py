@@ -20,7 +20,6 @@ if TYPE_CHECKING:
         make_folder,
         needs,
         opposing,
-        pool_of,
         read_headline,
         round_name,
         shown,

@@ -65,7 +65,6 @@ STAGES = {
 }
 ROUND = ("02_rollout", "03_decomposition", "04_balancing", "05_maro_training")  # what every round runs
 EXPERIMENTS = ("08_evidence", "09_benchmarks", "10_culprits", "11_cold_start")  # run only when they are asked for
-POOL = "_games"  # in a sweep's folder; no trial is called so
 OPPONENTS = ("self", "base", "earlier")
 
 
@@ -111,12 +110,6 @@ def round_of(run: str) -> tuple[str, int]:
 def round_name(run: str, k: int) -> str:
     """Return what a round of a run is called."""
     return run if k == 1 else f"{run}/round_{k}"
-
-
-def pool_of(run: str) -> Path | None:
-    """Return where the trials of a sweep share the games that all of them need; nothing for a run of its own."""
-    name, _ = round_of(run)
-    return outputs_folder() / name.partition("/")[0] / POOL if "/" in name else None
 
 
 def in_round(k: int, name: str) -> str:

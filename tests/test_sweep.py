@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from maro_lib.run import on_ray, series, sweep
+from maro_lib.run.compare import compare_runs
 from maro_lib.run.prefixes import Asked, branches
 from maro_lib.run.series import run_series
 from maro_lib.run.sweep import run_sweep
@@ -227,6 +228,13 @@ def test_what_trials_share_is_run_once_and_the_table_has_a_row_for_each(kitchen)
     page = (run_folder("which") / "sweep.html").read_text()
     assert "<h1>Which gamma?</h1>" in page
     assert f'<a href="{TRIALS[3]}/report.html">' in page
+
+
+def test_compare_reads_a_sweep(kitchen):
+    kitchen.sweep(GAMMAS)
+    assert compare_runs(["which"]) == compare_runs([str(run_folder("which"))]) == told()
+    with pytest.raises(RunError, match=r"^elsewhere: is a run, and which a sweep; compare runs with runs"):
+        compare_runs(["which", "elsewhere"])
 
 
 def test_a_trial_is_what_a_run_alone_would_have_made(kitchen):

@@ -12,7 +12,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from maro_lib.runs import make_folder
+from maro_lib.runs import make_folder, outputs_folder, round_of
+
+POOL = "_games"  # in a sweep's folder; no trial is called so
+
+
+def pool_of(run: str) -> Path | None:
+    """Return where the trials of a sweep share games that all of them need; nothing for a run of its own."""
+    name, _ = round_of(run)
+    return outputs_folder() / name.partition("/")[0] / POOL if "/" in name else None
 
 
 @contextmanager

@@ -3,7 +3,8 @@
 A run's interval resamples its mysteries: what it says holds for the adapter of that run. The mean's interval is
 Student's over the runs, since another seed learns another adapter; of two or three runs it is wide, and rightly so.
 Runs of one seed have no such mean: they are one run, made twice.
-`python -m maro_lib compare outputs/a outputs/b` prints it; several seeds are several runs that differ in `seed`.
+`python -m maro_lib compare outputs/a outputs/b` prints it; several seeds are several runs that differ in `seed`. Of a
+sweep it prints what the sweep itself has compared.
 """
 
 from __future__ import annotations
@@ -39,7 +40,15 @@ def named_run(folder: str) -> tuple[str, int]:
 
 
 def compare_runs(folders: Sequence[str]) -> str:
-    """Return, for each arm, trained faction and metric, the change in each run, and the mean of the runs."""
+    """Return, for each arm, trained faction and metric, the change in each run, and the mean of the runs.
+
+    A sweep has its own comparison: what its cells reached, as it was left.
+    """
+    if sweeps := {folder: text for folder in folders if (text := _of_sweep(folder))}:
+        if alone := [folder for folder in folders if folder not in sweeps]:
+            raise RunError(f"{alone[0]}: is a run, and {next(iter(sweeps))} a sweep; compare runs with runs, or name "
+                           "the sweep's trials (outputs/<sweep>/<trial>)")  # fmt: skip
+        return "\n".join(sweeps.values())
     found = {name: changes(name) for name, _ in map(named_run, folders)}
     columns = {
         name: [_told(r.change, r.low, r.high, f"n={r.games}") for r in table.itertuples()]
@@ -51,6 +60,14 @@ def compare_runs(folders: Sequence[str]) -> str:
         means = [t_mean(row.dropna()) for _, row in alone.iterrows()]
         wide[MEAN] = [_told(m.mean, m.low, m.high, f"n={m.n} runs") for m in means]
     return wide.fillna("").to_string()
+
+
+def _of_sweep(folder: str) -> str:
+    """Return what came out of a sweep, in words; nothing if there is no sweep in this folder."""
+    for place in (Path(folder), outputs_folder() / folder):
+        if (place / "sweep.txt").exists():
+            return (place / "sweep.txt").read_text(encoding="utf-8")
+    return ""
 
 
 def changes(name: str) -> pd.DataFrame:
