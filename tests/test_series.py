@@ -443,7 +443,7 @@ def test_unwritable_outputs_are_a_clear_error(tmp_path):
 
 
 def test_one_run_at_a_time_and_ctrl_c_loses_nothing(tmp_path):
-    place = Place(tmp_path, "endless")
+    place, spent = Place(tmp_path, "endless"), []
     for n_saved, stop, to_all in ((1, signal.SIGINT, False), (2, signal.SIGTERM, False), (3, signal.SIGTERM, True)):
         with place.started() as first:
             wait_for(lambda n=n_saved: len(list(place.made("rollout").glob("*"))) == n, 120)
@@ -458,6 +458,9 @@ def test_one_run_at_a_time_and_ctrl_c_loses_nothing(tmp_path):
         assert "Traceback" not in errors
         assert place.summary()["stages"]["02_rollout"]["error"] == "interrupted"
         assert "interrupted" in place.made("report.html").read_text()
+        spent.append(place.summary()["stages"]["02_rollout"]["seconds"])
+    assert spent == sorted(spent), "what a stage cost is the time of all attempts that it went on from"
+    assert spent[2] - spent[1] > 0.5, "of a kernel's start"
     # each attempt went on from what the one before had saved
     assert sorted(os.listdir(place.made("rollout"))) == ["game-0.txt", "game-1.txt", "game-2.txt"]
 

@@ -381,7 +381,8 @@ def run_or_skip(series: Series, step: StageRun, label: str, summary: Summary, fr
     (run_folder(round_of(series.run)[0]) / "report.html").unlink(missing_ok=True)  # it tells of the time before
     kept = kept_by(old.fingerprint, fingerprint, notebook.stem) if old and not fresh else ()
     prepare(series.run, notebook.stem, kept)
-    if not (stop := run_stage(series, notebook, summary, fingerprint)):
+    spent = old.seconds if old and kept and old.status in ("running", "failed") else 0.0
+    if not (stop := run_stage(series, notebook, summary, fingerprint, spent)):
         say(f"{label}: done in {summary.stages[notebook.stem].seconds:.1f} s")
     return stop
 
@@ -438,8 +439,8 @@ def prepare(run: str, stage: str, kept: Collection[str]) -> None:
             say(f"      the old {shown(path)} is kept as {shown(target)}")
 
 
-def run_stage(series: Series, notebook: Path, summary: Summary, fingerprint: Fingerprint) -> Stop | None:
-    """Run one notebook and record how it went, also when it is interrupted."""
+def run_stage(series: Series, notebook: Path, summary: Summary, fingerprint: Fingerprint, spent: float) -> Stop | None:
+    """Run one notebook and record how it went, also when it is interrupted; `spent`: on what it goes on from."""
     record = StageRecord(status="running", fingerprint=fingerprint, notebook=notebook.name)
     summary.stages[notebook.stem] = record
     write_summary(summary)
@@ -447,7 +448,7 @@ def run_stage(series: Series, notebook: Path, summary: Summary, fingerprint: Fin
     try:
         stop = execute(notebook, run_folder(series.run) / notebook.name, series.given(notebook), series.run)
     finally:
-        record.seconds = round(time.monotonic() - started, 1)
+        record.seconds = round(spent + time.monotonic() - started, 1)
         record.status, record.error = ("failed", stop.error) if stop else ("ran", "")
         if not stop:
             record.headline = read_headline(series.run, notebook.stem)
