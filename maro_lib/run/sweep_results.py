@@ -162,7 +162,7 @@ def in_words(swept: Swept) -> str:
     """Say what came out, for a terminal."""
     n = swept.results["trial"].nunique()
     lines = [swept.question, *([f"Predicted: {swept.prediction}"] if swept.prediction else [])]
-    lines += [f"{n:,} finished of {swept.trials}.", "", conclusion(swept.results, swept.measures), ""]
+    lines += [f"{n:,} finished of {swept.trials}.", "", "\n  ".join(conclusion(swept.results, swept.measures)), ""]
     effects = cell_effects(swept.results, swept.measures).drop(columns="p")
     lines += [as_text(effects, 1, p=["holm"]), ""] if len(effects) else []
     return "\n".join([*lines, *(f"{name} failed: {error}" for name, error in swept.failed.items())]).rstrip() + "\n"

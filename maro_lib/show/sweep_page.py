@@ -44,7 +44,8 @@ def _head(swept: Swept) -> Iterator[Part]:
     about = f"{swept.trials}; {done:,} finished" + (f", {len(swept.failed)} failed" if swept.failed else "")
     lines = [tag("p", about, class_="muted"), tag("h1", swept.question)]
     lines += [tag("p", f"Predicted: {swept.prediction}", class_="muted")] if swept.prediction else []
-    yield Part("", join(*lines, tag("p", conclusion(swept.results, swept.measures))))
+    answer, *shown = conclusion(swept.results, swept.measures)
+    yield Part("", join(*lines, tag("p", answer), tag("ul", *(tag("li", line) for line in shown)) if shown else ""))
 
 
 def _effects(swept: Swept) -> Iterator[Part]:
@@ -52,13 +53,13 @@ def _effects(swept: Swept) -> Iterator[Part]:
     means, effects = (make(swept.results, swept.measures) for make in (cell_means, cell_effects))
     for measure in means["measure"].unique():
         own = means[means["measure"] == measure]
-        n = own.loc[own["seed"] == ALL_SEEDS, "n"].max()
-        title = f"{measure}, {counted(int(n), 'seed')}"
-        shown = effects[effects["measure"] == measure]
-        first = own["arm"].iloc[0]
+        shown, first = effects[effects["measure"] == measure], own["arm"].iloc[0]
+        title = f"{measure}: {(shown['holm'] < LEVEL).sum()} of {counted(len(shown), 'difference')} from {first} shown"
+        is_change = swept.results.loc[swept.results["measure"] == measure, "base"].notna().any()
+        xlabel = "change against base, in points" if is_change else measure
         note = tag("p", f"Difference: from {first}, on the same seeds. Could be seen: alone, in 4 of 5 sweeps like "
                    "this one.", class_="muted")  # fmt: skip
-        figure = picture(plot_study(own, title, measure, xlabel=f"{measure}"), measure)
+        figure = picture(plot_study(own, title, measure, xlabel), measure)
         yield Part(measure, join(figure, *([note, _differences(shown)] if len(shown) else [])))
 
 

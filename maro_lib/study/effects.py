@@ -17,7 +17,7 @@ from maro_lib.measure.comparison import LEVEL
 from maro_lib.statistics import detectable_mean, holm, t_mean, t_test
 from maro_lib.wording import counted, p_value, signed
 
-MOST_TOLD = 3  # differences in an answer
+MOST_TOLD = 6  # differences in an answer
 ALL_SEEDS = "all"  # the row of all seeds together, as `plot_study` has it
 
 
@@ -60,20 +60,20 @@ def cell_effects(results: pd.DataFrame, measures: Sequence[str]) -> pd.DataFrame
     return table
 
 
-def conclusion(results: pd.DataFrame, measures: Sequence[str]) -> str:
-    """Say in a sentence or two what came out."""
+def conclusion(results: pd.DataFrame, measures: Sequence[str]) -> list[str]:
+    """Say what came out: a sentence, and where differences are shown the clearest of them, a line each."""
     table = cell_effects(results, measures)
     known = results[results["measure"].isin(measures)]
     if known.empty:
-        return f"Not known yet: no trial has left the measure {' or '.join(measures)}."
+        return [f"Not known yet: no trial has left the measure {' or '.join(measures)}."]
     if table.empty:
-        return "There is one cell only, and nothing to compare it with."
+        return ["There is one cell only, and nothing to compare it with."]
     first = known["cell"].iloc[0]
     if (shown := table[table["holm"] < LEVEL].sort_values("holm")).empty:
-        return _nothing_shown(table, first)
-    told = [f"{_told(row)} (p after Holm: {p_value(row.holm)})" for row in shown[:MOST_TOLD].itertuples()]
-    more = f"; {len(shown) - MOST_TOLD} more below" if len(shown) > MOST_TOLD else ""
-    return f"Against {first}: {'; '.join(told)}{more}. {counted(len(table), 'difference')} looked at."
+        return [_nothing_shown(table, first)]
+    lines = [f"{_told(row)}, p after Holm {p_value(row.holm)}" for row in shown[:MOST_TOLD].itertuples()]
+    rest = [f"and {len(shown) - MOST_TOLD} more"] if len(shown) > MOST_TOLD else []
+    return [f"{len(shown)} of {counted(len(table), 'difference')} from {first} shown:", *lines, *rest]
 
 
 def _nothing_shown(table: pd.DataFrame, first: str) -> str:
