@@ -68,7 +68,7 @@ RANGES = {
     "one of model.loading.PRECISIONS": "precision judge_precision start_precision study_precision",
     "one of runs.OPPONENTS": "opponents",
     "one of learn.decomposition.cheap_rules": "rule",
-    "one of learn.balancing.MODES": "mode",
+    "one of learn.balancing.MODES": "mode study_mode",
     "one of keep, drop": "illegal",
     "one of overall, per_faction": "classes",
     "one of learn.settings.OBJECTIVES": "objective",

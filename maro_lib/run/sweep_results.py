@@ -6,8 +6,9 @@
     outputs/<sweep>/sweep.txt         the same without figures, as the terminal shows it
 
 Measures are changes against base in the same games, in points (with `base` and `trained`, and an interval over
-mysteries), from the matches and from notebook 06; and the numbers of every stage's headline (`05 margin`). What was
-trained beside (a control on shuffled labels) is a cell of its own. Used by `maro_lib.run.sweep`.
+mysteries), from the matches and from notebook 06; how far the factions lie apart in a metric (`TII, between factions`);
+and the numbers of every stage's headline (`05 margin`). What was trained beside (a control on shuffled labels) is a
+cell of its own. Used by `maro_lib.run.sweep`.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from collections.abc import Iterator, Mapping
 from itertools import product
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from maro_lib.measure.matches import BASE, MARO, MEASURES, against_base, outcomes, saved
@@ -34,6 +36,7 @@ from maro_lib.wording import as_text
 from maro_lib.world.scripts import FACTIONS
 
 RESULTS, GAMES = "results.parquet", "games.parquet"
+GAP = "between factions"  # how far a metric of trained civilians lies from that of trained culprits
 
 
 class Collected:
@@ -128,10 +131,15 @@ def _social(trial: Trial, matches: Mapping[str, pd.DataFrame]) -> Iterator[dict[
     if "06" not in {step.number for step in trial.series.steps}:
         return
     compared = pd.read_parquet(run_folder(trial.series.run) / "comparison.parquet")
-    for row in compared.itertuples():
-        if not matches or row.metric not in MEASURES:
-            change = Mean(row.change, row.low, row.high, row.mysteries)
-            yield _row(row.arm, row.who, with_judge(row.metric, row.judge), change, base=row.base, trained=row.trained)
+    beside = compared[~compared["metric"].isin(MEASURES if matches else ())]
+    for row in beside.itertuples():
+        change = Mean(row.change, row.low, row.high, row.mysteries)
+        yield _row(row.arm, row.who, with_judge(row.metric, row.judge), change, base=row.base, trained=row.trained)
+    for (learned, metric, judge), own in beside.groupby(["arm", "metric", "judge"], sort=False):
+        if set(own["who"]) == {*FACTIONS}:
+            gaps = own.set_index("who")[["base", "trained"]].diff().iloc[-1].abs()
+            change = Mean(gaps["trained"] - gaps["base"], np.nan, np.nan, 1)
+            yield _row(learned, "", f"{with_judge(metric, judge)}, {GAP}", change, **gaps)
 
 
 def _row(learned: str, who: str, measure: str, change: Mean, **means: float) -> dict[str, Any]:

@@ -168,7 +168,7 @@ def _panels(factions: Iterable[str], rows: Sequence[str], title: str, xlabel: st
     fig, axes = _side_by_side(len(factions), (9.4, 1.3 + 0.4 * len(rows)), title, sharex=True, sharey=True)
     for ax, who in zip(axes, factions, strict=True):
         ax.axvline(0, color=GREY, linewidth=1)
-        finding(ax, f"trained {who}s", xlabel=xlabel)
+        finding(ax, f"trained {who}s" if who else "", xlabel=xlabel)
     _name_rows(axes, rows)
     return fig, dict(zip(factions, axes, strict=True))
 

@@ -45,7 +45,7 @@ class Arm:
 
     why: str
     rule: str = "uniform"
-    mode: str = "min"
+    mode: str = ""  # who is kept; empty: as the study has it
     classes: str = "per_faction"
     shuffled: bool = False
     games: float = 1.0  # the share of the study's games that it learns from
@@ -93,6 +93,7 @@ class Study:
     concurrency: int = 128
     max_new_tokens: int = 64
     cache_gb: float = 1.0
+    mode: str = "min"  # who is kept, as notebook 04 has it
 
     def book(self, seed: int) -> Gamebook:
         return replace(self.gamebook, seed=self.gamebook.seed + seed)
@@ -120,12 +121,14 @@ def home_games(n: int, register: str = "compact") -> Gamebook:
     return Gamebook(n_scripts=max(1, n // 4), knobs=replace(HOME, register=register), rules=Rules(rounds=2))
 
 
-def corpus_of(arm: Arm, actions: pd.DataFrame, dialogues: pd.DataFrame, seed: int) -> tuple[Corpus, dict[str, float]]:
+def corpus_of(
+    arm: Arm, actions: pd.DataFrame, dialogues: pd.DataFrame, seed: int, mode: str = "min"
+) -> tuple[Corpus, dict[str, float]]:
     """Decompose, balance and join: what one arm learns from, and the lambdas that go with it."""
     actions = actions[actions["order"] < arm.games * (1 + actions["order"].max())]
     actions = shuffle_outcomes(actions, seed) if arm.shuffled else actions
     credited = actions.assign(weight=decompose(actions, arm.rule))
-    balanced = balance(credited, arm.mode, seed=seed, classes=arm.classes, camp_weights=arm.camp_weights)
+    balanced = balance(credited, arm.mode or mode, seed=seed, classes=arm.classes, camp_weights=arm.camp_weights)
     lambdas = {"lam_pos": balanced.lam_pos, "lam_neg": balanced.lam_neg}
     return make_corpus(dialogues, balanced.actions), lambdas
 
@@ -172,7 +175,7 @@ def collect(
 
 
 def _train(study: Study, arm: Arm, played: Played, seed: int, folder: Path) -> Trained:
-    corpus, lambdas = corpus_of(arm, played.table("actions"), played.table("dialogues"), seed)
+    corpus, lambdas = corpus_of(arm, played.table("actions"), played.table("dialogues"), seed, study.mode)
     settings = replace(study.settings, **lambdas, seed=seed, epochs=arm.dialogues * study.n_dialogues / len(corpus))
     return train(study.loaded(), corpus, replace(settings, **arm.changed), folder)
 
