@@ -31,7 +31,7 @@ def small(path: Path, folder: Path) -> Path:
     grid = {name: values[:2] for name, values in file.get("grid", {}).items()}
     values = {name: value for name, value in values.items() if name != "run" and name not in grid}
     copy = folder / path.name
-    copy.write_text(yaml.safe_dump(file | {"values": values, "arms": arms, "grid": grid, "seeds": 1}))
+    copy.write_text(yaml.safe_dump(file | {"values": values, "arms": arms, "grid": grid, "seeds": 1}, sort_keys=False))
     return copy
 
 
