@@ -14,6 +14,7 @@ Where Ray is installed it runs them (`maro_lib.run.on_ray`), otherwise they run 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import sys
@@ -23,9 +24,10 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from maro_lib.run.on_ray import has_ray, outcomes
+from maro_lib.run.on_ray import Executor, has_ray, on_ray
 from maro_lib.run.parameters import ParameterError
 from maro_lib.run.prefixes import Branch
+from maro_lib.run.remaining import Remaining
 from maro_lib.run.series import INTERRUPTED, INTERRUPTION, Series, conclude, held, reading, run_stages, say
 from maro_lib.run.sweep_file import Sweep, Trial, described, read_sweep
 from maro_lib.run.takeover import check_source
@@ -35,6 +37,8 @@ from maro_lib.wording import as_text, between, counted
 
 if TYPE_CHECKING:
     from maro_lib.run.doctor import RunPace
+
+ENDING = 120.0  # seconds in which the locks of a node that is lost are given up, also on a shared file system
 
 
 def run_sweep(file: str, *, is_dry: bool = False, notebooks: str = "") -> int:
@@ -99,16 +103,26 @@ def run_trials(sweep: Sweep) -> dict[str, str]:
     """Run all branches; return the trials that failed, with their errors."""
     failed: dict[str, str] = {}
     done: list[Branch] = []
-    for branch, error in outcomes(sweep, run_branch) if has_ray() else in_turn(sweep):
-        done.append(branch)
-        failed |= {branch.name: error} if error else {}
-        say(f"== {len(done)}/{len(sweep.branches)} {branch.name}: {f'failed: {error}' if error else 'done'}\n")
-        write_results(sweep, done, failed)
+    with on_ray(sweep, run_branch) if has_ray() else alone(sweep) as executor:
+        say(f"{executor.name}\n")
+        remaining = Remaining(sweep, executor.at_a_time)
+        for branch, error in executor.outcomes:
+            done.append(branch)
+            failed |= {branch.name: error} if error else {}
+            told = [f"failed: {error}" if error else "done", *remaining.after(branch)]
+            say(f"== {len(done)}/{len(sweep.branches)} {branch.name}: {', '.join(told)}")
+            write_results(sweep, done, failed)
     return {trial.name: failed[trial.name] for trial in sweep.trials if trial.name in failed}
 
 
+@contextlib.contextmanager
+def alone(sweep: Sweep) -> Iterator[Executor]:
+    """Yield what runs a sweep where Ray is not installed."""
+    yield Executor("One after the other (pip install -e '.[ray]' runs several at a time)", 1, in_turn(sweep))
+
+
 def in_turn(sweep: Sweep) -> Iterator[tuple[Branch, str]]:
-    """Run one branch after the other in this process; yield each with its error, as `on_ray.outcomes` does."""
+    """Run one branch after the other in this process; yield each with its error."""
     errors = {"": ""}
     for branch in sweep.branches:
         error = errors[branch.parent]
@@ -124,7 +138,7 @@ def run_branch(series: Series, branch: Branch) -> str:
     """Run a branch, or what is left of it; return its error, or nothing."""
     try:
         check_source(series.run, series.source)
-        with held(series.run), reading(series.source):
+        with held(series.run, ENDING), reading(series.source):
             stop = run_stages(series, fresh=False)
             if stop and stop.error == INTERRUPTED:
                 raise KeyboardInterrupt
