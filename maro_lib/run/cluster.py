@@ -66,9 +66,11 @@ def joined() -> Iterator[list[Node]]:
 
 
 def _started(start: Callable[[], object]) -> None:
+    import ray
+
     try:
         start()
-    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+    except (ray.exceptions.RayError, RuntimeError, ValueError, OSError) as error:
         where = f"{ADDRESS}={os.environ[ADDRESS]}" if os.environ.get(ADDRESS) else "a Ray on this machine"
         raise RunError(f"{where}: can't be used: {first_line(error)}") from None
 
