@@ -274,8 +274,10 @@ def test_an_address_where_nobody_answers_is_a_sentence_within_seconds(tmp_path, 
 
 
 def test_nodes_without_the_package_or_the_outputs_are_named_before_anything_runs(sweep, cluster, tmp_path):
-    (tmp_path / "maro_lib.py").write_text("raise ImportError('No module named maro_lib')\n")
-    bare = cluster.add_node(**SMALL, node_name="bare", env_vars={"PYTHONPATH": str(tmp_path)})
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    (empty / "maro_lib.py").write_text("raise ImportError('No module named maro_lib')\n")
+    bare = cluster.add_node(**SMALL, node_name="bare", env_vars={"PYTHONPATH": str(empty)})
     try:
         with blind_node(cluster, sweep.folder / "outputs"):
             done = sweep.run()
