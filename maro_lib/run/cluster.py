@@ -92,10 +92,10 @@ def check_answer(address: str) -> None:
                        f"{ADDRESS} to use this machine alone") from None  # fmt: skip
 
 
-def described(nodes: Sequence[Node]) -> str:
+def amounts(nodes: Sequence[Node]) -> str:
     """Say what there is: 2 nodes, 8 CPUs, 1 GPU."""
-    amounts = (("CPU", sum(node.cpus for node in nodes)), ("GPU", sum(node.gpus for node in nodes)))
-    parts = [f"{n:g} {kind}{'s' if n != 1 else ''}" for kind, n in amounts if n]
+    sums = (("CPU", sum(node.cpus for node in nodes)), ("GPU", sum(node.gpus for node in nodes)))
+    parts = [f"{n:g} {kind}{'s' if n != 1 else ''}" for kind, n in sums if n]
     return ", ".join([counted(len(nodes), "node"), *parts])
 
 

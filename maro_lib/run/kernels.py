@@ -11,12 +11,12 @@ from typing import Any
 
 from jupyter_client import AsyncKernelManager
 
-from maro_lib.run.series import LOCK
+from maro_lib.run.series import HELD_OPEN
 
 
 class LockingKernel(AsyncKernelManager):
     """A kernel that is handed the open file."""
 
     async def _async_launch_kernel(self, kernel_cmd: list[str], **options: Any) -> None:
-        held = [int(os.environ[LOCK])] if LOCK in os.environ else []
+        held = [int(os.environ[HELD_OPEN])] if HELD_OPEN in os.environ else []
         await super()._async_launch_kernel(kernel_cmd, pass_fds=held, **options)

@@ -18,7 +18,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from maro_lib.run.cluster import Node, check_nodes, check_room, described, joined, places
+from maro_lib.run.cluster import Node, amounts, check_nodes, check_room, joined, places
 from maro_lib.run.prefixes import Branch
 from maro_lib.run.series import Series
 from maro_lib.run.sweep_file import Sweep
@@ -28,8 +28,8 @@ from maro_lib.wording import first_line
 LOG = "log.txt"
 RETRIES = 3  # of a task whose worker or node was lost
 STOPPING = 20  # seconds in which what runs may stop its kernels
-THREADS = "OMP_NUM_THREADS"
-Work = Callable[[Series, Branch], str]
+OMP = "OMP_NUM_THREADS"
+RunBranch = Callable[[Series, Branch], str]
 
 
 class Executor(NamedTuple):
@@ -50,7 +50,7 @@ class Surroundings:
 
     def enter(self) -> None:
         os.chdir(self.folder)
-        os.environ |= {"MARO_OUTPUTS": self.outputs, THREADS: self.threads}
+        os.environ |= {"MARO_OUTPUTS": self.outputs, OMP: self.threads}
 
 
 def has_ray() -> bool:
@@ -58,25 +58,25 @@ def has_ray() -> bool:
 
 
 @contextlib.contextmanager
-def on_ray(sweep: Sweep, work: Work) -> Iterator[Executor]:
+def on_ray(sweep: Sweep, work: RunBranch) -> Iterator[Executor]:
     """Yield what runs a sweep on Ray; whatever still runs at the end is stopped."""
-    threads = os.environ.get(THREADS) or str(max(1, int(sweep.file.cpus)))  # before Ray sets its own
+    threads = os.environ.get(OMP) or str(max(1, int(sweep.file.cpus)))  # before Ray sets its own
     with joined() as nodes:
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # Ray put its own in the place of the sweep's
         check_room(sweep.file, nodes)
         check_nodes(sweep, nodes)
         tasks = submitted(sweep, work, Surroundings(threads))
         try:
-            yield Executor(_name(sweep, nodes), places(sweep.file, nodes), outcomes(tasks))
+            yield Executor(_name(sweep, nodes), places(sweep.file, nodes), as_they_end(tasks))
         finally:
             stop([*tasks])
 
 
 def _name(sweep: Sweep, nodes: Sequence[Node]) -> str:
-    return f"on Ray: {described(nodes)}, up to {places(sweep.file, nodes)} trials at a time"
+    return f"on Ray: {amounts(nodes)}, up to {places(sweep.file, nodes)} trials at a time"
 
 
-def submitted(sweep: Sweep, work: Work, surroundings: Surroundings) -> dict[Any, Branch]:
+def submitted(sweep: Sweep, work: RunBranch, surroundings: Surroundings) -> dict[Any, Branch]:
     """Hand all branches to Ray; a child is given its parent's error, which is how it waits for it."""
     import ray
 
@@ -88,7 +88,7 @@ def submitted(sweep: Sweep, work: Work, surroundings: Surroundings) -> dict[Any,
     return {refs[branch.name]: branch for branch in sweep.branches}
 
 
-def outcomes(tasks: Mapping[Any, Branch]) -> Iterator[tuple[Branch, str]]:
+def as_they_end(tasks: Mapping[Any, Branch]) -> Iterator[tuple[Branch, str]]:
     """Yield each branch with its error, as they end; a branch whose parent failed has its parent's."""
     import ray
 
@@ -107,7 +107,7 @@ def stop(refs: Sequence[Any]) -> None:
     ray.wait([*refs], num_returns=len(refs), timeout=STOPPING)
 
 
-def run_task(work: Work, series: Series, branch: Branch, surroundings: Surroundings, parent_s_error: str) -> str:
+def run_task(work: RunBranch, series: Series, branch: Branch, surroundings: Surroundings, parent_s_error: str) -> str:
     """Run a branch in a worker of Ray; return its error, or nothing."""
     if parent_s_error:
         return parent_s_error

@@ -64,8 +64,8 @@ from maro_lib.wording import counted, duration
 
 BEFORE = "before"  # where a stage's old artefacts go when it starts anew
 INTERRUPTED = "interrupted"
-LOCK = "MARO_LOCK"  # in the environment: the number of the open file that locks the run's folder, for its kernels
-PATIENCE = 3.0  # seconds in which the kernel of a process that was killed ends
+HELD_OPEN = "MARO_LOCK"  # in the environment: the number of the open file that locks the run's folder, for its kernels
+KERNEL_ENDS = 3.0  # seconds in which the kernel of a process that was killed ends
 REPORT = "from maro_lib.show.report import write_report"  # what decides how a report looks: all that this reaches
 ROUNDS = "maro_iterations"  # how many rounds: decides which stages there are, never what one of them does
 INTERRUPTION = ("Interrupted. What the finished stages made, and what the last one had saved, is kept; the same "
@@ -284,7 +284,7 @@ def _number(text: str) -> str:
 
 
 @contextlib.contextmanager
-def held(run: str, patience: float = PATIENCE) -> Iterator[None]:
+def held(run: str, patience: float = KERNEL_ENDS) -> Iterator[None]:
     """Keep a run's folder to this process and its kernels; the system lets go of it when all have ended, however."""
     folder = run_folder(run)
     make_folder(folder)
@@ -316,13 +316,13 @@ def _locked(file: IO[str], patience: float) -> bool:
 @contextlib.contextmanager
 def _told_to_kernels(lock: int) -> Iterator[None]:
     """Let kernels hold the innermost lock of this process too."""
-    outer = os.environ.get(LOCK)
-    os.environ[LOCK] = str(lock)
+    outer = os.environ.get(HELD_OPEN)
+    os.environ[HELD_OPEN] = str(lock)
     try:
         yield
     finally:
-        del os.environ[LOCK]
-        os.environ |= {LOCK: outer} if outer else {}
+        del os.environ[HELD_OPEN]
+        os.environ |= {HELD_OPEN: outer} if outer else {}
 
 
 @contextlib.contextmanager
