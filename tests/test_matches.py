@@ -275,7 +275,8 @@ def test_what_all_trials_are_compared_with_is_played_once(tuned, tmp_path):
     """By whichever trial comes first; each has a copy of its own, whatever its adapter."""
     games, pool = some_games(2), tmp_path / "pool"
     first = play_base(games, SHORT, tuned.loaded, tmp_path / "a", pool=pool)
-    other = replace(tuned.loaded, adapter="another")
+    other = load("embedded", precision="float32")
+    other = replace(other, model=lora(other.model, seed=1), adapter="another")
     second = play_base(games, SHORT, other, tmp_path / "b", pool=pool)
     assert (first.n_resumed, second.n_resumed) == (0, 2)
     pd.testing.assert_frame_equal(first.table("actions"), second.table("actions"))

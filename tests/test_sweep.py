@@ -4,10 +4,7 @@ The notebooks are those of the series' tests; their cells run in this process, s
 """
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
@@ -15,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from maro_lib.run import on_ray, series, sweep
+from maro_lib.run import series, sweep
 from maro_lib.run.compare import compare_runs
 from maro_lib.run.prefixes import Asked, branches
 from maro_lib.run.series import run_series
@@ -345,33 +342,6 @@ def test_a_mistake_in_the_file_is_a_sentence_before_anything_runs(kitchen, capsy
     assert problem in capsys.readouterr().err
     assert not kitchen.ran
     assert not run_folder("which").exists()
-
-
-def test_what_does_not_fit_the_cluster_is_refused(kitchen):
-    found = read_sweep(Path(kitchen.file("which.yaml", GAMMAS + "gpus: 2\n")), kitchen.notebooks)
-    on_ray.check_room(found, {"CPU": 4.0, "GPU": 2.0})
-    with pytest.raises(RunError, match="gpus: a trial asks for 2, and Ray has 1"):
-        on_ray.check_room(found, {"CPU": 4.0, "GPU": 1.0})
-    with pytest.raises(RunError, match="cpus: a trial asks for 1, and Ray has 0"):
-        on_ray.check_room(found, {})
-
-
-def test_ray_makes_what_one_process_makes(kitchen):
-    """With kernels, since workers are other processes; a trial that fails stays one that failed."""
-    pytest.importorskip("ray")
-    kitchen.edit(
-        "03_decomposition.ipynb", "games = sorted", "assert gamma < 0.5, 'too much'\\n\",\n    \"games = sorted"
-    )
-    kitchen.sweep(GAMMAS)
-    alone = trials()
-    environment = os.environ | {"MARO_OUTPUTS": str(kitchen.folder / "elsewhere")}
-    command = [sys.executable, "-m", "maro_lib", "sweep", "which.yaml", "--notebooks", "series"]
-    ended = subprocess.run(command, cwd=kitchen.folder, env=environment, capture_output=True, text=True, timeout=300)
-    assert ended.returncode == 1, ended.stderr
-    assert "2 of 4 trials finished." in ended.stdout
-    assert "gamma-0.5.seed-2 failed: AssertionError: too much (03_decomposition)" in ended.stdout
-    there = pd.read_parquet(kitchen.folder / "elsewhere" / "which" / "trials.parquet")
-    pd.testing.assert_frame_equal(there.drop(columns="seconds"), alone.drop(columns="seconds"))
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "params" / "sweeps").glob("*.yaml")), ids=lambda path: path.stem)

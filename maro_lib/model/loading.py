@@ -80,10 +80,19 @@ class Loaded:
     @cached_property
     def fingerprint(self) -> str:
         """A digest of some numbers of every tensor as loaded, which tells retrained weights of one name apart."""
+        return self._digest(self.slot)
+
+    @cached_property
+    def base_fingerprint(self) -> str:
+        """The same with the adapter off: alike for all adapters of one base."""
+        return self._digest("")
+
+    def _digest(self, slot: str) -> str:
+        """Hash some numbers of every tensor, of the adapters' only those in one slot."""
         total = hashlib.blake2b(digest_size=8)
         for name, tensor in self.model.state_dict().items():
-            if "lora_" in name and self.slot not in name.split("."):
-                continue  # of another adapter
+            if "lora_" in name and slot not in name.split("."):
+                continue
             name = name.replace(f".{self.slot}", ".default")
             some = tensor.detach().flatten()[:: max(1, tensor.numel() // 64)]
             total.update(f"{name} {tuple(tensor.shape)} {some.double().tolist()}".encode())

@@ -74,7 +74,8 @@ class LocalPolicy:
     @property
     def fingerprint(self) -> str:
         """All that decides its replies: what was saved under it may be gone on from."""
-        return f"{self.name} {self.loaded.fingerprint} {self.sampling} {self.window}"
+        weights = self.loaded.fingerprint if self.adapter else self.loaded.base_fingerprint
+        return f"{self.name} {weights} {self.sampling} {self.window}"
 
     def with_adapter(self, on: bool) -> LocalPolicy:
         """The same model with its adapter on or off; what is kept between turns is not shared."""

@@ -28,7 +28,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from maro_lib import fingerprints
 from maro_lib.fingerprints import Fingerprint, output_digest
@@ -64,6 +64,8 @@ from maro_lib.wording import counted, duration
 
 BEFORE = "before"  # where a stage's old artefacts go when it starts anew
 INTERRUPTED = "interrupted"
+HELD_OPEN = "MARO_LOCK"  # in the environment: the number of the open file that locks the run's folder, for its kernels
+KERNEL_ENDS = 3.0  # seconds in which the kernel of a process that was killed ends
 REPORT = "from maro_lib.show.report import write_report"  # what decides how a report looks: all that this reaches
 ROUNDS = "maro_iterations"  # how many rounds: decides which stages there are, never what one of them does
 INTERRUPTION = ("Interrupted. What the finished stages made, and what the last one had saved, is kept; the same "
@@ -282,21 +284,45 @@ def _number(text: str) -> str:
 
 
 @contextlib.contextmanager
-def held(run: str) -> Iterator[None]:
-    """Keep a run's folder to this process; the system lets go of it, however the process ends."""
+def held(run: str, patience: float = KERNEL_ENDS) -> Iterator[None]:
+    """Keep a run's folder to this process and its kernels; the system lets go of it when all have ended, however."""
     folder = run_folder(run)
     make_folder(folder)
     with open(folder / ".lock", "a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _locked(file, patience):
             file.seek(0)
             raise RunError(f"{shown(folder)} is in use by {file.read().strip()}; wait until it ends, or stop it, "
-                           "or give this run another name (`run:` in its parameter file)") from None  # fmt: skip
+                           "or give this run another name (`run:` in its parameter file)")  # fmt: skip
         file.truncate(0)
         file.write(f"process {os.getpid()}, started {time.strftime('%Y-%m-%d %H:%M:%S')}\n")
         file.flush()
+        with _told_to_kernels(file.fileno()):
+            yield
+
+
+def _locked(file: IO[str], patience: float) -> bool:
+    """Lock a file, also one that is let go of within some seconds; say whether it worked."""
+    end = time.monotonic() + patience
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if time.monotonic() > end:
+                return False
+            time.sleep(0.1)
+
+
+@contextlib.contextmanager
+def _told_to_kernels(lock: int) -> Iterator[None]:
+    """Let kernels hold the innermost lock of this process too."""
+    outer = os.environ.get(HELD_OPEN)
+    os.environ[HELD_OPEN] = str(lock)
+    try:
         yield
+    finally:
+        del os.environ[HELD_OPEN]
+        os.environ |= {HELD_OPEN: outer} if outer else {}
 
 
 @contextlib.contextmanager
@@ -463,11 +489,14 @@ def execute(notebook: Path, target: Path, parameters: dict[str, Any], run: str) 
     import papermill  # slow to import, and a series that skips every stage need not wait for it
     from nbclient.exceptions import DeadKernelError
 
+    from maro_lib.run.kernels import LockingKernel
+
     for name in ("asyncio", "papermill"):  # what they would say of a dead kernel is said below, once
         logging.getLogger(name).setLevel(logging.CRITICAL)
     os.environ.setdefault("JUPYTER_PREFER_ENV_PATH", "1")  # this environment's kernel, not the user's other one
     quiet = ["--IPKernelApp.log_level=CRITICAL"]  # a kernel that is stopped would complain about being stopped
     options = {"kernel_name": "python3", "cwd": notebook.parent, "extra_arguments": quiet, "coalesce_streams": True}
+    options |= {"kernel_manager_class": LockingKernel}
     if watched := sys.stderr.isatty():  # then also a long cell's own bar, by way of the notebook's stderr
         options["stderr_file"] = sys.stderr
         os.environ[WATCHED] = "1"

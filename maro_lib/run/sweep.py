@@ -14,15 +14,17 @@ Where Ray is installed it runs them (`maro_lib.run.on_ray`), otherwise they run 
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import sys
 from collections.abc import Container, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from maro_lib.run.on_ray import has_ray, outcomes
+from maro_lib.run.on_ray import Executor, has_ray, on_ray
 from maro_lib.run.parameters import ParameterError
 from maro_lib.run.prefixes import Branch
+from maro_lib.run.remaining import Remaining
 from maro_lib.run.series import INTERRUPTED, INTERRUPTION, Series, conclude, held, reading, run_stages, say
 from maro_lib.run.sweep_file import Sweep, described, read_sweep
 from maro_lib.run.sweep_results import Collected
@@ -33,6 +35,8 @@ from maro_lib.wording import between, counted
 
 if TYPE_CHECKING:
     from maro_lib.run.doctor import RunPace
+
+ENDING = 120.0  # seconds in which the locks of a node that is lost are given up, also on a shared file system
 
 
 def run_sweep(file: str, *, is_dry: bool = False, notebooks: str = "") -> int:
@@ -106,15 +110,24 @@ def _total(spans: Iterable[tuple[float, float]]) -> tuple[float, float]:
 def run_trials(sweep: Sweep) -> dict[str, str]:
     """Run all branches; return the trials that failed, with their errors."""
     collected = Collected(sweep)
-    for branch, error in outcomes(sweep, run_branch) if has_ray() else in_turn(sweep):
-        collected.add(branch, error)
-        done = f"{len(collected.seconds)}/{len(sweep.branches)}"
-        say(f"== {done} {branch.name}: {f'failed: {error}' if error else 'done'}\n")
+    with on_ray(sweep, run_branch) if has_ray() else alone(sweep) as executor:
+        say(f"{executor.name}\n")
+        remaining = Remaining(sweep, executor.at_a_time)
+        for branch, error in executor.outcomes:
+            collected.add(branch, error)
+            told = [f"failed: {error}" if error else "done", *remaining.after(branch)]
+            say(f"== {len(collected.seconds)}/{len(sweep.branches)} {branch.name}: {', '.join(told)}")
     return collected.failed
 
 
+@contextlib.contextmanager
+def alone(sweep: Sweep) -> Iterator[Executor]:
+    """Yield what runs a sweep where Ray is not installed."""
+    yield Executor("One after the other (pip install -e '.[ray]' runs several at a time)", 1, in_turn(sweep))
+
+
 def in_turn(sweep: Sweep) -> Iterator[tuple[Branch, str]]:
-    """Run one branch after the other in this process; yield each with its error, as `on_ray.outcomes` does."""
+    """Run one branch after the other in this process; yield each with its error."""
     errors = {"": ""}
     for branch in sweep.branches:
         error = errors[branch.parent]
@@ -130,7 +143,7 @@ def run_branch(series: Series, branch: Branch) -> str:
     """Run a branch, or what is left of it; return its error, or nothing."""
     try:
         check_source(series.run, series.source)
-        with held(series.run), reading(series.source):
+        with held(series.run, ENDING), reading(series.source):
             stop = run_stages(series, fresh=False)
             if stop and stop.error == INTERRUPTED:
                 raise KeyboardInterrupt
