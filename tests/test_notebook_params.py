@@ -42,9 +42,12 @@ BENCH = ["bench_model=tiny", "bench_script=[40,60]", "bench_actions=[3,4]", "ben
          "bench_observed_tokens=6", "bench_rounds=1"]  # fmt: skip
 START = ["start_games=2", "start_batch=4", "start_check_every=4", "start_look_games=1", "start_end_games=1"]
 
+ONE = ["n_games=4", "n_scripts=2", "batch=16", "n_matches=2", "n_match_scripts=2", "n_compare=4",
+       "n_counterfactual=1", "n_samples=1", "n_views=2", "n_check_games=2", "eval_limit=2"]  # fmt: skip
+
 TOYS = {  # played by the model of 1.2 million weights
-    "cpu": [*PRETRAINING, "n_games=4", "n_scripts=2", "batch=16", "n_quick=1", "n_matches=2", "n_match_scripts=2",
-            "n_compare=4", "n_counterfactual=1", "n_samples=1", "n_views=2", "n_check_games=2", "eval_limit=2"],
+    "cpu": [*PRETRAINING, *ONE, "n_quick=1"],
+    "study": [*PRETRAINING, *ONE],
     "smoke": ["lesson_tokens=5000", "n_games=8", "precision=float32"],
 }  # fmt: skip
 LEARNERS = {
@@ -199,8 +202,9 @@ def test_files_for_one_notebook_reach_its_end(name, walk, models, tmp_path):
 
 
 @pytest.mark.walk
-def test_the_toys_file_reaches_its_end(walk):
-    made = walk("cpu", *TOYS["cpu"])
+@pytest.mark.parametrize("name", ["cpu", "study"])
+def test_the_toys_file_reaches_its_end(name, walk):
+    made = walk(name, *TOYS[name])
     assert made["02_rollout"]["games"] == 4
     assert made["05_maro_training"]["status"] == "finished"
 

@@ -91,13 +91,12 @@ class Sweep:
         return sorted(line[0].removeprefix("which/") for line in self.noted("ended"))
 
     def table(self) -> pd.DataFrame:
-        return pd.read_parquet(self.folder / "outputs" / "which" / "trials.parquet").drop(columns="seconds")
+        return pd.read_parquet(self.folder / "outputs" / "which" / "results.parquet")
 
     def check_all_ended_once(self, n: int = 3) -> None:
         assert self.ended() == TRIALS[:n]
-        assert self.table()[["trial", "02 games"]].to_numpy().tolist() == [
-            [f"n_games-{k + 1}", k + 1] for k in range(n)
-        ]
+        games = self.table().query("measure == '02 games'")
+        assert games[["trial", "value"]].to_numpy().tolist() == [[f"n_games-{k + 1}", k + 1] for k in range(n)]
 
 
 def is_alive(pid: int) -> bool:
@@ -163,7 +162,7 @@ def test_a_ray_of_its_own_makes_what_one_process_makes(tmp_path, monkeypatch):
     for done in (in_turn, ended):
         assert done.returncode == 1, done.stderr
         assert done.stderr == ""
-        assert "1 of 2 trials finished." in done.stdout
+        assert "1 finished of 2 trials" in done.stdout
         assert "gamma-0.75 failed: AssertionError: too much (03_decomposition)" in done.stdout
     pd.testing.assert_frame_equal(ray.table(), alone.table())
     assert ray.noted("started")[0][2] == "3", "threads are as the command has them"
@@ -185,6 +184,7 @@ def test_a_node_that_is_lost_loses_no_trial_and_none_ends_twice(sweep, cluster):
     sweep.check_all_ended_once()
 
 
+@pytest.mark.walk
 def test_a_worker_that_is_killed_is_followed_by_another_once_its_kernel_has_ended_too(sweep):
     sweep.set(GAMES.replace("[1, 2, 3]", "[1, 2]"))  # so that there is room for the other at once
     with sweep.held_at(2) as driver:
@@ -206,6 +206,7 @@ def test_a_worker_that_is_killed_is_followed_by_another_once_its_kernel_has_ende
     assert {line[2] for line in sweep.noted("started")} == {"1"}, "threads are as the trial's cpus"
 
 
+@pytest.mark.walk
 def test_a_driver_that_is_killed_takes_its_workers_along_and_the_same_command_goes_on(sweep):
     with sweep.held_at(2) as driver:
         sweep.go_on()
@@ -221,6 +222,7 @@ def test_a_driver_that_is_killed_takes_its_workers_along_and_the_same_command_go
     sweep.check_all_ended_once()
 
 
+@pytest.mark.walk
 def test_a_second_driver_is_refused_and_an_interrupted_one_leaves_nothing_that_runs(sweep):
     with sweep.held_at(2) as driver:
         second = sweep.run()
@@ -273,6 +275,7 @@ def test_an_address_where_nobody_answers_is_a_sentence_within_seconds(tmp_path, 
     assert time.monotonic() - start < 40
 
 
+@pytest.mark.walk
 def test_nodes_without_the_package_or_the_outputs_are_named_before_anything_runs(sweep, cluster, tmp_path):
     empty = tmp_path / "empty"
     empty.mkdir()
