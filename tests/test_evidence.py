@@ -340,10 +340,16 @@ def test_the_adapter_that_comes_along_is_that_of_the_kept_studys_first_seed():
     assert (adapter / "adapter_model.safetensors").stat().st_size < 2_000_000
 
 
-def learned(arm, folder):
+def learned(arm, folder, mode="min"):
     rollout = Played(folder / "seed-0" / "rollout", None, 8, 8, 0.0)
     actions = rollout.table("actions")
-    return actions, corpus_of(arm, actions, rollout.table("dialogues"), 0)[0].actions
+    return actions, corpus_of(arm, actions, rollout.table("dialogues"), 0, mode)[0].actions
+
+
+def test_a_study_says_who_is_kept_where_an_arm_does_not(collected, folder):
+    n = {(name, mode): len(learned(ARMS[name], folder, mode)[1])
+         for name in ("MARO", "no balancing") for mode in ("min", "all")}  # fmt: skip
+    assert n["MARO", "min"] < n["MARO", "all"] == n["no balancing", "all"] == n["no balancing", "min"]
 
 
 def test_half_the_games_are_the_first_half(collected, folder):

@@ -295,8 +295,9 @@ def test_games_that_fail_are_not_shared_and_another_trial_is_waited_for(tmp_path
             folder.mkdir(exist_ok=True)
             time.sleep(seconds)
 
-    with pytest.raises(FileNotFoundError), played_once(tmp_path / "a", pool, "games"):
-        (tmp_path / "a" / "no folder yet" / "shard").mkdir()
+    (tmp_path / "a" / "shard").mkdir(parents=True)
+    with pytest.raises(FileExistsError), played_once(tmp_path / "a", pool, "games"):
+        (tmp_path / "a" / "shard").mkdir()
     assert not (pool / "games").exists()
     threads = [Thread(target=play_them, args=(tmp_path / name, 0.3)) for name in "bc"]
     for thread in threads:
