@@ -376,7 +376,7 @@ def test_every_rule_that_weighs_a_table_can_be_balanced(rule, really_played):
 
 def test_rules_are_listed_in_one_order_whichever_module_came_first():
     assert cheap_rules()[0] == "uniform"
-    assert list(credit_rules()["name"])[-3:] == ["latent", "progress", "interaction"]
+    assert list(credit_rules()["name"])[-4:] == ["latent", "progress", "interaction", "shapley"]
 
 
 def test_a_large_table_is_weighed_in_seconds():

@@ -38,7 +38,7 @@ def one_game():
 
 
 def test_cheap_rules_are_all_that_weigh_a_table_by_itself():
-    assert {*CREDIT_RULES} - {*cheap_rules()} == {"counterfactual"}  # it needs measured values
+    assert {*CREDIT_RULES} - {*cheap_rules()} == {"counterfactual", "shapley"}  # they need measured values
 
 
 def test_uniform_gives_every_action_the_outcome(one_game):
@@ -355,7 +355,7 @@ def test_a_label_needs_a_number():
 def test_every_rule_shows_its_formula():
     shown = credit_rules()
     assert list(shown.columns) == ["name", "formula", "source"]
-    assert list(shown["name"]) == [*MEASURED, "counterfactual", "latent", "progress", "interaction"]
+    assert list(shown["name"]) == [*MEASURED, "counterfactual", "latent", "progress", "interaction", "shapley"]
     assert (shown[["formula", "source"]] != "").all(axis=None)
 
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from maro_lib.learn import credit_models, interaction  # noqa: F401  (importing them registers their rules)
+from maro_lib.learn import credit_models, interaction, shapley  # noqa: F401  (importing them registers their rules)
 from maro_lib.learn.rulebook import (
     CREDIT_RULES,
     CreditRule,
@@ -28,6 +28,7 @@ from maro_lib.learn.rulebook import (
     centred,
     check_range,
     group_mean,
+    measured,
     outcome_of,
     register,
     settled,
@@ -180,13 +181,7 @@ def counterfactual(actions: pd.DataFrame, *, values: pd.Series | str) -> np.ndar
 
     An action without a value was never resampled: nothing is known of it, so it gets 0 and is dropped.
     """
-    if isinstance(values, str):
-        require(actions, [values], "option `values` of rule 'counterfactual'")
-        values = actions[values]
-    weights = aligned(values, actions, "values").fillna(0.0).to_numpy(float)
-    if not np.isfinite(weights).all():
-        raise ValueError(f"values: {(~np.isfinite(weights)).sum()} are infinite")
-    return weights
+    return measured(actions, values, "counterfactual")
 
 
 # --- comparing rules ---------------------------------------------------------------------------------

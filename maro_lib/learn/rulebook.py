@@ -12,6 +12,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from maro_lib.play.tables import require
+
 _DUST = 1e-9  # a relative difference this small is rounding; left alone, its sign would become a label
 
 
@@ -66,6 +68,17 @@ def aligned(values: pd.Series, actions: pd.DataFrame, name: str) -> pd.Series:
     if len(actions) and found.isna().all():
         raise ValueError(f"{name}: no value for any of the {len(actions)} actions; its index must be that of `actions`")
     return found
+
+
+def measured(actions: pd.DataFrame, values: pd.Series | str, rule: str) -> np.ndarray:
+    """Return measured values, a Series on the index of `actions` or a column's name, as weights; 0 where none is."""
+    if isinstance(values, str):
+        require(actions, [values], f"option `values` of rule {rule!r}")
+        values = actions[values]
+    weights = aligned(values, actions, "values").fillna(0.0).to_numpy(float)
+    if not np.isfinite(weights).all():
+        raise ValueError(f"values: {(~np.isfinite(weights)).sum()} are infinite")
+    return weights
 
 
 def check_range(name: str, value: float, low: float, high: float) -> None:
