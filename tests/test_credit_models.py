@@ -167,21 +167,22 @@ def test_each_test_of_a_feature_by_hand(features):
     actions = table([
         {"game": "g", "agent": "Ann", "clue": "c1", "target": "Carl", "text": "Ask Carl: who?", "round": 2},
         {**culprit, "clue": "c1", "target": "Ann", "text": "I am Carl", "public": False, "kind": "answer"},
+        {"game": "g", "agent": "Ben"},
         {"game": "g", "agent": "Ann", "text": "no"},
         {"game": "h", "agent": "Ann", "clue": "c1", "target": "Carl", "text": "Carl"},
     ])  # fmt: skip
     file = features("action:\n" + "".join(f"  x_{name}: [m, {test}]\n" for name, test in tests.items()))
     x, _ = measure_features(actions.iloc[::-1], file)
     x = x.loc[actions.index]
-    assert x["x_equals"].tolist() == [1, 0, 1, 1]
-    assert x["x_flag"].tolist() == [1, 0, 1, 1]
-    assert x["x_filled"].tolist() == [1, 1, 0, 1]
-    assert x["x_first"].tolist() == [1, 0, 0, 1]
-    assert x["x_faction"].tolist() == [1, 0, 0, 0]  # in game h Carl does not play
-    assert x["x_names"].tolist() == [1, 0, 0, 0]  # Carl names himself
-    assert x["x_words"].tolist() == [0.5, 0.5, 0, 0]
-    assert x["x_number"].tolist() == [2, 0, 0, 0]
-    assert x["x_again"].tolist() == pytest.approx([0, 0, 0.6931472, 0])
+    assert x["x_equals"].tolist() == [1, 0, 1, 1, 1]
+    assert x["x_flag"].tolist() == [1, 0, 1, 1, 1]
+    assert x["x_filled"].tolist() == [1, 1, 0, 0, 1]
+    assert x["x_first"].tolist() == [1, 0, 0, 0, 1]
+    assert x["x_faction"].tolist() == [1, 0, 0, 0, 0]  # in game h Carl does not play
+    assert x["x_names"].tolist() == [1, 0, 0, 0, 0]  # Carl names himself
+    assert x["x_words"].tolist() == [0.5, 0.5, 0, 0, 0]
+    assert x["x_number"].tolist() == [2, 0, 0, 0, 0]
+    assert x["x_again"].tolist() == pytest.approx([0, 0, 0, 0.6931472, 0])  # log 2: Ben's ask is not Ann's
 
 
 def test_a_feature_is_the_product_of_its_tests(features):

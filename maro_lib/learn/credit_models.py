@@ -114,7 +114,7 @@ def folds_of(scripts: pd.Series, n_folds: int, seed: int, what: str) -> np.ndarr
             f"has {counted(len(titles), 'mystery')}. Play more mysteries, or take a rule that learns nothing: uniform"
         )
     check_range("n_folds", n_folds, 2, 100)
-    dealt = np.random.default_rng(seed).permutation(len(titles)) % min(n_folds, len(titles))
+    dealt = np.random.default_rng(seed).permutation(len(titles)) % n_folds
     return dealt[mystery]
 
 
@@ -155,7 +155,7 @@ def _ridge(sums: np.ndarray, r: np.ndarray, ridge: float) -> tuple[np.ndarray, f
     if not len(r):
         return np.zeros(sums.shape[1]), 0.0
     centre, std = sums.mean(0), sums.std(0)
-    scale = np.where(std > 1e-9, std, np.inf)
+    scale = np.where(std > 1e-9, std, 1.0)
     z = (sums - centre) / scale
     theta = np.linalg.solve(z.T @ z + ridge * np.eye(z.shape[1]), z.T @ (r - r.mean())) / scale
     return theta, float(r.mean() - centre @ theta)
