@@ -1,4 +1,4 @@
-"""Credit that is learned (`latent`, `progress`), and credit by what the others make of it (`interaction`)."""
+"""Credit that is learned: `latent`, `progress`, `implicit`; and by what the others make of it: `interaction`."""
 
 import re
 import time
@@ -16,7 +16,8 @@ from maro_lib.play import Mixture, play, schedule
 from maro_lib.world import Knobs, Rules, generate_many
 
 LEARNED = ["latent", "progress"]
-NEW = [*LEARNED, "interaction"]
+FITTED = [*LEARNED, "implicit"]
+NEW = [*FITTED, "interaction"]
 ASK = "action:\n  ask: [asked, [equals, kind, ask]]\n"
 
 
@@ -102,6 +103,45 @@ def test_progress_also_reads_the_moment_and_adds_the_grounding(features):
     assert plain["B", "Eve"] == pytest.approx([1 / 3, 5 / 6, -1 / 6])
 
 
+def test_implicit_tells_won_from_lost_of_one_mystery_and_role(features):
+    # fitted on A: asks 1 and 0 of 2 actions each, so the sums of u differ by 1; 1 / (1 + e^theta) = ridge theta
+    #   theta = ln 3 = 1.0986123 where ridge = 0.25 / ln 3 = 0.2275598; mean x in A 1/4
+    # B: an ask ln 3 * (1 - 1/4), a search ln 3 * (0 - 1/4). B has no pair: nothing is learned for A
+    actions = table([
+        *deeds("A", "Ann", 1, ("ask", 1), ("search", 1)), *deeds("A", "Bob", 0, ("search", 1), ("search", 1)),
+        *deeds("B", "Eve", 0, ("ask", 1), ("search", 1)),
+    ])  # fmt: skip
+    options = {"features": features(ASK), "ridge": 0.2275598}
+    found = credit(actions, "implicit", **options)
+    assert found["B", "Eve"] == pytest.approx([0.8239592, -0.2746531])
+    assert found["A", "Ann"] == found["A", "Bob"] == [0, 0]
+    fit = credit_fit(actions, "implicit", **options).sort_values("n")
+    assert fit["n"].tolist() == [0, 1]
+    assert fit["coefficient"].tolist() == pytest.approx([0, 1.0986123])
+    assert fit["explained"].tolist()[0] == 0  # of A's pair, the fit on B saves nothing; B has no pair
+    assert np.isnan(fit["explained"].tolist()[1])
+
+    # another role: no two of one role, so no pair
+    other = actions.assign(role=np.where(actions["agent"] == "Bob", "witness", "civilian"))
+    assert not decompose(other, "implicit", **options).any()
+
+
+def test_implicit_asks_what_is_usual_when_the_same_is_asked(really_played):
+    """To answer when asked, or to rate, is no choice."""
+    weights = decompose(really_played, "implicit")
+    assert (weights[really_played["kind"] == "rate"] == 0).all()
+    votes = weights[(really_played["kind"] == "vote") & (really_played["faction"] == "civilian")]
+    assert abs(votes.mean()) < 0.2 * votes.std()
+
+
+def test_no_outcome_of_a_mystery_moves_its_own_implicit_weights(really_played):
+    mystery = really_played["script"] == really_played["script"].min()
+    flipped = really_played.assign(success=really_played["success"].where(~mystery, 1 - really_played["success"]))
+    before, after = decompose(really_played, "implicit"), decompose(flipped, "implicit")
+    assert before[mystery].tolist() == after[mystery].tolist()
+    assert not np.allclose(after[~mystery], before[~mystery])
+
+
 def said(agent, seat, **columns):
     return {"game": "g", "agent": agent, "seat": seat} | columns
 
@@ -145,6 +185,11 @@ def test_accusation_weighs_the_votes(discussed):
 def test_nobody_is_credited_for_its_own_vote_or_opinion_of_itself():
     actions = table([said("Ann", 0), said("Bob", 1), rating("Ann", 0, [0, 1], [2, 1]), vote("Ann", 0, "Ann")])
     assert decompose(actions, "interaction").tolist() == [0, 0, 0, 0]
+
+
+def test_a_vote_is_no_word_even_where_all_see_it():
+    actions = table([said("Ann", 0), said("Bob", 1), vote("Ann", 0, "Bob"), vote("Bob", 1, "Ann")]).assign(public=True)
+    assert decompose(actions, "interaction").tolist() == [-1, -1, 0, 0]
 
 
 def test_what_was_thought_in_one_game_is_not_thought_in_the_next():
@@ -245,7 +290,7 @@ def test_order_of_rows_does_not_matter(rule, really_played):
     pd.testing.assert_series_equal(shuffled, decompose(really_played, rule), rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("rule", LEARNED)
+@pytest.mark.parametrize("rule", FITTED)
 def test_same_seed_same_weights(rule, really_played):
     first, again, other = (decompose(really_played, rule, n_folds=2, seed=seed) for seed in (1, 1, 2))
     assert first.tolist() == again.tolist()
@@ -262,7 +307,7 @@ def test_no_outcome_of_a_mystery_reaches_its_own_weights_but_as_r(rule, really_p
     assert not np.allclose(after[~mystery], before[~mystery])  # the others learn from it
 
 
-@pytest.mark.parametrize("rule", LEARNED)
+@pytest.mark.parametrize("rule", FITTED)
 def test_factions_learn_apart(rule, really_played):
     """What helps a culprit hurts a civilian: with the culprits' outcomes turned round, no civilian's weight moves."""
     culprit = really_played["faction"] == "culprit"
@@ -288,7 +333,7 @@ def planted(n_games=200, seed=0, from_round=0):
     return table(rows), pd.Series(truth, dtype=float)
 
 
-@pytest.mark.parametrize("rule", LEARNED)
+@pytest.mark.parametrize("rule", FITTED)
 def test_the_kind_of_action_that_decides_is_found(rule):
     actions, truth = planted()
     assert rank_agreement(decompose(actions, "uniform"), truth, actions, 0).mean == 0
@@ -330,7 +375,7 @@ def test_the_fit_is_a_table_with_a_row_per_fold_faction_and_feature(really_playe
     assert credit_fit(really_played.iloc[:0]).empty
 
 
-@pytest.mark.parametrize("rule", LEARNED)
+@pytest.mark.parametrize("rule", FITTED)
 def test_one_mystery_is_refused(rule):
     with pytest.raises(ValueError) as error:  # noqa: PT011 (the whole message is compared below)
         decompose(make_actions(6, n_scripts=1), rule)
@@ -377,7 +422,7 @@ def test_every_rule_that_weighs_a_table_can_be_balanced(rule, really_played):
 
 def test_rules_are_listed_in_one_order_whichever_module_came_first():
     assert cheap_rules()[0] == "uniform"
-    assert list(credit_rules()["name"])[-4:] == ["latent", "progress", "interaction", "shapley"]
+    assert list(credit_rules()["name"])[-5:] == ["latent", "progress", "implicit", "interaction", "shapley"]
 
 
 def test_a_large_table_is_weighed_in_seconds():

@@ -17,6 +17,7 @@ from maro_lib.learn.decomposition import (
 
 FROM_OUTCOME = ["uniform", "terminal", "discounted", "role_baseline", "turn_normalised", "agent_normalised"]
 MEASURED = [*FROM_OUTCOME, "belief_shift"]
+LEARNED = ["latent", "progress", "implicit", "interaction", "shapley"]
 CENTRING = ["turn_normalised", "agent_normalised"]
 
 
@@ -355,7 +356,7 @@ def test_a_label_needs_a_number():
 def test_every_rule_shows_its_formula():
     shown = credit_rules()
     assert list(shown.columns) == ["name", "formula", "source"]
-    assert list(shown["name"]) == [*MEASURED, "counterfactual", "latent", "progress", "interaction", "shapley"]
+    assert list(shown["name"]) == [*MEASURED, "counterfactual", *LEARNED]
     assert (shown[["formula", "source"]] != "").all(axis=None)
 
 

@@ -1,10 +1,17 @@
-"""Credit that is learned: a small regressor predicts a character's outcome from the sum of what it did.
+"""Credit that is learned: a small model tells a character's outcome from the sum of what it did.
 
-    R  ~  b_f + sum over t of theta_f . x(a_t)                           ridge, one fit per faction f
+`latent` and `progress` predict R, by one ridge regression per faction f:
+
+    R  ~  b_f + sum over t of theta_f . x(a_t)
     w(a_t) = R / T + theta_f . x(a_t) - mean over the trajectory of theta_f . x
 
 which is the action's share of the prediction, theta_f . x(a_t) + b_f / T, plus an equal share of what the prediction
 missed: the weights of a trajectory sum to R. Where nothing is learned, theta = 0, this is R / T.
+
+`implicit` tells the won of two trajectories of one mystery and role, and does not sum to R:
+
+    P(won, lost) = sigmoid( sum over won of theta_f . u(a)  -  sum over lost of theta_f . u(a) )
+    w(a) = theta_f . u(a),    u(a) = x(a) - mean x of the faction's actions in that phase
 
 Fits are crossed by mystery: the games of one mystery are weighed by a fit on the others. A fit that has seen a game's
 outcome recognises the game by its features and gives the outcome back; a weight has to say what such an action is
@@ -27,7 +34,7 @@ import pandas as pd
 
 from maro_lib.learn.action_features import FEATURES, measure_features
 from maro_lib.learn.rulebook import centred, check_range, outcome_of, register
-from maro_lib.play.tables import trajectories
+from maro_lib.play.tables import encode, trajectories
 from maro_lib.wording import check_name, counted
 
 _NEEDS = "game agent script step faction success"
@@ -85,6 +92,25 @@ def progress(
     return _shared(actions, value) + grounding / n_actions * centred(actions["legal"].to_numpy(float), trajectory)
 
 
+@register(
+    "theta . u(a), a step model's log-ratio to the usual play: u = x(a) - mean x in that phase, theta fitted so that"
+    " the won of two trajectories of one mystery and role has the larger sum",
+    "OPRL / iStar, arXiv 2509.19199",
+    needs=f"{_NEEDS} role phase",
+)
+def implicit(
+    actions: pd.DataFrame, *, features: Path | str = FEATURES, ridge: float = _RIDGE, n_folds: int = _N_FOLDS,
+    seed: int = 0,
+) -> np.ndarray:  # fmt: skip
+    """Weigh actions by how much likelier a model makes them that was fitted by DPO on won and lost trajectories.
+
+    OPRL fits a language model and takes beta log(pi_phi / pi_old) of a step. Here pi_phi(a) ~ pi_old(a) exp(theta .
+    x(a)), log-linear in the features of `latent`, with pi_old the faction's actions in the same phase and the
+    normaliser to first order: DPO's loss is then a logistic regression on differences of sums, and beta cancels.
+    """
+    return _learn_pairs(actions, features, ridge, n_folds, seed)[0]
+
+
 def credit_fit(
     actions: pd.DataFrame, rule: str = "latent", *, features: Path | str = FEATURES, ridge: float = _RIDGE,
     n_folds: int = _N_FOLDS, seed: int = 0,
@@ -93,9 +119,11 @@ def credit_fit(
 
     `coefficient` is what one more of the feature adds to R, `n` the trajectories fitted on, `explained` the share of
     the variance of R that the fit explains in its fold, whose mysteries it has not seen (below 0: worse than the mean).
+    Of `implicit`, `n` counts pairs, and `explained` is the share of the log-loss of a coin that the fit saves.
     """
-    check_name("rule", rule, ("latent", "progress"))
-    _, fits = _learn(actions, rule, features, ridge, n_folds, seed)
+    check_name("rule", rule, ("latent", "progress", "implicit"))
+    options = (features, ridge, n_folds, seed)
+    _, fits = _learn_pairs(actions, *options) if rule == "implicit" else _learn(actions, rule, *options)
     parts = [f.coefficients.reset_index().assign(fold=f.fold, faction=f.faction, bias=f.bias, n=f.n,
                                                  explained=f.explained) for f in fits]  # fmt: skip
     columns = ["fold", "faction", "feature", "coefficient", "bias", "n", "explained"]
@@ -139,6 +167,67 @@ def _learn(
         coefficients = pd.Series(theta, pd.Index(x.columns, name="feature"), name="coefficient")
         fits.append(CrossFit(k, side, coefficients, bias, int(seen.sum()), _explained(missed, r[held])))
     return value, fits
+
+
+def _learn_pairs(
+    actions: pd.DataFrame, features: Path | str, ridge: float, n_folds: int, seed: int
+) -> tuple[np.ndarray, list[CrossFit]]:
+    """Do as `_learn`, by pairs of trajectories and with features centred in their phase."""
+    check_range("ridge", ridge, 1e-6, 1e9)
+    if not len(actions):
+        return np.zeros(0), []
+    x, _ = measure_features(actions, features)
+    usual, phase = x.to_numpy(float), encode(actions, ["faction", "phase"])
+    trajectory, _, seats = _by_trajectory(actions, x)
+    fold, faction = folds_of(seats["script"], n_folds, seed, "rule 'implicit'"), seats["faction"].to_numpy()
+    won, lost = _pairs(outcome_of(seats), encode(seats, ["script", "role"]), seed)
+    value, fits = np.zeros(len(actions)), []
+    for k, side in product(range(fold.max() + 1), sorted(set(faction))):
+        u = usual - _phase_means(usual, phase, fold[trajectory] != k)[phase]
+        _, sums, _ = _by_trajectory(actions, pd.DataFrame(u, columns=x.columns))
+        gap, of_side, seen = sums[won] - sums[lost], faction[won] == side, fold[won] != k
+        theta = _logistic(gap[of_side & seen], ridge)
+        rows = ((fold == k) & (faction == side))[trajectory]
+        value[rows] = u[rows] @ theta
+        coefficients = pd.Series(theta, pd.Index(x.columns, name="feature"), name="coefficient")
+        saved = _saved(gap[of_side & ~seen] @ theta)
+        fits.append(CrossFit(k, side, coefficients, 0.0, int((of_side & seen).sum()), saved))
+    return value, fits
+
+
+def _pairs(r: np.ndarray, group: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Pair won and lost trajectories of a group, each at least once; one group's outcomes move no other's pairs."""
+    won, lost = [], []
+    for code in np.unique(group):
+        rng = np.random.default_rng([seed, code])
+        sides = [rng.permutation(np.flatnonzero((group == code) & (r == sign))) for sign in (1, -1)]
+        n = max(map(len, sides)) if all(map(len, sides)) else 0
+        for pairs, side in zip((won, lost), sides, strict=True):
+            pairs.append(np.resize(side, n))
+    return np.concatenate(won), np.concatenate(lost)
+
+
+def _phase_means(x: np.ndarray, phase: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """Return the mean features of each phase (of a faction) among the actions seen."""
+    n = np.bincount(phase[seen], minlength=phase.max() + 1)
+    sums = [np.bincount(phase[seen], column[seen], minlength=len(n)) for column in x.T]
+    return np.stack(sums, axis=1) / np.maximum(n, 1)[:, None]
+
+
+def _logistic(gap: np.ndarray, ridge: float) -> np.ndarray:
+    """Minimise sum log(1 + exp(-gap theta)) + ridge |std theta|^2 / 2 by Newton's steps."""
+    scale = np.sqrt((gap**2).mean(0)) if len(gap) else np.zeros(gap.shape[1])
+    scale = np.where(scale > 1e-9, scale, 1.0)
+    z, theta = gap / scale, np.zeros(gap.shape[1])
+    for _ in range(20):
+        p = 1 / (1 + np.exp(z @ theta))  # (n_pairs,) of the wrong order
+        step = np.linalg.solve((z.T * (p * (1 - p))) @ z + ridge * np.eye(len(theta)), z.T @ p - ridge * theta)
+        theta = theta + step
+    return theta / scale
+
+
+def _saved(margin: np.ndarray) -> float:
+    return float(1 - np.logaddexp(0, -margin).mean() / np.log(2)) if len(margin) else np.nan
 
 
 def _by_trajectory(actions: pd.DataFrame, x: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, pd.DataFrame]:
