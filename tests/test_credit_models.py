@@ -134,6 +134,14 @@ def test_implicit_asks_what_is_usual_when_the_same_is_asked(really_played):
     assert abs(votes.mean()) < 0.2 * votes.std()
 
 
+def test_the_seed_draws_the_pairs_of_implicit(really_played):
+    two = really_played[really_played["script"].isin(sorted(set(really_played["script"]))[:2])]  # dealt in one way only
+    first, again, other = (decompose(two, "implicit", seed=seed) for seed in (1, 1, 2))
+    assert first.tolist() == again.tolist()
+    assert not np.allclose(first, other)
+    assert np.allclose(decompose(two, "latent", seed=1), decompose(two, "latent", seed=2))
+
+
 def test_no_outcome_of_a_mystery_moves_its_own_implicit_weights(really_played):
     mystery = really_played["script"] == really_played["script"].min()
     flipped = really_played.assign(success=really_played["success"].where(~mystery, 1 - really_played["success"]))
