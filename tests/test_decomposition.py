@@ -17,6 +17,7 @@ from maro_lib.learn.decomposition import (
 
 FROM_OUTCOME = ["uniform", "terminal", "discounted", "role_baseline", "turn_normalised", "agent_normalised"]
 MEASURED = [*FROM_OUTCOME, "belief_shift"]
+LEARNED = ["latent", "progress", "implicit", "interaction", "shapley"]
 CENTRING = ["turn_normalised", "agent_normalised"]
 
 
@@ -38,7 +39,7 @@ def one_game():
 
 
 def test_cheap_rules_are_all_that_weigh_a_table_by_itself():
-    assert {*CREDIT_RULES} - {*cheap_rules()} == {"counterfactual"}
+    assert {*CREDIT_RULES} - {*cheap_rules()} == {"counterfactual", "shapley"}  # they need measured values
 
 
 def test_uniform_gives_every_action_the_outcome(one_game):
@@ -355,7 +356,7 @@ def test_a_label_needs_a_number():
 def test_every_rule_shows_its_formula():
     shown = credit_rules()
     assert list(shown.columns) == ["name", "formula", "source"]
-    assert list(shown["name"]) == [*MEASURED, "counterfactual"]
+    assert list(shown["name"]) == [*MEASURED, "counterfactual", *LEARNED]
     assert (shown[["formula", "source"]] != "").all(axis=None)
 
 

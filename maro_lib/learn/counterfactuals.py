@@ -30,7 +30,7 @@ def counterfactual_values(
 ) -> pd.Series:  # fmt: skip
     """Value each action of recorded games by `n_samples` games with that action drawn anew; NaN where not asked for."""
     by_game = {g.order: g for g in games}
-    _check_games(by_game, actions)
+    check_games(by_game, actions)
     outcomes: dict[ActionKey, list[int]] = {}
     branches = _all_branches(by_game, actions, policies, n_samples, phases, outcomes)
     for session in run_sessions(branches, concurrency):
@@ -42,7 +42,8 @@ def counterfactual_values(
     return pd.Series(actual - expected, index=actions.index, name="counterfactual")
 
 
-def _check_games(by_game: Mapping[int, Game], actions: pd.DataFrame) -> None:
+def check_games(by_game: Mapping[int, Game], actions: pd.DataFrame) -> None:
+    """Raise if actions were recorded in a game that is not given, by its order."""
     unknown = sorted(set(actions["order"]) - set(by_game))
     if unknown:
         raise ValueError(

@@ -4,7 +4,8 @@
     weight > 0: desirable, < 0: undesirable, |weight|: the sample's weight, 0: dropped
 
 `credit_rules()` lists the rules with their formulas. A rule is one function under `@register` (actions, **options) ->
-weights; a rule that needs a fitted model joins the same way. No weight depends on the order of the table's rows.
+weights. Those here are closed formulas; those that are fitted or replayed stand in modules of their own.
+No weight depends on the order of the table's rows.
 
 Taught in notebook 03. The paper (MARO, arXiv 2601.12323) has only `uniform`; the others are baselines.
 """
@@ -15,52 +16,51 @@ import inspect
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from maro_lib.learn import credit_models, interaction, shapley  # noqa: F401  (importing them registers their rules)
+from maro_lib.learn.rulebook import (
+    CREDIT_RULES,
+    CreditRule,
+    aligned,
+    centred,
+    check_range,
+    group_mean,
+    measured,
+    outcome_of,
+    register,
+    settled,
+)
 from maro_lib.play.tables import encode, finite, require, trajectories
 from maro_lib.statistics import Mean, bootstrap_mean
 from maro_lib.wording import check_name, nearest
 
-_DUST = 1e-9  # a relative difference this small is rounding; left alone, its sign would become a label
-_RATING_DUST = 1e-6  # the same for stated beliefs, which are stored as float32
-
-
-class CreditRule(NamedTuple):
-    weigh: Callable[..., np.ndarray]  # (actions, **options) -> (n_actions,) weights
-    formula: str
-    source: str
-    needs: tuple[str, ...]
-
-
-CREDIT_RULES: dict[str, CreditRule] = {}
-
-
-def register(formula: str, source: str, needs: str):
-    """Make a function (actions, **options) -> weights a rule under its own name; `needs` are its columns."""
-
-    def add(weigh):
-        CREDIT_RULES[weigh.__name__] = CreditRule(weigh, formula, source, tuple(needs.split()))
-        return weigh
-
-    return add
+_RATING_DUST = 1e-6  # a difference of beliefs this small is rounding: they are stored as float32
 
 
 def credit_rules() -> pd.DataFrame:
     """Return the rules' names, formulas and sources, to be shown."""
-    return pd.DataFrame([{"name": name, "formula": r.formula, "source": r.source} for name, r in CREDIT_RULES.items()])
+    rows = [{"name": name, "formula": rule.formula, "source": rule.source} for name, rule in _listed().items()]
+    return pd.DataFrame(rows)
 
 
 def cheap_rules() -> list[str]:
-    """Return the names of the rules that weigh a table by itself: all but the gold standard, which measures."""
-    return [name for name in CREDIT_RULES if name != "counterfactual"]
+    """Return the names of the rules that weigh a table by itself: all that need no option, such as measured values."""
+    return [name for name, rule in _listed().items() if not _needed_options(rule.weigh)]
+
+
+def _listed() -> dict[str, CreditRule]:
+    """Order the rules: this module's first, then by module, whichever was imported first."""
+    modules = {name: rule.weigh.__module__ for name, rule in CREDIT_RULES.items()}
+    order = sorted(CREDIT_RULES, key=lambda name: (modules[name] != __name__, modules[name]))
+    return {name: CREDIT_RULES[name] for name in order}
 
 
 def decompose(actions: pd.DataFrame, rule: str = "uniform", **options) -> pd.Series:
     """Return every action's signed weight under a rule, on the index of `actions`."""
-    check_name("rule", rule, CREDIT_RULES)
+    check_name("rule", rule, _listed())
     weigh, needs = CREDIT_RULES[rule].weigh, CREDIT_RULES[rule].needs
     _check_options(rule, weigh, options)
     require(actions, needs, f"rule {rule!r}")
@@ -81,18 +81,18 @@ def label(weights: pd.Series) -> pd.DataFrame:
 @register("R  (per_trajectory: R / T)", "MARO, arXiv 2601.12323", needs="success n_actions")
 def uniform(actions: pd.DataFrame, *, per_trajectory: bool = False) -> np.ndarray:
     share = actions["n_actions"].to_numpy(float) if per_trajectory else 1.0
-    return _outcome(actions) / share
+    return outcome_of(actions) / share
 
 
 @register("R if t = T else 0", "the sparse outcome itself", needs="success t n_actions")
 def terminal(actions: pd.DataFrame) -> np.ndarray:
-    return np.where(_n_left(actions) == 0, _outcome(actions), 0.0)
+    return np.where(_n_left(actions) == 0, outcome_of(actions), 0.0)
 
 
 @register("gamma^(T - t) R", "discounted return", needs="success t n_actions")
 def discounted(actions: pd.DataFrame, *, gamma: float = 0.9) -> np.ndarray:
-    _check_range("gamma", gamma, 0, 1)
-    return gamma ** _n_left(actions) * _outcome(actions)
+    check_range("gamma", gamma, 0, 1)
+    return gamma ** _n_left(actions) * outcome_of(actions)
 
 
 # --- rules: the outcome against what the role usually gets -------------------------------------------
@@ -104,9 +104,9 @@ def discounted(actions: pd.DataFrame, *, gamma: float = 0.9) -> np.ndarray:
     needs="game order agent role success",
 )
 def role_baseline(actions: pd.DataFrame, *, alpha: float = 0.95) -> np.ndarray:
-    _check_range("alpha", alpha, 0, 1)
+    check_range("alpha", alpha, 0, 1)
     trajectory, first = trajectories(actions)
-    seats = actions.iloc[first][["order", "game", "role"]].assign(r=_outcome(actions)[first])  # a row per trajectory
+    seats = actions.iloc[first][["order", "game", "role"]].assign(r=outcome_of(actions)[first])  # a row per trajectory
     place = ["order", "game", "role"]
     means = seats.groupby(place, dropna=False)["r"].mean()  # of a role in a game; in order of play
     before = pd.Series(_means_before(means, means.index.get_level_values("role"), alpha), means.index, name="b")
@@ -126,9 +126,9 @@ def turn_normalised(actions: pd.DataFrame, *, reward: str | None = None) -> np.n
     """
     role = encode(actions, ["role"])
     turn_rewards = terminal(actions) if reward is None else _reward(actions, reward)  # (n_actions,)  r_t
-    to_end = _sum_to_end(actions, _centre(turn_rewards, role))
-    varied = True if reward is not None else _centre(_outcome(actions), role) != 0
-    return np.where(varied, _centre(to_end, role), 0.0)
+    to_end = _sum_to_end(actions, centred(turn_rewards, role))
+    varied = True if reward is not None else centred(outcome_of(actions), role) != 0
+    return np.where(varied, centred(to_end, role), 0.0)
 
 
 @register(
@@ -139,9 +139,9 @@ def turn_normalised(actions: pd.DataFrame, *, reward: str | None = None) -> np.n
 def agent_normalised(actions: pd.DataFrame) -> np.ndarray:
     trajectory, first = trajectories(actions)
     group = encode(actions, ["script", "role"])[first]
-    centred = _centre(_outcome(actions)[first], group)  # (n_trajectories,)
-    std = np.sqrt(_mean(centred**2, group))
-    return (centred / (std[group] + 1e-6))[trajectory]
+    above = centred(outcome_of(actions)[first], group)  # (n_trajectories,)  R - mean R
+    std = np.sqrt(group_mean(above**2, group))
+    return (above / (std[group] + 1e-6))[trajectory]
 
 
 # --- rules: what the action itself changed -----------------------------------------------------------
@@ -158,12 +158,12 @@ def belief_shift(actions: pd.DataFrame, *, prior: float = 1.0) -> np.ndarray:
 
     Each rater moves from its own last statement, so one that was not understood in a round shifts no mean.
     """
-    _check_range("prior", prior, 0, 2)
+    check_range("prior", prior, 0, 2)
     coded = _coded(actions)
     moves = _moves(coded[coded["belief"].notna() & ~coded["culprit"]], prior)
     deeds = _to_next_rating(coded[coded["public"]], moves)  # a row per public action that a rating follows
     n_others = deeds["n_raters"] - deeds["own"].notna()  # raters but the actor
-    change = _settle(deeds["total"] - deeds["own"].fillna(0.0), _RATING_DUST)  # of theirs, summed
+    change = settled(deeds["total"] - deeds["own"].fillna(0.0), _RATING_DUST)  # of theirs, summed
     n_deeds = deeds.groupby(["game", "block"])["row"].transform("size")  # that share it
     sign = np.where(deeds["culprit"], -1.0, 1.0)
     weights = np.zeros(len(actions))
@@ -181,13 +181,7 @@ def counterfactual(actions: pd.DataFrame, *, values: pd.Series | str) -> np.ndar
 
     An action without a value was never resampled: nothing is known of it, so it gets 0 and is dropped.
     """
-    if isinstance(values, str):
-        require(actions, [values], "option `values` of rule 'counterfactual'")
-        values = actions[values]
-    weights = _aligned(values, actions, "values").fillna(0.0).to_numpy(float)
-    if not np.isfinite(weights).all():
-        raise ValueError(f"values: {(~np.isfinite(weights)).sum()} are infinite")
-    return weights
+    return measured(actions, values, "counterfactual")
 
 
 # --- comparing rules ---------------------------------------------------------------------------------
@@ -214,7 +208,7 @@ def rank_agreement(
     places = {"trajectory": ["game", "agent"], "game": ["game"]}
     check_name("within", within, places)
     require(actions, places[within], "rank_agreement")
-    a, b = _aligned(weights_a, actions, "weights_a"), _aligned(weights_b, actions, "weights_b")
+    a, b = aligned(weights_a, actions, "weights_a"), aligned(weights_b, actions, "weights_b")
     both = (a.notna() & b.notna()).to_numpy()
     known = actions.loc[both, places[within]]
     place, game = encode(known, places[within]), encode(known, ["game"])
@@ -231,7 +225,7 @@ def rank_agreement(
 def _spearman(a: np.ndarray, b: np.ndarray, groups: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return per group: the rank correlation (0 if undefined), whether a is constant, whether b is."""
     ranks = pd.DataFrame({"a": a, "b": b}).groupby(groups).rank()  # ties share their mean rank
-    x, y = (_centre(ranks[c].to_numpy(), groups) for c in "ab")
+    x, y = (centred(ranks[c].to_numpy(), groups) for c in "ab")
     xx, yy, xy = np.bincount(groups, x * x), np.bincount(groups, y * y), np.bincount(groups, x * y)
     defined = (xx > 0) & (yy > 0)
     rho = np.where(defined, xy / np.sqrt(np.where(defined, xx * yy, 1.0)), 0.0)
@@ -239,20 +233,6 @@ def _spearman(a: np.ndarray, b: np.ndarray, groups: np.ndarray) -> tuple[np.ndar
 
 
 # --- values in groups --------------------------------------------------------------------------------
-
-
-def _mean(values: np.ndarray, groups: np.ndarray) -> np.ndarray:
-    return np.bincount(groups, values) / np.bincount(groups)
-
-
-def _centre(values: np.ndarray, groups: np.ndarray) -> np.ndarray:
-    """Subtract each group's mean; exactly 0 where the group is constant."""
-    return _settle(values - _mean(values, groups)[groups], _DUST * np.abs(values).max(initial=0.0))
-
-
-def _settle(values, dust: float):
-    """Take for 0 what is no more than rounding."""
-    return np.where(np.abs(values) <= dust, 0.0, values)
 
 
 def _means_before(values: Iterable[float], groups: Iterable[str], alpha: float) -> list[float]:
@@ -323,13 +303,6 @@ def _to_next_rating(deeds: pd.DataFrame, moves: pd.DataFrame) -> pd.DataFrame:
 # --- reading the table -------------------------------------------------------------------------------
 
 
-def _outcome(actions: pd.DataFrame) -> np.ndarray:
-    success = actions["success"].to_numpy(float, na_value=np.nan)
-    if (bad := ~np.isin(success, (0, 1))).any():
-        raise ValueError(f"column `success`: {bad.sum()} of {len(actions)} actions hold neither 0 nor 1")
-    return 2 * success - 1  # (n_actions,)  R
-
-
 def _n_left(actions: pd.DataFrame) -> np.ndarray:
     t, n_actions = (actions[c].to_numpy(np.int64) for c in ("t", "n_actions"))
     if (bad := (t < 1) | (t > n_actions)).any():
@@ -342,27 +315,20 @@ def _reward(actions: pd.DataFrame, column: str) -> np.ndarray:
     return finite(actions, column)
 
 
-def _aligned(values: pd.Series, actions: pd.DataFrame, name: str) -> pd.Series:
-    """Return `values` on the index of `actions`, NaN where there is none."""
-    if values.index.has_duplicates or actions.index.has_duplicates:
-        raise ValueError(f"{name}: matched by index, but labels occur twice; use actions.reset_index(drop=True) first")
-    aligned = values.reindex(actions.index)
-    if len(actions) and aligned.isna().all():
-        raise ValueError(f"{name}: no value for any of the {len(actions)} actions; its index must be that of `actions`")
-    return aligned
-
-
 def _check_options(rule: str, weigh: Callable, options: dict) -> None:
-    known = {n: p for n, p in inspect.signature(weigh).parameters.items() if p.kind is p.KEYWORD_ONLY}
+    known = _options(weigh)
     for name in options:
         if name not in known:
             have = f"it has: {', '.join(known)}" if known else "it has none"
             raise ValueError(f"rule {rule!r}: unknown option `{name}`{nearest(name, known)} ({have})")
-    for name, parameter in known.items():
-        if parameter.default is parameter.empty and name not in options:
+    for name in _needed_options(weigh):
+        if name not in options:
             raise ValueError(f"rule {rule!r} needs the option `{name}`: decompose(actions, {rule!r}, {name}=...)")
 
 
-def _check_range(name: str, value: float, low: float, high: float) -> None:
-    if not low <= value <= high:
-        raise ValueError(f"{name}: {value!r} is not between {low} and {high}")
+def _options(weigh: Callable) -> dict[str, inspect.Parameter]:
+    return {n: p for n, p in inspect.signature(weigh).parameters.items() if p.kind is p.KEYWORD_ONLY}
+
+
+def _needed_options(weigh: Callable) -> list[str]:
+    return [name for name, p in _options(weigh).items() if p.default is p.empty]
