@@ -16,7 +16,7 @@ matplotlib.use("Agg")
 
 SIZES = {
     "n_games": 12, "n_scripts": 6, "n_compare": 4, "n_counterfactual": 2, "n_samples": 1, "batch": 8, "epochs": 0.5,
-    "n_views": 4, "n_matches": 6, "n_match_scripts": 6, "n_check_games": 2, "progress": False,
+    "n_views": 2, "n_matches": 4, "n_match_scripts": 4, "n_check_games": 2, "progress": False,
 }  # fmt: skip
 FILES = sorted((ROOT / "params" / "sweeps").glob("*.yaml"))
 ALWAYS = "balancing"

@@ -29,7 +29,7 @@ from maro_lib.world.scripts import bundled
 
 FILES = ROOT / "params"
 SIZES = {"n_games": 2, "n_scripts": 2, "characters": 4, "rounds": 1, "max_new_tokens": 12, "window": 4096,
-         "n_compare": 4, "n_counterfactual": 1, "n_samples": 1, "batch": 8, "check_every": 1, "n_quick": 1,
+         "n_compare": 4, "n_counterfactual": 2, "n_samples": 1, "batch": 8, "check_every": 1, "n_quick": 1,
          "n_matches": 2, "n_match_scripts": 2, "n_views": 2, "n_check_games": 2, "eval_limit": 2,
          "max_gen_toks": 4}  # fmt: skip
 FEW = [f"{name}={value}" for name, value in SIZES.items()]
@@ -43,7 +43,7 @@ BENCH = ["bench_model=tiny", "bench_script=[40,60]", "bench_actions=[3,4]", "ben
 START = ["start_games=2", "start_batch=4", "start_check_every=4", "start_look_games=1", "start_end_games=1"]
 
 ONE = ["n_games=4", "n_scripts=2", "batch=16", "n_matches=2", "n_match_scripts=2", "n_compare=4",
-       "n_counterfactual=1", "n_samples=1", "n_views=2", "n_check_games=2", "eval_limit=2"]  # fmt: skip
+       "n_counterfactual=2", "n_samples=1", "n_views=2", "n_check_games=2", "eval_limit=2"]  # fmt: skip
 
 TOYS = {  # played by the model of 1.2 million weights
     "cpu": [*PRETRAINING, *ONE, "n_quick=1"],

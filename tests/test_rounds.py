@@ -243,7 +243,7 @@ def test_what_would_go_wrong_in_a_later_round_is_refused_now():
     check_rounds(good, known)
     for changed, problem in (
         ({"run": "cpu/round_2"}, "is round 2 of the run 'cpu'.*write `run: cpu` and `maro_iterations: 2` or more"),
-        ({"run": "cpu/other"}, "can't name a folder"),
+        ({"run": "cpu/other/2"}, "can't name a folder"),
     ):
         with pytest.raises(RunError, match=problem):
             check_rounds(good | changed, known)
@@ -268,7 +268,7 @@ def test_a_round_is_a_run_of_its_own(name, outputs):
 
 
 @pytest.mark.parametrize(
-    "name", ["cpu/round_1", "cpu/round_02", "cpu/round_", "cpu/round_2/round_3", "cpu/2", "/round_2"]
+    "name", ["cpu/round_1", "cpu/round_02", "cpu/round_", "cpu/round_2/round_3", "cpu/trial/2", "/round_2"]
 )
 def test_no_other_name_with_a_slash_is_taken(name):
     for function in (run_folder, round_of):

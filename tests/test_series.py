@@ -405,6 +405,13 @@ def test_what_cant_be_meant_is_refused_before_anything_runs(tmp_path):
     assert sum(os.times()[2:4]) - sum(began[2:4]) < 2, "seconds of processor time: no model library is loaded for this"
 
 
+def test_a_name_of_a_sweeps_trial_is_refused(tmp_path):
+    place = Place(tmp_path, "good")
+    place.set("run: cpu/other\n")
+    with pytest.raises(RunError, match=r"x\.yaml: run: 'cpu/other' is what a sweep calls a trial"):
+        plan(place.folder / "x.yaml", "", "", place.notebooks)
+
+
 def test_only_what_the_chosen_stages_declare_is_looked_at(tmp_path):
     place = Place(tmp_path, "good")
     place.set("run: cpu\nmodel: nowhere\n")

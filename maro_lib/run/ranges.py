@@ -47,9 +47,10 @@ RANGES = {
     "1 to 100": "layers rounds maro_iterations n_samples",
     "1 to 1,000": "n_seeds n_check num_processes bench_rounds",
     "2 to 1,000": "n_checkpoints",
+    "2 to 100,000": "n_counterfactual",  # rules that learn need two mysteries
     "1 to 1,024": "lora_rank lora_alpha start_rank",
     "1 to 100,000": "n_exam_games n_exam_items n_points max_new_tokens concurrency server_requests "
-    "n_counterfactual batch check_every n_views n_matches n_match_scripts n_check_games eval_batch max_gen_toks "
+    "batch check_every n_views n_matches n_match_scripts n_check_games eval_batch max_gen_toks "
     "n_study_matches n_study_scripts study_batch bench_script bench_actions bench_action_tokens "
     "bench_observed_tokens start_games start_batch start_check_every start_look_games start_end_games",
     "1 to 1,000,000": "n_games n_scripts n_compare n_study_games n_study_dialogues",

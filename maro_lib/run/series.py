@@ -179,6 +179,8 @@ def plan(params: Path, only: str, start: str, folder: Path, changed: Sequence[st
     known = declared(notebooks)
     values = load_params(params, known, changed)
     series = arrange(values, notebooks, known, params, only, start)
+    if "/" in series.run:
+        raise RunError(f"{params}: run: {series.run!r} is what a sweep calls a trial; write a name without `/`")
     check_source(series.run, series.source)
     return series
 
