@@ -6,6 +6,7 @@ import matplotlib
 import pandas as pd
 import pytest
 import yaml
+from test_notebook_params import NOTES
 
 from maro_lib.play.pool import POOL
 from maro_lib.run import sweep
@@ -38,8 +39,9 @@ def small(path: Path, folder: Path) -> Path:
 @pytest.mark.parametrize(
     "path", [pytest.param(p, marks=[] if p.stem == ALWAYS else [pytest.mark.walk], id=p.stem) for p in FILES]
 )
-def test_an_experiment_reaches_its_page(path, tmp_path, monkeypatch):
-    monkeypatch.setenv("MARO_OUTPUTS", str(tmp_path / "outputs"))
+def test_an_experiment_reaches_its_page(path, kernels, tmp_path, monkeypatch):
+    for name, value in {**kernels, "MARO_OUTPUTS": str(tmp_path / "outputs"), NOTES: str(tmp_path)}.items():
+        monkeypatch.setenv(name, value)
     monkeypatch.setattr(sweep, "has_ray", lambda: False)
     monkeypatch.setattr(sweep.signal, "signal", lambda *_: None)
     assert run_sweep(str(small(path, tmp_path))) == 0
