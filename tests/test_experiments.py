@@ -39,7 +39,7 @@ def small(path: Path, folder: Path) -> Path:
 @pytest.mark.parametrize(
     "path", [pytest.param(p, marks=[] if p.stem == ALWAYS else [pytest.mark.walk], id=p.stem) for p in FILES]
 )
-def test_an_experiment_reaches_its_page(path, kernels, tmp_path, monkeypatch):
+def test_an_experiment_reaches_its_page(path, kernels, tmp_path, monkeypatch):  # noqa: F811
     for name, value in {**kernels, "MARO_OUTPUTS": str(tmp_path / "outputs"), NOTES: str(tmp_path)}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(sweep, "has_ray", lambda: False)
