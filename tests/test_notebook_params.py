@@ -67,12 +67,18 @@ ALONE = {
     "cold_start": START,
 }
 LIKE_OTHERS = (
+    "gpu_qwen2.5_7b",
     "evidence",
     "adapter",
     "embedded",
     "benchmark",
     "benchmark_smollm2",
 )  # `make test` walks one of each kind, `make walk` all
+
+
+def or_in_walk(names):
+    """Files for `make test`, those like others marked for `make walk`."""
+    return [pytest.param(name, marks=[pytest.mark.walk] if name in LIKE_OTHERS else []) for name in names]
 
 
 @pytest.fixture(scope="module")
@@ -158,7 +164,7 @@ def test_every_shipped_file_is_walked():
     assert [stages_of(name) for name in ALONE] == [["00"], *[["08"]] * 3, *[["09"]] * 3, ["11"]]
 
 
-@pytest.mark.parametrize("name", LEARNERS)
+@pytest.mark.parametrize("name", or_in_walk(LEARNERS))
 def test_files_for_a_model_reach_their_end(name, walk, models, data, tmp_path):  # noqa: F811
     kind, changed = LEARNERS[name]
     made = walk(name, *FEW, *HERE, *changed, f"model={models[kind]}", f"eval_data={data}")
@@ -184,9 +190,7 @@ def test_files_for_a_server_reach_their_end(name, last, walk, models, server, da
         assert {"gsm8k, points", "mmlu_anatomy, points"} <= made["07_transfer_evals"].keys()
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.walk] if name in LIKE_OTHERS else []) for name in ALONE]
-)
+@pytest.mark.parametrize("name", or_in_walk(ALONE))
 def test_files_for_one_notebook_reach_its_end(name, walk, models, tmp_path):
     shipped = {"adapter": "ship_adapter", "cold_start": "ship_start"}
     changed = [*ALONE[name], *([f"{shipped[name]}={tmp_path / 'shipped'}"] if name in shipped else [])]
