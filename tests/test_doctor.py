@@ -476,7 +476,7 @@ def test_replies_and_steps_by_hand():
         "playing": 570, "quick games": 5 * 2 * 57, "matches": 5 * 5 * 57
     }  # fmt: skip
     assert stages.replies(by_hand(control=False), sample())["matches"] == 3 * 5 * 57
-    assert stages.n_dialogues(by_hand(mode="min"), sample()) == 20, "a culprit and a civilian of each game"
+    assert stages.n_kept(by_hand(mode="min"), sample()) == 20, "a culprit and a civilian of each game"
 
 
 def test_seconds_of_training_by_hand():

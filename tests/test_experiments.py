@@ -16,7 +16,7 @@ from maro_lib.runs import ROOT, run_folder
 matplotlib.use("Agg")
 
 SIZES = {
-    "n_games": 12, "n_scripts": 6, "n_compare": 4, "n_counterfactual": 2, "n_samples": 1, "batch": 8, "epochs": 0.5,
+    "n_games": 12, "n_scripts": 6, "n_compare": 4, "n_counterfactual": 2, "n_samples": 1, "batch": 8, "n_dialogues": 16,
     "n_views": 2, "n_matches": 4, "n_match_scripts": 4, "n_check_games": 2, "progress": False,
 }  # fmt: skip
 FILES = sorted((ROOT / "params" / "sweeps").glob("*.yaml"))
@@ -28,7 +28,6 @@ def small(path: Path, folder: Path) -> Path:
     file = yaml.safe_load(path.read_text(encoding="utf-8"))
     values = yaml.safe_load((ROOT / file.pop("of")).read_text(encoding="utf-8")) | file.get("values", {}) | SIZES
     arms = dict([*file.get("arms", {}).items()][:2])
-    arms = {name: changed | ({"epochs": 0.5} if "epochs" in changed else {}) for name, changed in arms.items()}
     grid = {name: values[:2] for name, values in file.get("grid", {}).items()}
     values = {name: value for name, value in values.items() if name != "run" and name not in grid}
     copy = folder / path.name

@@ -51,14 +51,19 @@ class StageTime(NamedTuple):
     high: float
 
 
-def n_dialogues(values: Mapping[str, Any], sample: Sample) -> int:
+def n_kept(values: Mapping[str, Any], sample: Sample) -> int:
     """How many dialogues a round trains on: of each game two with `min` (one culprit), else all."""
     kept = 2 * values["culprits"] if values["mode"] == "min" and not values["script"] else sample.n_players
     return values["n_games"] * min(kept, sample.n_players)
 
 
+def n_read(values: Mapping[str, Any], sample: Sample) -> float:
+    """How many dialogues a round's training reads in all."""
+    return values["n_dialogues"] or values["epochs"] * n_kept(values, sample)
+
+
 def n_steps(values: Mapping[str, Any], sample: Sample) -> int:
-    return max(1, round(values["epochs"] * n_dialogues(values, sample) / values["batch"]))
+    return max(1, round(n_read(values, sample) / values["batch"]))
 
 
 def replies(values: Mapping[str, Any], sample: Sample) -> dict[str, float]:
@@ -110,10 +115,9 @@ def _reply(plan: Plan, speed: Speed, n_read: float, n_written: float, rows: int)
 
 def training_seconds(values: Mapping[str, Any], sample: Sample, plan: Plan, speed: Speed) -> float:
     """Seconds of all optimiser steps of a round, with the reference's log-probs, and of the control's."""
-    tokens = n_dialogues(values, sample) * plan.usual
-    per_token = sum(plan.weights) / speed.flops
-    passes = values["epochs"] * (6 if values["checkpointing"] else 4)
-    return per_token * tokens * (2 + passes * (1 + values["control"]))
+    per_dialogue = plan.usual * sum(plan.weights) / speed.flops
+    read = n_read(values, sample) * (6 if values["checkpointing"] else 4)
+    return per_dialogue * (2 * n_kept(values, sample) + read * (1 + values["control"]))
 
 
 def evaluation_seconds(values: Mapping[str, Any], plan: Plan, speed: Speed) -> float:
