@@ -58,14 +58,15 @@ STAGES = {
         optional=("judgements.jsonl",),
     ),
     "07_transfer_evals": Artefacts(reads=("learning", "control"), writes=("transfer",), optional=("control",)),
-    "08_evidence": Artefacts(writes=("evidence",), labelled=("evidence",)),
+    "08_evidence": Artefacts(reads=("learning", "matches"), optional=("learning", "matches")),
     "09_benchmarks": Artefacts(),
-    "10_culprits": Artefacts(),
+    "10_culprits": Artefacts(writes=("forced", "games.parquet"), labelled=("forced",)),
     "11_cold_start": Artefacts(writes=("cold_start",), labelled=("cold_start",)),
 }
 ROUND = ("02_rollout", "03_decomposition", "04_balancing", "05_maro_training")  # what every round runs
 EXPERIMENTS = ("08_evidence", "09_benchmarks", "10_culprits", "11_cold_start")  # run only when they are asked for
 OPPONENTS = ("self", "base", "earlier")
+GAMES, STEPS = "games.parquet", "curves.parquet"  # of a sweep: every game of its matches, every step of its trainings
 
 
 class RunError(RuntimeError):

@@ -19,13 +19,15 @@ import yaml
 from transformers import AutoModelForCausalLM
 
 from maro_lib.embedded import HOME
-from maro_lib.learn import Settings, train
+from maro_lib.learn import Settings, balance, decompose, make_corpus, train
+from maro_lib.learn.balancing import shuffle_outcomes
 from maro_lib.learn.cold_start import Listening, imitation
+from maro_lib.measure.matches import CONTROL, MARO, gains, match
 from maro_lib.model import estimates
 from maro_lib.model.loading import Loaded, guard_4bit, in_precision, load, quiet
 from maro_lib.model.local import LocalPolicy, Sampling
 from maro_lib.play import Gamebook, play
-from maro_lib.study import evidence, trainbench
+from maro_lib.study import trainbench
 from maro_lib.study.trainbench import OURS, TRL_BEST, Bench, Size
 from maro_lib.world import Knobs, Rules
 
@@ -128,17 +130,28 @@ def smollm2_part(at: Machine, folder: Path) -> dict[str, float]:
     cold = load("embedded" if small else "smollm2", precision="float32", adapter=str(folder / "cold" / "adapter"),
                 device=at.device)  # fmt: skip
     told = Listening(book.held_out(4 if small else 64, 16), Sampling(1.0, 48))(cold)
-    study = evidence.Study(
-        evidence.home_games(8), Settings(learning_rate=3e-4, batch=8 if small else 64, optimiser="adamw_torch"),
-        model=str(folder / "cold" / "adapter"), n_games=8 if small else 200, n_dialogues=8 if small else 400,
-        n_matches=4 if small else 60, n_match_scripts=2 if small else 30, max_new_tokens=48,
-        cache_gb=2 if small else 20,
-    )  # fmt: skip
-    results, _ = evidence.collect(study, ["MARO", "shuffled labels"], [0], folder / "study")
-    rows = evidence.summarise(results)
-    won = rows[(rows["measure"] == "games won") & (rows["seed"] == evidence.ALL)]
-    gains = {f"{r.arm}, {r.who}": float(r.change) for r in won.itertuples()}
-    return {"cold start, seconds": seconds, **told, **gains}
+    start = load(str(folder / "cold" / "adapter"), precision="float32", device=at.device)
+    gained = a_round(start, small, folder)
+    return {"cold start, seconds": seconds, **told, **gained}
+
+
+def a_round(start: Loaded, small: bool, folder: Path) -> dict[str, float]:
+    """A model plays itself and learns from that, and from shuffled outcomes; what either gains, in points."""
+    book = Gamebook(n_scripts=50, knobs=HOME, rules=Rules(rounds=2))
+    policy = LocalPolicy(start, Sampling(1.0, 48), cache_gb=2 if small else 20)
+    played = play(book.games(8 if small else 200), policy, folder=folder / "rollout")
+    actions, dialogues = played.table("actions"), played.table("dialogues")
+    held_out, gained = book.held_out(4 if small else 60, 2 if small else 30), {}
+    for name, labelled in ((MARO, actions), (CONTROL, shuffle_outcomes(actions, 0))):
+        kept = balance(labelled.assign(weight=decompose(labelled, "uniform")), "min", classes="per_faction")
+        settings = Settings(learning_rate=3e-4, batch=8 if small else 64, lam_pos=kept.lam_pos, lam_neg=kept.lam_neg,
+                            optimiser="adamw_torch")  # fmt: skip
+        trained = train(start, make_corpus(dialogues, kept.actions), settings, folder / name)
+        learned = start.beside(str(trained.folder))
+        contender = LocalPolicy(learned, policy.sampling, cache_gb=policy.cache_gb)
+        table = match(held_out, contender, folder=folder / name / "matches")
+        gained |= {f"{name}, {who}": 100 * gain.mean for who, gain in gains(table).items()}
+    return gained
 
 
 PARTS = {"play": play_part, "train": train_part, "smollm2": smollm2_part}

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
+from maro_lib.embedded.lessons import HOME
 from maro_lib.learn import cold_start
 from maro_lib.learn.cold_start import (
     CARD,
@@ -35,7 +36,7 @@ from maro_lib.play import SKILLED, Mixture, play
 from maro_lib.play.gamebook import HELD_OUT
 from maro_lib.runs import ROOT, located
 from maro_lib.statistics import win_rate
-from maro_lib.study.evidence import home_games
+from maro_lib.world.mystery import Rules
 
 BOOK = start_book()
 SETTINGS = Settings(objective="sft", anchor=0.0, lora_rank=4, lora_alpha=8, batch=8, check_every=2, max_illegal=1.0)
@@ -49,7 +50,7 @@ def chat():
 def test_its_games_are_of_the_embedded_models_kind_on_mysteries_of_its_own():
     for register in ("compact", "prose"):
         book = start_book(register)
-        assert replace(book, seed=0) == home_games(4 * book.n_scripts, register)
+        assert (book.knobs, book.rules) == (replace(HOME, register=register), Rules(rounds=2))
         assert book.seed >= 2 * HELD_OUT, "neither played nor held out elsewhere"
 
 

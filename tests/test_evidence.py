@@ -1,46 +1,27 @@
-"""Laws of a study: its control is fair, its intervals resample mysteries, what is kept is what was found."""
-
-import json
-from dataclasses import replace
-from types import SimpleNamespace
+"""Laws of the evidence: its control is fair, its intervals resample mysteries, what is kept is what was found."""
 
 import numpy as np
 import pandas as pd
 import pytest
 from synthetic import make_actions
 
-from maro_lib.embedded.lessons import HOME
 from maro_lib.learn.balancing import shuffle_outcomes
-from maro_lib.learn.settings import Settings
-from maro_lib.model.adapter_files import ADAPTER_FILES
-from maro_lib.model.loading import STUDY_ADAPTER, load
-from maro_lib.model.local import Sampling
-from maro_lib.play.gamebook import Gamebook
-from maro_lib.play.rollout import Played
-from maro_lib.progress import Bar
-from maro_lib.runs import located
-from maro_lib.study import evidence
+from maro_lib.model.loading import STUDY_ADAPTER
+from maro_lib.runs import MissingInput, located
 from maro_lib.study.evidence import (
-    ARMS,
     BASE,
-    Arm,
-    Study,
-    _train,
-    collect,
-    corpus_of,
+    Findings,
+    arms_of,
+    collected,
     gains_table,
-    home_games,
     leads,
-    play_seed,
     read_findings,
     save_findings,
     select_arms,
-    ship_adapter,
     spread,
     summarise,
 )
-from maro_lib.wording import signed
-from maro_lib.world.mystery import Rules
+from maro_lib.study.habits import HABITS, force
 
 
 @pytest.fixture(scope="module")
@@ -188,148 +169,52 @@ def test_told_has_a_row_per_arm_and_faction_and_a_column_per_seed():
 
 def test_what_is_kept_is_what_was_found(tmp_path):
     results, curves = toy(0.5, 0.5), pd.DataFrame({"step": [1], "kl": [0.5], "arm": ["MARO"], "seed": [0]})
-    save_findings(results, curves, "two cores, 21 November 2026", tmp_path)
+    save_findings(Findings(results, curves, "two cores, 21 November 2026"), tmp_path)
     found = read_findings(tmp_path)
     pd.testing.assert_frame_equal(summarise(found.results), summarise(results))
+    assert "game" not in found.results, "its place in the order is its name"
     assert found.results.index.equals(pd.RangeIndex(len(results))), "rows have no names"
     assert found.curves[["arm", "seed", "step", "kl"]].to_numpy().tolist() == [["MARO", 0, 1, 0.5]]
     assert found.about == "two cores, 21 November 2026"
 
 
-def test_arms_differ_from_maro_in_what_they_say():
-    assert [name for name, arm in ARMS.items() if arm.shuffled] == ["shuffled labels"]
-    plain = {str(replace(arm, why="")) for arm in ARMS.values()}
-    assert len(plain) == len(ARMS), "no two arms are the same"
+def swept(folder, *cells, curves=()):
+    """Write what a sweep leaves: games of each cell, with those of base beside them."""
+    folder.mkdir(parents=True)
+    games = [toy(0.5, 0.5).drop(columns="arm").assign(cell=cell, arm=cell, trial=f"{cell}.seed-0") for cell in cells]
+    pd.concat(games).to_parquet(folder / "games.parquet", index=False)
+    if curves:
+        pd.concat([pd.DataFrame({"step": [1, 2], "kl": [0.1, 0.2], "cell": cell, "seed": 0}) for cell in curves]) \
+            .to_parquet(folder / "curves.parquet", index=False)  # fmt: skip
 
 
-# --- a study as it is run ------------------------------------------------------------------------------
-
-TINY = Study(
-    Gamebook(n_scripts=4, knobs=HOME, rules=Rules(rounds=1)), Settings(batch=8), n_games=8, n_dialogues=16, n_matches=2,
-    n_match_scripts=2,
-)  # fmt: skip
-
-
-def test_a_study_of_home_games_has_four_of_a_mystery_and_other_mysteries_for_every_seed():
-    assert [home_games(n).n_scripts for n in (1, 4, 19, 20)] == [1, 1, 4, 5]
-    assert [home_games(4, register).knobs.register for register in ("compact", "prose")] == ["compact", "prose"]
-    assert [TINY.book(seed).seed - TINY.gamebook.seed for seed in (0, 1, 2)] == [0, 1, 2]
-
-
-def test_a_studys_players_say_what_they_think_probable_and_no_more_than_they_may():
-    policy = TINY.policy()
-    assert (policy.loaded.name, policy.loaded.precision, policy.sampling) == ("embedded", "float32", Sampling(1.0, 64))
+def test_sweeps_are_read_together_and_what_they_share_stands_there_once(tmp_path, monkeypatch):
+    monkeypatch.setenv("MARO_OUTPUTS", str(tmp_path))
+    swept(tmp_path / "one", "MARO", "terminal", curves=("MARO", "terminal"))
+    swept(tmp_path / "two", "MARO", "beta 2", curves=("MARO", "beta 2"))
+    swept(tmp_path / "habit", "always searches")
+    found = collected(["one", "two", "habit"])
+    assert found.results.groupby("arm").size().to_dict() == {
+        BASE: 200, "MARO": 400, "always searches": 400, "beta 2": 400, "terminal": 400
+    }  # fmt: skip
+    assert (found.results["arm"] == BASE).eq(found.results["trained"] == "nobody").all()
+    assert found.curves.groupby("arm").size().to_dict() == {"MARO": 2, "beta 2": 2, "terminal": 2}
+    assert changes(found.results[found.results["arm"].isin([BASE, "beta 2"])]).loc[("0", "civilian"), "change"] == 40.0
+    with pytest.raises(MissingInput, match=r"three/games.parquet is missing; `make sweep PARAMS=params/sweeps/three"):
+        collected(["one", "three"])
 
 
-def test_a_study_is_all_seeds_and_arms_and_its_bar_ends_with_the_last(tmp_path, monkeypatch):
-    seen = []
-
-    class Seen(Bar):
-        def close(self):
-            seen.append((self.n, self.total))
-            super().close()
-
-    monkeypatch.setattr(evidence, "Bar", Seen)
-    monkeypatch.setattr(evidence, "play_seed", lambda _, seed, __: pd.DataFrame({"at": [f"{seed} base"]}))
-    monkeypatch.setattr(evidence, "run_arm", lambda _, name, seed, __: (pd.DataFrame({"at": [f"{seed} {name}"]}),) * 2)
-    results, curves = collect(TINY, ["MARO"], [3, 4], tmp_path, progress=True)
-    assert results["at"].tolist() == ["3 base", "3 MARO", "4 base", "4 MARO"]
-    assert curves["at"].tolist() == ["3 MARO", "4 MARO"]
-    assert seen[0] == (4, 4)
+def test_arms_of_notebooks_08_and_10_are_different_methods_and_maro_comes_first():
+    for sweep in ("evidence", "culprits"):
+        arms = arms_of(sweep)
+        assert next(iter(arms.items())) == ("MARO", {}), "which the others are compared with"
+        assert len({str(changed) for changed in arms.values()}) == len(arms)
+    assert [name for name, changed in arms_of("evidence").items() if "outcomes" in changed] == ["shuffled labels"]
+    kept = set(read_findings().results["arm"])
+    assert kept == {BASE, *arms_of("evidence"), *arms_of("culprits"), *HABITS}, "what is kept is what these files name"
 
 
-def test_a_seeds_games_are_played_before_its_arms_learn_from_them(tmp_path):
-    calls = []
-    study = SimpleNamespace(
-        play=lambda *given: calls.append(given), policy=lambda: "base", match=lambda *given: [*calls, given]
-    )
-    assert play_seed(study, 3, tmp_path) == [
-        (3, tmp_path),
-        (BASE, 3, "base", tmp_path / "matches", ("nobody",)),
-    ]
-
-
-def test_an_arm_reads_as_many_dialogues_as_its_study_says(tmp_path, monkeypatch):
-    lambdas, played = {"lam_pos": 2.0, "lam_neg": 3.0}, SimpleNamespace(table=lambda name: name)
-    study = replace(TINY, n_dialogues=16)
-    monkeypatch.setattr(evidence, "corpus_of", lambda *_: (range(10), lambdas))
-    monkeypatch.setattr(evidence, "train", lambda *given: given)
-    for name, epochs in (("MARO", 1.6), ("twice the steps", 3.2)):
-        *_, settings, folder = _train(study, ARMS[name], played, 5, tmp_path)
-        assert (settings, folder) == (replace(TINY.settings, epochs=epochs, seed=5, **lambdas), tmp_path)
-
-
-def test_a_card_has_a_row_for_each_faction_of_the_seed_that_is_shipped(tmp_path):
-    learned = tmp_path / "study" / "seed-1" / "learning" / "MARO" / "adapter"
-    learned.mkdir(parents=True)
-    for name in ADAPTER_FILES:
-        (learned / name).write_text(name)
-    results, target = pd.concat([toy(0.5, 0.5), toy(0.0, 0.0, seed=1)]), tmp_path / "shipped" / "here"
-    ship_adapter(TINY, 1, tmp_path / "study", results, str(target))
-    rows = [line for line in (target / "README.md").read_text().splitlines() if line.startswith(("| civ", "| cul"))]
-    assert rows == ["| civilians | 20 | 20 | 0 [0, 0] |", "| culprits | 80 | 80 | 0 [0, 0] |"]
-    assert all((target / name).read_text() == name for name in ADAPTER_FILES)
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("study")
-
-
-@pytest.fixture(scope="module")
-def collected(folder):
-    return collect(TINY, ["MARO", "twice the steps", "always searches"], [0], folder)
-
-
-def test_an_unknown_arm_is_refused_before_a_game_is_played(tmp_path):
-    with pytest.raises(ValueError, match="arms: MARRO; known are MARO, shuffled"):
-        collect(TINY, ["MARO", "MARRO"], [0], tmp_path)
-    assert not list(tmp_path.iterdir())
-
-
-def test_every_arm_plays_the_held_out_games_as_either_faction(collected):
-    results, _ = collected
-    played = results.groupby(["arm", "trained"])["order"].agg(list)
-    assert set(played.index) == {(BASE, "nobody")} | {
-        (arm, who) for arm in ("MARO", "twice the steps", "always searches") for who in ("civilian", "culprit")
-    }
-    assert all(orders == [0, 1] for orders in played)
-
-
-def test_twice_the_steps_is_twice_as_many_steps_and_a_habit_trains_nothing(collected):
-    _, curves = collected
-    n = curves.groupby("arm")["step"].size()
-    assert n["twice the steps"] == 2 * n["MARO"]
-    assert set(n.index) == {"MARO", "twice the steps"}
-
-
-def test_no_arm_reads_references_of_dialogues_that_base_played(collected, folder):
-    assert (folder / "seed-0" / "learning").is_dir()
-    assert not (folder / "seed-0" / "learning" / "references").exists()
-
-
-def test_who_always_searches_never_asks_and_the_others_play_as_before(collected):
-    results, _ = collected
-    forced = results[results["arm"] == "always searches"].set_index("trained")
-    assert (forced.loc["culprit", "asks_culprit"] == 0).all()
-    assert (forced.loc["civilian", "asks_civilian"] == 0).all()
-    alone = results[results["arm"] == BASE]
-    assert (alone["asks_civilian"] > 0).any() or (alone["asks_culprit"] > 0).any(), "base does ask"
-
-
-def test_a_shipped_adapter_is_the_one_that_was_trained_and_its_card_says_what_it_gained(collected, folder, tmp_path):
-    results, _ = collected
-    ship_adapter(TINY, 0, folder, results, str(tmp_path / "shipped"))
-    trained = folder / "seed-0" / "learning" / "MARO" / "adapter"
-    one, other = (load("embedded", precision="float32", adapter=str(at)) for at in (trained, tmp_path / "shipped"))
-    assert one.fingerprint == other.fingerprint
-    row = summarise(select_arms(results, ["MARO"])).query("who == 'culprit' and measure == 'games won'").iloc[0]
-    card = (tmp_path / "shipped" / "README.md").read_text()
-    assert f"| culprits | {row['base']:.0f} | {row['trained']:.0f} | {signed(row['change'], 0)} [" in card
-    assert str(tmp_path) not in (tmp_path / "shipped" / "adapter_config.json").read_text()
-    assert (
-        json.loads((tmp_path / "shipped" / "adapter_config.json").read_text())["base_model_name_or_path"] == "embedded"
-    )
+# --- what comes along --------------------------------------------------------------------------------------
 
 
 def test_the_adapter_that_comes_along_is_that_of_the_kept_studys_first_seed():
@@ -340,24 +225,11 @@ def test_the_adapter_that_comes_along_is_that_of_the_kept_studys_first_seed():
     assert (adapter / "adapter_model.safetensors").stat().st_size < 2_000_000
 
 
-def learned(arm, folder, mode="min"):
-    rollout = Played(folder / "seed-0" / "rollout", None, 8, 8, 0.0)
-    actions = rollout.table("actions")
-    return actions, corpus_of(arm, actions, rollout.table("dialogues"), 0, mode)[0].actions
-
-
-def test_a_study_says_who_is_kept_where_an_arm_does_not(collected, folder):
-    n = {(name, mode): len(learned(ARMS[name], folder, mode)[1])
-         for name in ("MARO", "no balancing") for mode in ("min", "all")}  # fmt: skip
-    assert n["MARO", "min"] < n["MARO", "all"] == n["no balancing", "all"] == n["no balancing", "min"]
-
-
-def test_half_the_games_are_the_first_half(collected, folder):
-    whole, half = (set(learned(arm, folder)[1]["game"]) for arm in (Arm(""), ARMS["half the games"]))
-    assert half == {name for name in whole if name < "g000004"}
-    assert half < whole
-
-
-def test_culprits_only_learns_from_no_civilian(collected, folder):
-    _, kept = learned(ARMS["culprits only"], folder)
-    assert set(kept["faction"]) == {"culprit"}
+def test_a_habit_is_forced_and_the_others_play_as_before(tmp_path):
+    games = force("always searches", [0, 1], 2, 2, tmp_path).set_index("trained")
+    assert len(games) == 2 * 3 * 2, "seeds, line-ups, games"
+    alone = games.loc["nobody"]
+    for who in ("civilian", "culprit"):
+        forced, free = games.loc[who, f"asks_{who}"].mean(), alone[f"asks_{who}"].mean()
+        assert forced <= 0.25 < free, "it asks where no place is open"
+    assert alone.groupby("seed")["script"].agg(set).map(len).eq(2).all()

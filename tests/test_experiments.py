@@ -6,7 +6,7 @@ import matplotlib
 import pandas as pd
 import pytest
 import yaml
-from test_notebook_params import NOTES, kernels  # noqa: F401
+from test_notebook_params import NOTES, kernels, models  # noqa: F401
 
 from maro_lib.play.pool import POOL
 from maro_lib.run import sweep
@@ -23,13 +23,14 @@ FILES = sorted((ROOT / "params" / "sweeps").glob("*.yaml"))
 ALWAYS = "balancing"
 
 
-def small(path: Path, folder: Path) -> Path:
-    """Return a copy of a sweep's file with its first two cells, on one seed."""
+def small(path: Path, folder: Path, real: Path) -> Path:
+    """Return a copy of a sweep's file with its first two cells, on one seed; a tiny model stands for a `real` one."""
     file = yaml.safe_load(path.read_text(encoding="utf-8"))
     values = yaml.safe_load((ROOT / file.pop("of")).read_text(encoding="utf-8")) | file.get("values", {}) | SIZES
     arms = dict([*file.get("arms", {}).items()][:2])
     grid = {name: values[:2] for name, values in file.get("grid", {}).items()}
     values = {name: value for name, value in values.items() if name != "run" and name not in grid}
+    values |= {"model": str(real), "max_new_tokens": 12} if "model" in values else {}
     copy = folder / path.name
     copy.write_text(yaml.safe_dump(file | {"values": values, "arms": arms, "grid": grid, "seeds": 1}, sort_keys=False))
     return copy
@@ -38,12 +39,12 @@ def small(path: Path, folder: Path) -> Path:
 @pytest.mark.parametrize(
     "path", [pytest.param(p, marks=[] if p.stem == ALWAYS else [pytest.mark.walk], id=p.stem) for p in FILES]
 )
-def test_an_experiment_reaches_its_page(path, kernels, tmp_path, monkeypatch):  # noqa: F811
+def test_an_experiment_reaches_its_page(path, kernels, models, tmp_path, monkeypatch):  # noqa: F811
     for name, value in {**kernels, "MARO_OUTPUTS": str(tmp_path / "outputs"), NOTES: str(tmp_path)}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(sweep, "has_ray", lambda: False)
     monkeypatch.setattr(sweep.signal, "signal", lambda *_: None)
-    assert run_sweep(str(small(path, tmp_path))) == 0
+    assert run_sweep(str(small(path, tmp_path, models["adapter"]))) == 0
     folder, measures = run_folder(path.stem), yaml.safe_load(path.read_text(encoding="utf-8"))["measures"]
     results, games = (pd.read_parquet(folder / name) for name in ("results.parquet", "games.parquet"))
     found = results[results["measure"].isin(measures)]

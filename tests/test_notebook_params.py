@@ -24,7 +24,6 @@ from maro_lib.model.adapter_files import read_adapter
 from maro_lib.model.server_process import serving
 from maro_lib.run.series import Series, plan
 from maro_lib.runs import ROOT, STAGES
-from maro_lib.study.evidence import ARMS, HABITS
 from maro_lib.world.scripts import bundled
 
 FILES = ROOT / "params"
@@ -35,9 +34,6 @@ SIZES = {"n_games": 2, "n_scripts": 2, "characters": 4, "rounds": 1, "max_new_to
 FEW = [f"{name}={value}" for name, value in SIZES.items()]
 HERE = ["evals=[gsm8k,mmlu_anatomy]"]  # the others need packages that `make test` does not install
 PRETRAINING = ["lesson_tokens=2000", "n_points=2", "n_exam_games=1", "n_exam_items=2"]
-STUDY = ["n_seeds=1", "n_study_games=16", "n_study_dialogues=2", "n_study_matches=1", "n_study_scripts=1",
-         "study_batch=2"]  # fmt: skip
-SOME_ARMS = "arms=[KTO as TRL, culprits only, half the games, always searches]"
 BENCH = ["bench_model=tiny", "bench_script=[40,60]", "bench_actions=[3,4]", "bench_action_tokens=4",
          "bench_observed_tokens=6", "bench_rounds=1"]  # fmt: skip
 START = ["start_games=2", "start_batch=4", "start_check_every=4", "start_look_games=1", "start_end_games=1"]
@@ -47,7 +43,7 @@ ONE = ["n_games=4", "n_scripts=2", "batch=16", "n_matches=2", "n_match_scripts=2
 
 TOYS = {  # played by the model of 1.2 million weights
     "cpu": [*PRETRAINING, *ONE, "n_quick=1"],
-    "study": [*PRETRAINING, *ONE],
+    "study": [*PRETRAINING, *ONE, "n_dialogues=16"],
     "smoke": ["lesson_tokens=5000", "n_games=8", "precision=float32"],
 }  # fmt: skip
 LEARNERS = {
@@ -58,9 +54,8 @@ LEARNERS = {
 SERVED = {"gpu_qwen2.5_7b_vllm": "qwen", "gpu_llama3.1_8b_vllm": "llama", "server": "qwen"}
 ALONE = {
     "embedded": PRETRAINING,
-    "adapter": STUDY,
-    "evidence": [*STUDY, SOME_ARMS],
-    "evidence_smollm2": [*STUDY, "max_new_tokens=12"],
+    "adapter": [*ONE, "n_dialogues=16"],
+    "habit": ["n_forced=1", "n_forced_scripts=1", "n_forced_seeds=1"],
     "benchmark": BENCH,
     "benchmark_smollm2": BENCH,
     "benchmark_7b": [*BENCH, "bench_script=[40]", "bench_actions=[3]", "bench_device=cpu"],
@@ -68,8 +63,8 @@ ALONE = {
 }
 LIKE_OTHERS = (
     "gpu_qwen2.5_7b",
-    "evidence",
     "adapter",
+    "habit",
     "embedded",
     "benchmark",
     "benchmark_smollm2",
@@ -160,8 +155,8 @@ def test_every_shipped_file_is_walked():
     assert sorted([*TOYS, *LEARNERS, *SERVED, *ALONE]) == sorted(path.stem for path in FILES.glob("*.yaml"))
     assert stages_of("gpu_qwen2.5_7b") == stages_of("server") == ["02", "03", "04", "05", "06", "07"]
     assert stages_of("smoke") == ["00", "01", "02", "03", "04", "05", "06", "07"]
-    assert {*series_of("evidence").params["arms"]} <= {*ARMS, *HABITS}, "of which only some are walked"
-    assert [stages_of(name) for name in ALONE] == [["00"], *[["08"]] * 3, *[["09"]] * 3, ["11"]]
+    assert stages_of("adapter") == ["02", "03", "04", "05", "08"]
+    assert [stages_of(name) for name in ALONE if name != "adapter"] == [["00"], ["10"], *[["09"]] * 3, ["11"]]
 
 
 @pytest.mark.parametrize("name", or_in_walk(LEARNERS))
@@ -194,8 +189,7 @@ def test_files_for_a_server_reach_their_end(name, last, walk, models, server, da
 def test_files_for_one_notebook_reach_its_end(name, walk, models, tmp_path):
     shipped = {"adapter": "ship_adapter", "cold_start": "ship_start"}
     changed = [*ALONE[name], *([f"{shipped[name]}={tmp_path / 'shipped'}"] if name in shipped else [])]
-    replaced = {"cold_start": f"start_model={models['llama']}", "evidence_smollm2": f"model={models['adapter']}"}
-    changed += [replaced[name]] if name in replaced else []
+    changed += [f"start_model={models['llama']}"] if name == "cold_start" else []
     assert walk(name, *changed)
     if name in shipped:
         assert read_adapter(tmp_path / "shipped").origin.weights

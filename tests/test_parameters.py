@@ -224,11 +224,9 @@ def test_choices_are_those_of_the_library():
     from maro_lib.learn.decomposition import cheap_rules
     from maro_lib.learn.settings import OBJECTIVES, REFERENCE_POINTS
     from maro_lib.model.loading import PRECISIONS
-    from maro_lib.study.evidence import ARMS
-    from maro_lib.study.habits import HABITS
 
     known = {"mode": MODES, "rule": cheap_rules(), "objective": OBJECTIVES, "z0": REFERENCE_POINTS,
-             "precision": PRECISIONS, "arms": [*ARMS, *HABITS]}  # fmt: skip
+             "precision": PRECISIONS}  # fmt: skip
     for name, choices in known.items():
         assert [outside(name, choice) for choice in choices] == [""] * len(choices)
         assert f"must be one of {', '.join(choices)}, got 'none'" in outside(name, "none")

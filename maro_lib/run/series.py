@@ -39,6 +39,7 @@ from maro_lib.run.quick import not_asked, quick_problems
 from maro_lib.run.takeover import check_source, take_over, why_not
 from maro_lib.runs import (
     EXPERIMENTS,
+    GAMES,
     ROOT,
     ROUND,
     STAGES,
@@ -127,7 +128,8 @@ class Series:
         """Take a stage's fingerprint; a missing input is an error that says what makes it."""
         declared_here = (k for k in self.known if notebook.stem in self.known[k].notebooks and k != ROUNDS)
         values = {k: self.values[k] for k in declared_here}
-        return fingerprints.take(notebook, values, [*self._inputs(notebook), *self._adapters(values)])
+        swept = [run_folder(sweep) / GAMES for sweep in values.get("sweeps", ())]
+        return fingerprints.take(notebook, values, [*self._inputs(notebook), *self._adapters(values), *swept])
 
     def _inputs(self, notebook: Path) -> Iterator[Path]:
         """Find what a stage reads; the stages after the rounds read what the last round made."""

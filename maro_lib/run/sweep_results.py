@@ -1,7 +1,8 @@
 """What a sweep's trials left, in one table: a row per trial, trained faction and measure; and in words, and as a page.
 
     outputs/<sweep>/results.parquet   tidy: what sets a trial apart, who was trained, the measure, its value
-    outputs/<sweep>/games.parquet     every game of its matches, as notebook 08 keeps those of its study
+    outputs/<sweep>/games.parquet     every game of its matches; notebook 08 reads those of its methods
+    outputs/<sweep>/curves.parquet    every step of its trainings
     outputs/<sweep>/sweep.html        question, answer, figures, what failed, what it cost
     outputs/<sweep>/sweep.txt         the same without figures, as the terminal shows it
 
@@ -16,18 +17,19 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from maro_lib.measure.matches import BASE, MARO, MEASURES, against_base, outcomes, saved
+from maro_lib.measure.matches import BASE, CONTROL, MARO, MEASURES, against_base, outcomes, saved
 from maro_lib.measure.metrics import with_judge
 from maro_lib.model.players import NOBODY
 from maro_lib.play.rollout import Played
 from maro_lib.run.prefixes import Branch
 from maro_lib.run.sweep_file import Sweep, Trial, described
-from maro_lib.runs import maker, round_name, run_folder, write_atomic
+from maro_lib.runs import GAMES, STEPS, maker, round_name, run_folder, write_atomic
 from maro_lib.show.sweep_page import Swept, sweep_page
 from maro_lib.statistics import Mean
 from maro_lib.study.effects import cell_effects, cell_of, conclusion
@@ -35,7 +37,7 @@ from maro_lib.summary import StageRecord, peek_summary
 from maro_lib.wording import as_text
 from maro_lib.world.scripts import FACTIONS
 
-RESULTS, GAMES = "results.parquet", "games.parquet"
+RESULTS = "results.parquet"
 GAP = "between factions"  # how far a metric of trained civilians lies from that of trained culprits
 
 
@@ -46,6 +48,7 @@ class Collected:
         self.sweep = sweep
         self.rows: list[dict[str, Any]] = []
         self.games: list[pd.DataFrame] = []
+        self.curves: list[pd.DataFrame] = []
         self.seconds: dict[str, float] = {}
         self.errors: dict[str, str] = {}
 
@@ -65,6 +68,7 @@ class Collected:
                 found = (*_headlines(trial), *_matched(matches), *_social(trial, matches))
                 self.rows += [_about(trial, row.pop("learned", "")) | row for row in found]
                 self.games += [table.assign(**_about(trial, learned)) for learned, table in matches.items()]
+                self.curves += [table.assign(**_about(trial, learned)) for learned, table in curves_of(trial).items()]
         self._write()
 
     def table(self) -> pd.DataFrame:
@@ -84,8 +88,9 @@ class Collected:
                       self.failed, self.seconds)  # fmt: skip
         if len(results):
             write_atomic(folder / RESULTS, results.to_parquet(index=False))
-        if self.games:
-            write_atomic(folder / GAMES, pd.concat(self.games, ignore_index=True).to_parquet(index=False))
+        for name, tables in ((GAMES, self.games), (STEPS, self.curves)):
+            if tables:
+                write_atomic(folder / name, pd.concat(tables, ignore_index=True).to_parquet(index=False))
         write_atomic(folder / "sweep.txt", in_words(swept))
         write_atomic(folder / "sweep.html", sweep_page(swept))
 
@@ -107,14 +112,26 @@ def _headlines(trial: Trial) -> Iterator[dict[str, Any]]:
 
 def matches_of(trial: Trial) -> dict[str, pd.DataFrame]:
     """Return the games of a trial's matches, a row per line-up and game, by what was trained; base's are in each."""
-    steps = [step for step in trial.series.steps if step.notebook.stem == maker("matches")]
-    if not steps:
+    if not (folder := _last(trial, "matches")):
         return {}
-    folders = saved(run_folder(round_name(trial.series.run, steps[-1].round)) / "matches")
+    folders = saved(folder)
     tables = {key: outcomes(Played(folder, None, 0, 0, 0.0)).assign(trained=key[1]) for key, folder in folders.items()}
     base = tables.pop((BASE, NOBODY), None)
     learned = dict.fromkeys(name for name, _ in tables)
     return {name: pd.concat([base, *(table for key, table in tables.items() if key[0] == name)]) for name in learned}
+
+
+def curves_of(trial: Trial) -> dict[str, pd.DataFrame]:
+    """Return the curves of a trial's trainings, a row per step, by what was trained."""
+    curves = {learned: _last(trial, name) for learned, name in ((MARO, "learning"), (CONTROL, "control"))}
+    files = {learned: folder / "curve.parquet" for learned, folder in curves.items() if folder}
+    return {learned: pd.read_parquet(path) for learned, path in files.items() if path.exists()}
+
+
+def _last(trial: Trial, artefact: str) -> Path | None:
+    """Where the last round of a trial left an artefact, if a stage of it makes one."""
+    rounds = [step.round for step in trial.series.steps if step.notebook.stem == maker(artefact)]
+    return run_folder(round_name(trial.series.run, rounds[-1])) / artefact if rounds else None
 
 
 def _matched(matches: Mapping[str, pd.DataFrame]) -> Iterator[dict[str, Any]]:
