@@ -83,7 +83,7 @@ def _study() -> pd.DataFrame:
 def _beyond() -> pd.DataFrame:
     from maro_lib.study import evidence
 
-    return evidence.leads(_study()[_study()["arm"].isin(evidence.CONTENDERS)])
+    return evidence.leads(_study()[_study()["arm"].isin(evidence.arms_of("evidence"))])
 
 
 @cache
@@ -202,11 +202,11 @@ def notebooks_table() -> str:
     return markdown(["notebook", "question", "minutes"], rows)
 
 
-def study_table(which: str) -> str:
-    """A row per arm of a group: games won more than by base, over all seeds and on each of them."""
+def study_table(sweep: str) -> str:
+    """A row per arm of a sweep: games won more than by base, over all seeds and on each of them."""
     from maro_lib.study import evidence
 
-    arms = {"contenders": evidence.CONTENDERS, "variants": evidence.VARIANTS}[which]
+    arms = evidence.arms_of(sweep)
     rows = [[arm, *(cell for who in ("civilian", "culprit") for cell in _gains(arm, who))] for arm in arms]
     return markdown(["", "civilians, all seeds", "each seed", "culprits, all seeds", "each seed"], rows)
 
@@ -261,7 +261,7 @@ BLOCKS: dict[str, Callable[..., str]] = {
 def study_picture() -> bytes:
     """The picture of the whole study, as notebook 08 draws it from the kept findings."""
     cells = json.loads((ROOT / "notebooks" / "08_evidence.ipynb").read_text(encoding="utf-8"))["cells"]
-    drawn = next(cell for cell in cells if "read_findings()" in "".join(cell["source"]))
+    drawn = next(cell for cell in cells if "plot_study(whole" in "".join(cell["source"]))
     pictures = (output["data"]["image/png"] for output in drawn["outputs"] if "image/png" in output.get("data", {}))
     return base64.b64decode(next(pictures, ""))  # empty: the notebook was not executed
 

@@ -55,7 +55,7 @@ def test_the_readme_shows_the_studys_picture_as_the_notebook_does():
     [("won 18.4 points [12.7, 24.0]<!-- study: MARO, civilian -->", "won 18.3 points [12.7, 24.0]"),
      ("+18 [13, 25]<!-- study: MARO, civilian -->", "+18 [13, 24]"),
      ("from 11<!-- study: MARO, civilian, least --> to 24", "from 12"),
-     ("takes 9,999<!-- params: evidence, n_study_games --> games", "takes 2,000"),
+     ("takes 9,999<!-- params: study, n_games --> games", "takes 2,000"),
      ("| 8.4 [4.4, 27.2]<!-- beyond: shuffled labels, civilian --> |", "| 15.8 [4.4, 27.2]"),
      ("31.5 % [25.5, 38.3]<!-- card: civilians win -->", "31.5 % [25.5, 38.2]")],
 )  # fmt: skip
@@ -67,7 +67,7 @@ def test_a_changed_digit_is_put_right(said, so):
 @pytest.mark.parametrize(
     "said",
     ["1<!-- hearsay: MARO -->", "1<!-- study: nobody, civilian -->", "1<!-- card: beauty -->",
-     "1<!-- measured: run.seed_0 -->", "1 [0, 2]<!-- card: weights -->", "1<!-- params: evidence, n_gaems -->",
+     "1<!-- measured: run.seed_0 -->", "1 [0, 2]<!-- card: weights -->", "1<!-- params: study, n_gaems -->",
      "<!-- table: hearsay -->\n<!-- end -->"],
 )  # fmt: skip
 def test_a_figure_without_a_source_is_refused(said):
