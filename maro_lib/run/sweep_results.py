@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from maro_lib.measure.matches import BASE, MARO, MEASURES, against_base, outcomes, saved
+from maro_lib.measure.matches import BASE, MARO, MEASURES, against_base, known_measures, outcomes, saved
 from maro_lib.measure.metrics import with_judge
 from maro_lib.model.players import NOBODY
 from maro_lib.play.rollout import Played
@@ -120,7 +120,7 @@ def matches_of(trial: Trial) -> dict[str, pd.DataFrame]:
 def _matched(matches: Mapping[str, pd.DataFrame]) -> Iterator[dict[str, Any]]:
     """Yield changes against base in the same games, in points."""
     for learned, table in matches.items():
-        for who, measure in product(FACTIONS, MEASURES):
+        for who, measure in product(FACTIONS, known_measures(table)):
             if who in set(table["trained"]):
                 found = against_base(table, who, measure)
                 yield _row(learned, who, measure, found.change, base=found.base.mean, trained=found.trained.mean)

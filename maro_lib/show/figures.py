@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from maro_lib.measure.comparison import NOT_JUDGED
-from maro_lib.measure.metrics import with_judge
+from maro_lib.measure.metrics import ERRORS_APART, with_judge
 from maro_lib.progress import Bar, Place, in_view
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def plot_gains(gains: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any]]],
 
 
 MEANINGS = {
-    "games won": "games won", "Victory": "Victory: culprit high in the vote",
+    "games won": "games won", ERRORS_APART: "games won without errors", "Victory": "Victory: culprit high in the vote",
     "CIC, all together": "CIC: clues found by all", "S": "S: suspected by others", "B": "B: trusted by others",
     "TII": "TII: S / (S + B)", "CIC": "CIC: clues found by one", "ICI": "ICI: reasons, talks, observes",
     "SCI": "SCI: keeps to its script",
@@ -135,7 +135,7 @@ MEANINGS = {
 # which way is better for a faction, where there is one: more (+1) or less (-1)
 BETTER = {
     "civilian": dict.fromkeys(MEANINGS, 1) | {"S": -1, "TII": -1},
-    "culprit": {"games won": 1, "Victory": -1, "CIC, all together": -1, "S": -1, "B": 1, "TII": -1, "ICI": 1, "SCI": 1},
+    "culprit": dict.fromkeys(MEANINGS, 1) | {"Victory": -1, "CIC, all together": -1, "S": -1, "TII": -1, "CIC": 0},
 }
 
 

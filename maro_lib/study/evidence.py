@@ -23,7 +23,7 @@ from maro_lib.learn.corpus import Corpus, make_corpus
 from maro_lib.learn.decomposition import decompose
 from maro_lib.learn.settings import Settings
 from maro_lib.learn.training import Trained, train
-from maro_lib.measure.matches import BASE, CONTROL, MEASURES, NOBODY, Compared, against_base, match
+from maro_lib.measure.matches import BASE, CONTROL, NOBODY, Compared, against_base, known_measures, match
 from maro_lib.model.adapter_files import ADAPTER_FILES
 from maro_lib.model.loading import Loaded, load
 from maro_lib.model.local import LocalPolicy, Sampling
@@ -201,14 +201,15 @@ def summarise(results: pd.DataFrame) -> pd.DataFrame:
     """
     base, rows = results[results["arm"] == BASE], []
     for arm, own in results[results["arm"] != BASE].groupby("arm", sort=False):
-        for who, measure in product(CAMPS, MEASURES):
+        for who, measure in product(CAMPS, known_measures(results)):
             of_seed = [
                 _percent(against_base(pd.concat([base[base["seed"] == seed], part]), who, measure))
                 | {"seed": str(seed)}
                 for seed, part in own.groupby("seed")
             ]
             name = {"arm": arm, "who": who, "measure": measure}
-            rows += [name | row for row in (*of_seed, _together(of_seed))]
+            of_seed = [row for row in of_seed if row["n"]]  # a seed may have no game without errors
+            rows += [name | row for row in (*of_seed, *([_together(of_seed)] if of_seed else []))]
     return pd.DataFrame(rows)
 
 
