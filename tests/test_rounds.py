@@ -401,6 +401,15 @@ def test_an_earlier_adapter_counts_where_it_plays(outputs, tmp_path):
     assert itself.fingerprint(FIXTURE / "02_rollout.ipynb") == before, "in self-play it does not play"
 
 
+def test_in_a_round_without_an_adapter_opponents_decide_nothing(outputs, tmp_path):
+    """So that trials with other opponents share their first round."""
+    learn("cpu")
+    one, other = (planned(tmp_path, f"run: cpu\nmaro_iterations: 2\nopponents: {who}\n") for who in ("base", "self"))
+    notebook = FIXTURE / "02_rollout.ipynb"
+    assert one.fingerprint(notebook) == other.fingerprint(notebook)
+    assert one.in_round(2).fingerprint(notebook) != other.in_round(2).fingerprint(notebook)
+
+
 # --- seats by game -----------------------------------------------------------------------------------
 
 SCRIPTS = generate_many(4, 0, Knobs(characters=4))

@@ -116,9 +116,9 @@ class Study:
         return matched.assign(arm=arm, seed=seed)
 
 
-def home_games(n: int, register: str = "compact") -> Gamebook:
+def home_games(n: int, register: str = "compact", rounds: int = 2) -> Gamebook:
     """The embedded model's own kind of game, on a quarter as many mysteries."""
-    return Gamebook(n_scripts=max(1, n // 4), knobs=replace(HOME, register=register), rules=Rules(rounds=2))
+    return Gamebook(n_scripts=max(1, n // 4), knobs=replace(HOME, register=register), rules=Rules(rounds=rounds))
 
 
 def corpus_of(
