@@ -1,7 +1,7 @@
 """Rounds: what playing, decomposing, balancing and training again and again has brought, round by round.
 
 The series runner drives the rounds (`maro_iterations`, see `maro_lib.run.series`); here they are read, for tables and
-figures. A round that has not come so far is there, with nothing in it.
+figures. A round that has not come so far is there, with nothing in it. Used in notebook 12 and by a run's report.
 """
 
 from __future__ import annotations
