@@ -28,7 +28,7 @@ def test_four_cells_by_hand():
     """Odds of the culprits 1, 5, 1/5 and 1: Bob is five times as strong on either side."""
     found = fit_strengths(EVEN, "Ann")
     expected = {("civilian", "Ann"): 0, ("civilian", "Bob"): LOG5, ("culprit", "Ann"): 0, ("culprit", "Bob"): LOG5,
-                ("edge", "Ann"): 0, ("v", "SOC"): 1}  # fmt: skip
+                ("edge", "SOC"): 0, ("v", "SOC"): 1}  # fmt: skip
     assert found.to_dict() == pytest.approx(expected, abs=1e-6)
 
 
@@ -55,6 +55,14 @@ def test_skill_decides_half_as_much_where_log_odds_are_half():
     assert found["v"].to_dict() == pytest.approx({"SOC": 1, "MUC": np.log(1.8) / LOG5}, abs=1e-5)
     assert found["culprit", "Bob"] == pytest.approx(LOG5, abs=1e-5)
     assert chance_of_culprits(found, "Ann", "Bob", "MUC") == pytest.approx(13.5 / 21, abs=1e-5)
+
+
+def test_a_kind_that_favours_a_role_favours_no_skill():
+    """Odds five times those of the even kind in every cell: an edge of log 5, and the same v."""
+    tilted = pairs(("Ann", "Ann", 1750), ("Ann", "Bob", 2019), ("Bob", "Ann", 1050), ("Bob", "Bob", 1750), kind="MUC")
+    found = fit_strengths(pd.concat([EVEN, tilted.assign(games=2100)]), "Ann")
+    assert found["edge"].to_dict() == pytest.approx({"SOC": 0, "MUC": LOG5}, abs=0.01)
+    assert found["v"]["MUC"] == pytest.approx(1, abs=0.01)
 
 
 @pytest.mark.parametrize("won", [0, 20])

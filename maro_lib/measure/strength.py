@@ -1,12 +1,12 @@
 """Strength: who plays better, as which side, and how much that decides, from games of everybody against everybody.
 
-    log p / (1 - p) = v (m - d)        p: the culprits win
+    log p / (1 - p) = v (m - d) + edge        p: the culprits win
 
 m is the strength of whoever plays the culprits, d of whoever plays the civilians, v how much skill decides in a kind of
-mystery (Mini-Mafia, arXiv 2509.23023). Games show differences only, in an unknown unit. So one contender, the
-reference, stands at 0 as civilians, and v is 1 in the first kind. What is told of culprits is m less the reference's m;
-that one, the edge, is what the culprits' role brings when the reference plays itself. Strengths are log-odds: 0.7 more
-doubles the odds.
+mystery. Games show differences only, in an unknown unit. So one contender, the reference, stands at 0 on both sides,
+and v is 1 in the first kind. The edge is what the culprits' role brings in a kind, where the reference plays itself.
+Strengths are log-odds: 0.7 more doubles the odds. Mini-Mafia (arXiv 2509.23023) has no edge: within one kind it is part
+of m; between kinds it would pass for skill.
 
 Fitted by maximum likelihood. Every pair is given half a game more that each side wins: who wins all games would else be
 infinitely strong. Intervals resample mysteries. Taught in notebook 12.
@@ -33,7 +33,7 @@ def pair_counts(games: pd.DataFrame) -> pd.DataFrame:
 
 
 def fit_strengths(pairs: pd.DataFrame, reference: str) -> pd.Series:
-    """Fit the counts of pairs; return strengths by faction and contender, the edge, and v by kind."""
+    """Fit the counts of pairs; return strengths by faction and contender, edge and v by kind."""
     model = Model.of(pairs, reference)
     return model.told(model.fit(pairs[["games"]].to_numpy().T, pairs[["culprits_won"]].to_numpy().T)).loc[0]
 
@@ -48,8 +48,8 @@ def strengths(games: pd.DataFrame, reference: str, seed: int = 0, n_boot: int = 
 
 def chance_of_culprits(found: pd.Series, civilians: str, culprits: str, kind: str) -> float:
     """Return p of a pair, from what was fitted."""
-    more = found[EDGE].iloc[0] + found["culprit", culprits] - found["civilian", civilians]
-    return float(expit(found[SKILL, kind] * more))
+    more = found["culprit", culprits] - found["civilian", civilians]
+    return float(expit(found[SKILL, kind] * more + found[EDGE, kind]))
 
 
 def _drawn(games: pd.DataFrame, pairs: pd.DataFrame, seed: int, n: int) -> tuple[np.ndarray, np.ndarray]:
@@ -87,23 +87,25 @@ class Model:
                   (("civilians", names), ("culprits", names), ("kind", kinds))]  # fmt: skip
         return cls(names, kinds, *places)
 
-    def parts(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Take m, d and v apart, (n_fits, ...); d of the reference is 0, v of the first kind 1."""
-        n, first = len(self.names), np.zeros((len(x), 1))
-        return x[:, :n], np.hstack([first, x[:, n : 2 * n - 1]]), np.hstack([first + 1, x[:, 2 * n - 1 :]])
+    def parts(self, x: np.ndarray) -> list[np.ndarray]:
+        """Take m, d, the edges and v apart, (n_fits, ...); m and d of the reference are 0, v of the first kind is 1."""
+        n, k, first = len(self.names) - 1, len(self.kinds), np.zeros((len(x), 1))
+        m, d, edge, v = np.split(x, [n, 2 * n, 2 * n + k], axis=1)
+        return [np.hstack([first, m]), np.hstack([first, d]), edge, np.hstack([first + 1, v])]
 
     def fit(self, games: np.ndarray, won: np.ndarray) -> np.ndarray:
-        """Return the likeliest m, d and v of each row of counts, (n_fits, n_unknown), by Fisher's scoring."""
-        games, won, n = games + 2 * EXTRA, won + EXTRA, len(self.names)
-        x = np.zeros((len(games), 2 * n - 1 + len(self.kinds) - 1))
-        x[:, 2 * n - 1 :] = 1
-        is_m, is_d = np.eye(n)[self.culprits], np.eye(n)[self.civilians][:, 1:]  # (n_pairs, ...)
-        is_v = np.eye(len(self.kinds))[self.kind][:, 1:]
+        """Return the likeliest unknowns of each row of counts, (n_fits, n_unknown), by Fisher's scoring."""
+        games, won, n, k = games + 2 * EXTRA, won + EXTRA, len(self.names), len(self.kinds)
+        x = np.tile(np.repeat([0.0, 1.0], [2 * (n - 1) + k, k - 1]), (len(games), 1))  # equals; skill decides alike
+        is_m, is_d = np.eye(n)[self.culprits][:, 1:], np.eye(n)[self.civilians][:, 1:]  # (n_pairs, ...)
+        is_kind = np.broadcast_to(np.eye(k)[self.kind], (len(x), len(self.kind), k))
         for _ in range(100):
-            m, d, v = self.parts(x)
+            m, d, edge, v = self.parts(x)
             more, v = m[:, self.culprits] - d[:, self.civilians], v[:, self.kind]  # (n_fits, n_pairs)
-            p = expit(v * more)
-            slope = np.concatenate([v[..., None] * np.hstack([is_m, -is_d]), more[..., None] * is_v], axis=-1)
+            p = expit(v * more + edge[:, self.kind])
+            slope = np.concatenate(
+                [v[..., None] * np.hstack([is_m, -is_d]), is_kind, more[..., None] * is_kind[..., 1:]], axis=-1
+            )
             information = np.einsum("bpi,bpj->bij", slope * (games * p * (1 - p))[..., None], slope)
             information += DAMPING * np.eye(x.shape[1])
             step = np.linalg.solve(information, np.einsum("bpi,bp->bi", slope, won - games * p)[..., None])[..., 0]
@@ -113,8 +115,8 @@ class Model:
         return x
 
     def told(self, x: np.ndarray) -> pd.DataFrame:
-        """Name what was fitted, a row for each fit; culprits by how much stronger they are than the reference."""
-        m, d, v = self.parts(x)
+        """Name what was fitted, a row for each fit."""
+        m, d, edge, v = self.parts(x)
         index = [(faction, name) for faction in ("civilian", "culprit") for name in self.names]
-        index += [(EDGE, self.names[0]), *((SKILL, kind) for kind in self.kinds)]
-        return pd.DataFrame(np.hstack([d, m - m[:, :1], m[:, :1], v]), columns=pd.MultiIndex.from_tuples(index))
+        index += [(what, kind) for what in (EDGE, SKILL) for kind in self.kinds]
+        return pd.DataFrame(np.hstack([d, m, edge, v]), columns=pd.MultiIndex.from_tuples(index))

@@ -23,7 +23,6 @@ from matplotlib.ticker import MaxNLocator
 
 from maro_lib.measure.comparison import NOT_JUDGED
 from maro_lib.measure.metrics import ERRORS_APART, with_judge
-from maro_lib.measure.strength import EDGE
 from maro_lib.progress import Bar, Place, in_view
 
 if TYPE_CHECKING:
@@ -149,7 +148,7 @@ def plot_cross_play(games: pd.DataFrame, strengths: pd.DataFrame, title: str) ->
         right.plot(own["strength"], y, marker, color=COLOURS[side], markersize=6, label=f"as {side}s")
     right.axvline(0, color=GREY, linewidth=1)
     _name_rows((right,), names)
-    zero = strengths.loc[EDGE].index[0]
+    zero = strengths.loc["civilian"].index[0]
     finding(right, "strength", xlabel=f"log-odds more than {zero}\n(95 % interval)")
     right.legend(**BESIDE, fontsize=8)
     return fig
