@@ -5,11 +5,10 @@ import pandas as pd
 import pytest
 
 from maro_lib.embedded.lessons import HOME
-from maro_lib.measure.cross_play import errors_apart, play_pairs
+from maro_lib.measure.cross_play import curve_of, errors_apart, play_pairs
 from maro_lib.measure.strength import chance_of_culprits, fit_strengths, pair_counts, strengths
 from maro_lib.play.policies import NAIVE, RANDOM, SKILLED
 from maro_lib.play.rollout import schedule
-from maro_lib.study.rounds import curve_of
 from maro_lib.world.generator import generate_many
 from maro_lib.world.mystery import Rules
 

@@ -13,11 +13,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from maro_lib.measure.matches import BASE, outcomes, without_errors
+from maro_lib.measure.matches import BASE, games_won, outcomes, without_errors
 from maro_lib.model.loading import load
 from maro_lib.model.players import SCRIPTED, Player
 from maro_lib.play.policies import Policy
 from maro_lib.play.rollout import Game, play
+from maro_lib.statistics import Mean, bootstrap_mean
 
 MOST_GAMES = 1_000_000  # of a pair: where the next pair's places begin
 
@@ -53,3 +54,16 @@ def play_pairs(
 def errors_apart(games: pd.DataFrame) -> pd.DataFrame:
     """Leave the outcome of a game open in which a side lost a turn or a vote."""
     return games.assign(civilians_won=games["civilians_won"].where(without_errors(games)))
+
+
+def curve_of(games: pd.DataFrame, learners: Sequence[str], seed: int = 0) -> dict[str, list[Mean]]:
+    """Say of each learner of a cross-play how often it wins against base, as either faction, and its legal moves."""
+    curve = {"civilians": [], "culprits": [], "legal moves": []}
+    for name in learners:
+        own = {side: games[games[f"{side}s"] == name] for side in ("civilian", "culprit")}
+        for side, other in (("civilian", "culprits"), ("culprit", "civilians")):
+            against = own[side][own[side][other] == BASE].dropna(subset="civilians_won")
+            curve[f"{side}s"].append(bootstrap_mean(games_won(against, side), seed, groups=against["script"]))
+        legal = pd.concat([part.set_index("script")[f"legal_{side}"] for side, part in own.items()])
+        curve["legal moves"].append(bootstrap_mean(legal, seed, groups=legal.index))
+    return curve

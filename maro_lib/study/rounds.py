@@ -6,14 +6,9 @@ figures. A round that has not come so far is there, with nothing in it. Used in 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import pandas as pd
-
-from maro_lib.measure.matches import BASE, games_won
 from maro_lib.play.shards import read_table
 from maro_lib.runs import ROUND, finish_file, learned_adapter, needs, read_headline, round_name, run_folder, shown
-from maro_lib.statistics import Mean, bootstrap_mean, win_rate
+from maro_lib.statistics import Mean, win_rate
 from maro_lib.world.scripts import FACTIONS
 
 PLAYED = ROUND[0]
@@ -30,19 +25,6 @@ def adapters_of(run: str, n_rounds: int) -> dict[str, str]:
     learned = {f"round {k}": shown(learned_adapter(run, k)) for k in range(1, n_rounds + 1)}
     control = run_folder(round_name(run, n_rounds)) / "control" / "adapter"
     return learned | ({"control": shown(control)} if control.exists() else {})
-
-
-def curve_of(games: pd.DataFrame, learners: Sequence[str], seed: int = 0) -> dict[str, list[Mean]]:
-    """Say of each learner of a cross-play how often it wins against base, as either faction, and its legal moves."""
-    curve = {"civilians": [], "culprits": [], "legal moves": []}
-    for name in learners:
-        own = {side: games[games[f"{side}s"] == name] for side in ("civilian", "culprit")}
-        for side, other in (("civilian", "culprits"), ("culprit", "civilians")):
-            against = own[side][own[side][other] == BASE].dropna(subset="civilians_won")
-            curve[f"{side}s"].append(bootstrap_mean(games_won(against, side), seed, groups=against["script"]))
-        legal = pd.concat([part.set_index("script")[f"legal_{side}"] for side, part in own.items()])
-        curve["legal moves"].append(bootstrap_mean(legal, seed, groups=legal.index))
-    return curve
 
 
 def _wins(run: str) -> dict[str, Mean]:
