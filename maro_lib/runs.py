@@ -62,9 +62,21 @@ STAGES = {
     "09_benchmarks": Artefacts(),
     "10_culprits": Artefacts(writes=("forced", "games.parquet"), labelled=("forced",)),
     "11_cold_start": Artefacts(writes=("cold_start",), labelled=("cold_start",)),
+    "12_strength": Artefacts(
+        reads=("gamebook.json", "learning", "control"),
+        writes=("cross_play", "strengths.parquet"),
+        optional=("gamebook.json", "learning", "control", "cross_play"),
+        labelled=("cross_play",),
+    ),
 }
 ROUND = ("02_rollout", "03_decomposition", "04_balancing", "05_maro_training")  # what every round runs
-EXPERIMENTS = ("08_evidence", "09_benchmarks", "10_culprits", "11_cold_start")  # run only when they are asked for
+EXPERIMENTS = (  # run only when they are asked for
+    "08_evidence",
+    "09_benchmarks",
+    "10_culprits",
+    "11_cold_start",
+    "12_strength",
+)
 OPPONENTS = ("self", "base", "earlier")
 GAMES, STEPS = "games.parquet", "curves.parquet"  # of a sweep: every game of its matches, every step of its trainings
 

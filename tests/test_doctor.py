@@ -479,6 +479,14 @@ def test_replies_and_steps_by_hand():
     assert stages.n_kept(by_hand(mode="min"), sample()) == 20, "a culprit and a civilian of each game"
 
 
+def test_seconds_of_a_cross_play_by_hand():
+    """Base and two rounds meet each other and three scripted players: 9 + 2 * 9 pairs of 4 games, 57 actions each."""
+    asked = by_hand(contenders="rounds", maro_iterations=2, control=False, n_cross=4)
+    low, high = stages.cross_play_seconds(asked, sample(), (0.1, 0.2))
+    assert (low, high) == pytest.approx((27 * 4 * 5.7 + 20 / 3, 27 * 4 * 11.4 + 60))
+    assert stages.cross_play_seconds(by_hand(), sample(), (0.1, 0.2)) == pytest.approx((20 / 3, 60)), "what is kept"
+
+
 def test_seconds_of_training_by_hand():
     """A billion weights, 60 dialogues of 5,750 tokens: 2 reference operations, then 2 epochs of 4, twice."""
     plan = Plan(Weights(10**9, 0), QWEN_SHAPE, "bfloat16", 2, 8192, 700, 5750, 9000, 18, 18, 65_536)

@@ -105,6 +105,16 @@ def test_one_seed_has_no_interval_for_all_of_them():
     assert words.loc[("MARO", "civilian"), "all"] == "+20"
 
 
+def test_a_seed_without_a_game_free_of_errors_says_nothing_of_them():
+    erring = pd.concat([toy(0.5, 0.5, seed=k).assign(lost_civilian=k, lost_culprit=0) for k in (0, 1)])
+    apart = changes(erring, "games won, errors apart")
+    assert apart.loc[("0", "civilian"), "change"] == 40.0
+    assert {*apart.index.get_level_values("seed")} == {"0", "all"}
+    assert apart.loc[("all", "civilian"), "n"] == 1
+    both = changes(erring[erring["seed"] == 1], "games won, errors apart")
+    assert both.empty
+
+
 def test_the_interval_of_all_seeds_is_that_of_the_seeds():
     """Ten times the games would not make two seeds agree: the unit is the seed."""
     table = changes(pd.concat([toy(0.5, 0.5), toy(0.5, 0.5, seed=1), toy(0.5, 0.5, seed=2)]))

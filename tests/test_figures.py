@@ -3,6 +3,7 @@
 import io
 
 import matplotlib
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -15,6 +16,7 @@ from maro_lib.show.figures import (
     COLOURS,
     finding,
     plot_agreement,
+    plot_cross_play,
     plot_gains,
     plot_mass,
     plot_study,
@@ -122,3 +124,27 @@ def test_the_style_ends_with_the_figure():
 def test_a_finding_labels_both_axes():
     ax = finding(plt.figure().subplots(), "More is more", xlabel="games", ylabel="wins")
     assert (ax.get_title(loc="left"), ax.get_xlabel(), ax.get_ylabel()) == ("More is more", "games", "wins")
+
+
+def test_cross_play_is_one_hue_with_its_numbers_and_strengths_in_the_same_rows():
+    rows = [
+        ("base", "base", 1.0),
+        ("base", "base", 0.0),
+        ("base", "new", 0.0),
+        ("new", "base", 1.0),
+        ("new", "new", None),
+    ]
+    games = pd.DataFrame(rows, columns=["civilians", "culprits", "civilians_won"]).assign(script="A")
+    sides = {
+        (side, name): [x, x - 1, x + 1] for side in ("civilian", "culprit") for name, x in (("base", 0), ("new", 2))
+    }
+    strengths = pd.DataFrame(sides | {("edge", "base"): [0] * 3}, index=["strength", "low", "high"]).T
+    left, right = plot_cross_play(games, strengths, "title").axes
+    assert [text.get_text() for text in left.texts] == ["50", "0", "100", ""]
+    assert "0 to 2 games of 1 mysteries" in left.get_xlabel()
+    assert left.get_ylim() == right.get_ylim()
+    shades = left.images[0].cmap(np.linspace(0, 1, 5))
+    assert (np.diff(shades[:, 0]) < 0).all(), "from white to blue"
+    assert [label.get_text() for label in right.get_yticklabels()] == ["base", "new"]
+    assert "log-odds more than base" in right.get_xlabel()
+    assert [line.get_label() for line in right.lines[:2]] == ["as civilians", "as culprits"]

@@ -26,8 +26,10 @@ from maro_lib.measure.matches import (
     LINE_UPS,
     MARO,
     MEASURES,
+    OF_ERRORS,
     against_base,
     gains,
+    known_measures,
     match,
     outcomes,
     play_ahead,
@@ -137,6 +139,12 @@ class Mumbles:
         return [Reply("Hm.") if k % 3 == 0 else reply for k, reply in enumerate(RANDOM.act(asked))]
 
 
+def n_lost(actions):
+    """Turns and votes to which the last reply was still illegal."""
+    last = {(a.seat, a.round, a.phase): a.legal for a in actions.itertuples() if a.phase in ("turn", "vote")}
+    return sum(not legal for legal in last.values())
+
+
 def assert_outcomes_are_what_the_games_say(played):
     found = outcomes(played)
     games, actions = played.table("games").set_index("game"), played.table("actions")
@@ -151,6 +159,7 @@ def assert_outcomes_are_what_the_games_say(played):
             firsts = [a.legal for a in own.itertuples() if a.faction == faction and not a.retry]
             assert getattr(row, f"legal_{faction}") == pytest.approx(sum(firsts) / len(firsts))
             turns = [a.kind for a in own.itertuples() if (a.faction, a.phase, a.legal) == (faction, "turn", True)]
+            assert getattr(row, f"lost_{faction}") == n_lost(own[own["faction"] == faction])
             asks = turns.count("ask") / len(turns) if turns else np.nan
             assert getattr(row, f"asks_{faction}") == pytest.approx(asks, nan_ok=True)
 
@@ -165,7 +174,36 @@ def test_outcomes_of_players_who_break_rules_are_what_the_games_say():
     actions = played.table("actions")
     assert actions["retry"].any()
     assert not actions.loc[actions["phase"] == "turn", "legal"].all()
-    assert outcomes(played)["civilians_won"].nunique() == 2
+    found = outcomes(played)
+    assert found["civilians_won"].nunique() == 2
+    lost = found[["lost_civilian", "lost_culprit"]]
+    assert (lost > 0).any().all()
+    assert (lost.sum(axis=1) == 0).any()
+
+
+def test_wins_are_split_by_whether_the_losers_lost_a_move():
+    """Games 0 and 4 without errors; 1 won by error; 2 lost by error; 3 won although the winners lost a move."""
+    columns = ["civilians_won", "lost_civilian", "lost_culprit"]
+    table = pd.DataFrame([(1, 0, 0), (1, 0, 1), (0, 2, 0), (1, 1, 0), (0, 0, 0)], columns=columns)
+    split = {who: [MEASURES[name](table, who).tolist() for name in OF_ERRORS] for who in ("civilian", "culprit")}
+    gone = [pytest.approx(np.nan, nan_ok=True)] * 3
+    assert split["civilian"] == [[1, *gone, 0], [0, 1, 0, 0, 0]]
+    assert split["culprit"] == [[0, *gone, 1], [0, 0, 1, 0, 0]]
+
+
+def test_errors_apart_compares_games_in_which_nobody_erred_on_either_side_of_the_pair():
+    won, lost = {NOBODY: [0, 0, 0], "civilian": [1, 1, 0]}, {NOBODY: [0, 0, 1], "civilian": [0, 1, 0]}
+    rows = [(who, k, "A", won[who][k], lost[who][k], 0) for who in won for k in range(3)]
+    columns = ["trained", "order", "script", "civilians_won", "lost_civilian", "lost_culprit"]
+    found = against_base(pd.DataFrame(rows, columns=columns), "civilian", OF_ERRORS[0])
+    assert [mean.mean for mean in found] == [1, 0, 1], "the first game alone"
+
+
+def test_rows_from_before_errors_were_counted_lack_what_is_said_of_errors():
+    """Absent, not zero."""
+    columns = ["civilians_won", "lost_civilian", "lost_culprit"]
+    assert set(known_measures(pd.DataFrame(columns=columns))) == {*MEASURES}
+    assert set(known_measures(pd.DataFrame(columns=columns[:1]))) == {*MEASURES} - {*OF_ERRORS}
 
 
 def test_who_makes_no_legal_move_has_asked_no_share_of_turns():
@@ -201,12 +239,13 @@ def test_games_that_one_line_up_lacks_are_left_out():
 
 
 @pytest.mark.parametrize(
-    ("who", "trained"), [("civilian", (1, 0.2, 0.3, 0.4, 0.6)), ("culprit", (0, 0.2, 0.3, 0.5, 0.7))]
+    ("who", "trained"),
+    [("civilian", (1, 1, 0, 0.2, 0.3, 0.4, 0.6)), ("culprit", (0, 0, 0, 0.2, 0.3, 0.5, 0.7))],
 )
 def test_measures_are_of_the_trained_faction_or_of_all(who, trained):
     columns = ["civilians_won", "victory", "right_votes", "legal_civilian", "legal_culprit", "asks_civilian",
-               "asks_culprit"]  # fmt: skip
-    table = pd.DataFrame([(0.0,) * 7, (1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)], columns=columns)
+               "asks_culprit", "lost_civilian", "lost_culprit"]  # fmt: skip
+    table = pd.DataFrame([(0.0,) * 9, (1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0, 0)], columns=columns)
     table = table.assign(trained=[NOBODY, who], order=0, script="A")
     assert [against_base(table, who, measure).trained.mean for measure in MEASURES] == list(trained)
 

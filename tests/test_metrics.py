@@ -15,6 +15,7 @@ from maro_lib.measure.metrics import (
     compliance,
     interactivity,
     mirage_rank,
+    moves_lost,
     overall,
     ratings_about,
     reciprocal_rank,
@@ -136,8 +137,8 @@ def game():
         suspicion = [-1 if k == seat else 2 * (k == 1) for k in range(4)]
         trust = [-1 if k == seat else 2 * (k != 1) for k in range(4)]
         rows.append(common | {"kind": "rate", "legal": True, "suspicion": suspicion, "trust": trust, "clue": None})
-        rows.append(common | {"kind": "search", "legal": True, "clue": f"c{seat % 2}"})
-    return games, pd.DataFrame(rows)
+        rows.append(common | {"kind": "search", "legal": True, "clue": f"c{seat % 2}", "phase": "turn"})
+    return games, pd.DataFrame(rows).assign(retry=False)
 
 
 def judgements(seat, rouge):
@@ -162,6 +163,23 @@ def test_social_measures_every_character_and_the_game(game):
     assert (1, "ICI") not in table.index, "who was not judged has no score"
     won = social(*game).query("metric == 'games won'").set_index("faction")["value"]
     assert won.to_dict() == {"civilian": 1.0, "culprit": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("replies", "lost"),  # of one seat, (phase, legal, retry) each
+    [([("turn", False, False), ("turn", True, True)], 0), ([("turn", False, False), ("turn", False, True)], 1),
+     ([("vote", False, False)], 1), ([("rate", False, False), ("rate", False, True)], 0),
+     ([("turn", True, False), ("vote", False, False), ("vote", False, True), ("vote", False, True)], 1)],
+)  # fmt: skip
+def test_a_turn_or_vote_is_lost_when_its_corrections_were_illegal_too(game, replies, lost):
+    games, actions = game
+    more = pd.DataFrame(replies, columns=["phase", "legal", "retry"]).assign(order=0, seat=1, kind="illegal", role="r",
+                                                                             faction="culprit")  # fmt: skip
+    assert moves_lost(more).sum() == lost
+    both = pd.concat([actions, more.assign(agent="Bob")], ignore_index=True)
+    apart = social(games, both).query("metric == 'games won, errors apart'").set_index("faction")["value"]
+    assert apart.isna().all() == bool(lost), "whoever erred: the game counts for neither side"
+    assert lost or apart.to_dict() == {"civilian": 1.0, "culprit": 0.0}
 
 
 def test_mirage_mode_counts_what_mirage_counts(game):

@@ -60,6 +60,7 @@ ALONE = {
     "benchmark_smollm2": BENCH,
     "benchmark_7b": [*BENCH, "bench_script=[40]", "bench_actions=[3]", "bench_device=cpu"],
     "cold_start": START,
+    "strength": ["n_cross=1", "n_cross_scripts=1", "max_new_tokens=12"],
 }
 LIKE_OTHERS = (
     "gpu_qwen2.5_7b",
@@ -68,6 +69,7 @@ LIKE_OTHERS = (
     "embedded",
     "benchmark",
     "benchmark_smollm2",
+    "strength",
 )  # `make test` walks one of each kind, `make walk` all
 
 
@@ -99,7 +101,7 @@ def run(kernels, tmp_path) -> Callable[..., None]:
 def walk(run, tmp_path) -> Callable[..., dict[str, dict]]:
     """A shipped file's run with some parameters replaced; what each stage found."""
 
-    def walked(name: str, *changed: str, last: str = "11") -> dict[str, dict]:
+    def walked(name: str, *changed: str, last: str = "12") -> dict[str, dict]:
         stages = [stage for stage in stages_of(name) if stage <= last]
         run(FILES / f"{name}.yaml", "--only", ",".join(stages), "--set", *changed)
         return headlines(tmp_path / "outputs", name)
@@ -156,7 +158,7 @@ def test_every_shipped_file_is_walked():
     assert stages_of("gpu_qwen2.5_7b") == stages_of("server") == ["02", "03", "04", "05", "06", "07"]
     assert stages_of("smoke") == ["00", "01", "02", "03", "04", "05", "06", "07"]
     assert stages_of("adapter") == ["02", "03", "04", "05", "08"]
-    assert [stages_of(name) for name in ALONE if name != "adapter"] == [["00"], ["10"], *[["09"]] * 3, ["11"]]
+    assert [stages_of(name) for name in ALONE if name != "adapter"] == [["00"], ["10"], *[["09"]] * 3, ["11"], ["12"]]
 
 
 @pytest.mark.parametrize("name", or_in_walk(LEARNERS))

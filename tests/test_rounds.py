@@ -46,7 +46,7 @@ from maro_lib.runs import (
 )
 from maro_lib.show.figures import plot_rounds
 from maro_lib.statistics import Rate
-from maro_lib.study.rounds import wins_by_round
+from maro_lib.study.rounds import adapters_of, wins_by_round
 from maro_lib.world.generator import Knobs, generate_many
 from maro_lib.world.mystery import Rules
 
@@ -317,6 +317,17 @@ def test_opponents_are_the_base_or_the_players_of_earlier_rounds(outputs):
         opposing("cpu/round_6", "earlier", "x")
 
 
+def test_contenders_are_what_each_round_has_learned_and_the_last_control(outputs):
+    learned = {f"round {k}": shown(learn(run)) for k, run in ((1, "cpu"), (2, "cpu/round_2"))}
+    assert adapters_of("cpu", 2) == learned
+    (run_folder("cpu/round_2") / "control").unlink()
+    (run_folder("cpu/round_2") / "control" / "adapter").mkdir(parents=True)
+    assert adapters_of("cpu", 2) == learned | {"control": "outputs/cpu/round_2/control/adapter"}
+    assert list(adapters_of("cpu", 1)) == ["round 1"]
+    with pytest.raises(MissingInput, match="ONLY=round_3/05"):
+        adapters_of("cpu", 3)
+
+
 def test_an_adapter_is_found_by_the_name_it_is_shown_with(outputs, tmp_path, monkeypatch):
     folder = learn("cpu/round_2")
     monkeypatch.chdir(tmp_path.parent)
@@ -399,6 +410,15 @@ def test_an_earlier_adapter_counts_where_it_plays(outputs, tmp_path):
     before = itself.fingerprint(FIXTURE / "02_rollout.ipynb")
     (learned_adapter("cpu", 1) / "weights.txt").write_text("and another")
     assert itself.fingerprint(FIXTURE / "02_rollout.ipynb") == before, "in self-play it does not play"
+
+
+def test_in_a_round_without_an_adapter_opponents_decide_nothing(outputs, tmp_path):
+    """So that trials with other opponents share their first round."""
+    learn("cpu")
+    one, other = (planned(tmp_path, f"run: cpu\nmaro_iterations: 2\nopponents: {who}\n") for who in ("base", "self"))
+    notebook = FIXTURE / "02_rollout.ipynb"
+    assert one.fingerprint(notebook) == other.fingerprint(notebook)
+    assert one.in_round(2).fingerprint(notebook) != other.in_round(2).fingerprint(notebook)
 
 
 # --- seats by game -----------------------------------------------------------------------------------

@@ -1,8 +1,9 @@
 """Measuring: did it become a better player, and in what?
 
 Games of base and trained players come in (`matches`), and what a judge says of them (`judges`). Out go social metrics
-(`metrics`), what players do with their turns (`behaviour`), what a model would choose (`choices`), and differences
-between base and trained with their intervals (`comparison`). Taught in notebooks 05 and 06.
+(`metrics`), what players do with their turns (`behaviour`), what a model would choose (`choices`), differences between
+base and trained with their intervals (`comparison`), and how strong players are who all met each other (`cross_play`,
+`strength`). Taught in notebooks 05, 06 and 12.
 """
 
 from typing import TYPE_CHECKING

@@ -2,7 +2,8 @@
 
 Each game is played three times: base in all seats; the trained model as the civilians, base as the culprits; and the
 other way round. A gain is the difference between such games; its interval resamples mysteries, because games of one
-mystery have much in common. Taught in notebook 05.
+mystery have much in common. A win is by error if the losing side lost a turn or a vote: it gave no legal reply to it,
+corrections included. Taught in notebooks 05 and 12.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from maro_lib.measure.metrics import victory
+from maro_lib.measure.metrics import ERRORS_APART, moves_lost, victory
 from maro_lib.model.ahead import WORTH, Share, play_all, play_shares
 from maro_lib.model.loading import Loaded
 from maro_lib.model.local import LocalPolicy
@@ -29,6 +30,10 @@ BASE, MARO = "base", "MARO"  # whose adapter plays: nobody's, that of a run's tr
 CONTROL = "shuffled labels"  # that of the same training on the run's dialogues with each other's labels (`balancing`)
 LINE_UPS = (NOBODY, "civilian", "culprit")
 CONTROL_FOLDER = "control"  # beside those of the line-ups
+OTHER = dict(zip(FACTIONS, reversed(FACTIONS), strict=True))
+LOST = [f"lost_{faction}" for faction in FACTIONS]
+BY_ERROR = "games won by error"
+OF_ERRORS = (ERRORS_APART, BY_ERROR)
 
 
 def match(
@@ -102,7 +107,7 @@ def saved(folder: Path) -> dict[tuple[str, str], Path]:
 
 
 def outcomes(played: Played) -> pd.DataFrame:
-    """One row per game: who won, Victory, civilians' right votes; by faction, legal replies and turns spent asking."""
+    """One row per game: who won, Victory, civilians' right votes; by faction, legal replies, what was lost, asking."""
     games = played.table("games", ["game", "order", "script", "seed", "players", "winner", "culprits", "votes"])
     actions = played.table("actions", ["game", "faction", "phase", "kind", "target", "legal", "retry"])
     votes = actions[(actions["kind"] == "vote") & (actions["faction"] == "civilian")].merge(games[["game", "culprits"]])
@@ -113,15 +118,35 @@ def outcomes(played: Played) -> pd.DataFrame:
     legal = first["legal"].groupby([first["game"], first["faction"]])
     asks = (turns["kind"] == "ask").groupby([turns["game"], turns["faction"]])
     legal, asks = (shares.mean().unstack().reindex(columns=FACTIONS) for shares in (legal, asks))
+    lost = moves_lost(actions).groupby([actions["game"], actions["faction"]]).sum().unstack()
     won = (games["winner"] == "civilian").astype(float)
     table = games[["game", "order", "script"]].assign(civilians_won=won, victory=victory(games)).set_index("game")
     table["right_votes"] = votes.groupby("game")["right"].mean()
-    return table.join(legal.add_prefix("legal_")).join(asks.add_prefix("asks_")).reset_index()
+    for name, by_faction in (("legal", legal), ("lost", lost), ("asks", asks)):
+        table = table.join(by_faction.add_prefix(f"{name}_"))
+    return table.reset_index()
+
+
+def games_won(table: pd.DataFrame, who: str) -> pd.Series:
+    """Return 1 for each game that a faction won, else 0."""
+    return table["civilians_won"] if who == "civilian" else 1 - table["civilians_won"]
+
+
+def without_errors(table: pd.DataFrame) -> pd.Series:
+    """Say of each game whether no side lost a turn or a vote."""
+    return table[LOST].sum(axis=1) == 0
+
+
+def known_measures(table: pd.DataFrame) -> list[str]:
+    """Return the measures that a table has the columns for; one kept from before errors were counted lacks theirs."""
+    return [name for name in MEASURES if name not in OF_ERRORS or {*LOST} <= {*table}]
 
 
 # what is compared, game by game, when one faction is trained
 MEASURES: Mapping[str, Callable[[pd.DataFrame, str], pd.Series]] = {
-    "games won": lambda table, who: table["civilians_won"] if who == "civilian" else 1 - table["civilians_won"],
+    "games won": games_won,
+    ERRORS_APART: lambda table, who: games_won(table, who).where(without_errors(table)),
+    BY_ERROR: lambda table, who: games_won(table, who) * (table[f"lost_{OTHER[who]}"] > 0),  # the losers'
     "Victory": lambda table, _: table["victory"],  # culprits want less of it
     "right votes": lambda table, _: table["right_votes"],  # the civilians', whoever is trained
     "legal moves": lambda table, who: table[f"legal_{who}"],

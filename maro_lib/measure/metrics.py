@@ -7,6 +7,9 @@
     ICI        (reasoning + communication + observation + creativity) / 80, each scored 0..20 by a judge
     SCI        (role-play / 20 + mean Rouge-L of the script sections as a judge reconstructs them) / 2
 
+Beside who won stands who won with errors apart: in games in which no side lost a turn or a vote, that is, gave no legal
+reply to it, corrections included. To leave out losers' errors alone would drop wins, and keep the losses like them.
+
 `strict` is the default. `mirage` is what MIRAGE's code computes, for comparison with its leaderboard: the ranking adds
 suspicion and takes off trust, ties go by seat, vain searches count as clues, and what is 0 / 0 has no value. (There one
 neutral model rates each utterance; here the players' own ratings are all there is.) Taught in notebook 06.
@@ -29,6 +32,7 @@ DEFINITIONS = ("strict", "mirage")
 JUDGED = ("ICI", "SCI")
 WHO = ["order", "script", "cell", "seat", "agent", "role", "faction"]
 GAME = -1  # the seat of what belongs to a whole game
+ERRORS_APART = "games won, errors apart"
 
 
 class Ratings(NamedTuple):
@@ -71,6 +75,11 @@ def victory(games: pd.DataFrame) -> pd.Series:
     """Reciprocal rank of the culprits in each game, in the games' order."""
     rows = games[["votes", "players", "culprits", "seed"]].itertuples(index=False)
     return pd.Series([reciprocal_rank(*row) for row in rows], games.index, dtype=float)
+
+
+def moves_lost(actions: pd.DataFrame) -> pd.Series:
+    """Return what sums up to the turns and votes lost: 1 for each illegal reply, less 1 for each retry of it."""
+    return ((~actions["legal"]).astype(int) - actions["retry"]) * actions["phase"].isin(("turn", "vote"))
 
 
 # --- trust and clues ---------------------------------------------------------------------------------
@@ -156,8 +165,10 @@ def _measured(game: Any, actions: pd.DataFrame, judgements: pd.DataFrame | None,
 
 def _whole_game(game: Any, actions: pd.DataFrame, about: Mapping[int, Ratings], mode: str) -> _Measured:
     nobody = {"seat": GAME, "agent": "", "role": "", "faction": ""}
+    is_clean = moves_lost(actions).sum() == 0
     for faction in sorted(set(game.factions)):
-        yield nobody | {"faction": faction}, {"games won": float(game.winner == faction)}
+        won = float(game.winner == faction)
+        yield nobody | {"faction": faction}, {"games won": won, ERRORS_APART: won if is_clean else np.nan}
     votes = (game.votes, game.players, game.culprits)
     rank = reciprocal_rank(*votes, game.seed) if mode == "strict" else mirage_rank(*votes, about)
     yield nobody, {"Victory": rank, "CIC, all together": clue_investigation(actions, game.clues_reachable, mode)}

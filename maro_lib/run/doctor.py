@@ -131,7 +131,8 @@ class RunPace(NamedTuple):
     def spans(self, values: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
         """Return the seconds of each notebook with some values, from at least to at most."""
         times = stages.stages(values, self.sample, self.plan, self.speed, self.reply, self.reply)
-        return stages.by_notebook([*times], values["maro_iterations"])
+        crossed = {"12_strength": stages.cross_play_seconds(values, self.sample, self.reply)}
+        return stages.by_notebook([*times], values["maro_iterations"]) | crossed
 
 
 def measure_pace(values: Mapping[str, Any]) -> RunPace | None:

@@ -51,7 +51,7 @@ RANGES = {
     "1 to 1,024": "lora_rank lora_alpha start_rank",
     "1 to 100,000": "n_exam_games n_exam_items n_points max_new_tokens concurrency server_requests "
     "batch check_every n_views n_matches n_match_scripts n_check_games eval_batch max_gen_toks "
-    "n_forced n_forced_scripts bench_script bench_actions bench_action_tokens "
+    "n_forced n_forced_scripts n_cross n_cross_scripts bench_script bench_actions bench_action_tokens "
     "bench_observed_tokens start_games start_batch start_check_every start_look_games start_end_games",
     "1 to 1,000,000": "n_games n_scripts n_compare",
     "1 to 1,000,000,000": "batch_tokens",
@@ -72,6 +72,7 @@ RANGES = {
     "one of own, shuffled": "outcomes",
     "one of learn.balancing.MODES": "mode",
     "one of keep, drop": "illegal",
+    "one of kept, study, rounds": "contenders",
     "one of overall, per_faction": "classes",
     "one of learn.settings.OBJECTIVES": "objective",
     "one of learn.settings.REFERENCE_POINTS": "z0",

@@ -124,10 +124,15 @@ class Series:
         """Return what is set of the names that this notebook declares."""
         return {name: value for name, value in self.params.items() if notebook.stem in self.known[name].notebooks}
 
+    def deciding(self, notebook: Path) -> dict[str, Any]:
+        """Return the values that decide what a stage does; without an adapter the learner plays itself."""
+        values = {k: self.values[k] for k in self.known if notebook.stem in self.known[k].notebooks and k != ROUNDS}
+        plays_itself = "opponents" in values and not values.get("adapter")
+        return values | ({"opponents": "self"} if plays_itself else {})
+
     def fingerprint(self, notebook: Path) -> Fingerprint:
         """Take a stage's fingerprint; a missing input is an error that says what makes it."""
-        declared_here = (k for k in self.known if notebook.stem in self.known[k].notebooks and k != ROUNDS)
-        values = {k: self.values[k] for k in declared_here}
+        values = self.deciding(notebook)
         swept = [run_folder(sweep) / GAMES for sweep in values.get("sweeps", ())]
         return fingerprints.take(notebook, values, [*self._inputs(notebook), *self._adapters(values), *swept])
 

@@ -8,6 +8,7 @@
     matches       base, then each contender as each faction
     judge         a question per ability and section of each character
     evaluation    each arm answers each item
+    cross-play    games of all pairs in which a model plays, of notebook 12 alone, which the whole run leaves out
 
 Seconds are estimates, said as a range: how fast replies come is measured or worked out (`fit`), and the rest follows
 from it or from what the device does. Used by `maro_lib.run.doctor`.
@@ -20,6 +21,7 @@ from typing import Any, NamedTuple
 
 from maro_lib.model import estimates
 from maro_lib.model.estimates import Plan, Speed
+from maro_lib.model.players import SCRIPTED
 from maro_lib.run.fit import FULL, ReplySeconds
 from maro_lib.run.machine import OK, PROBLEM, WARNING, Finding
 from maro_lib.run.sample import Sample
@@ -28,6 +30,7 @@ from maro_lib.wording import amount, between, first_line
 
 OVERHEAD = 20.0  # seconds of a notebook besides: its kernel, what it imports, its own small examples
 N_STAGES = len(STAGES) - len(EXPERIMENTS)
+TIMED = ("12_strength", *(name for name in STAGES if name not in EXPERIMENTS))  # stages whose time is estimated
 JUDGEMENTS = 9  # judgements of a character: five scores, and the sections of a script
 JUDGE_PROMPT = 4000  # tokens: what was said in public, the script, the truth
 EVAL_PROMPT = 600  # tokens: a question, and the examples that some tasks show
@@ -102,6 +105,15 @@ def by_notebook(found: Sequence[StageTime], n_rounds: int) -> dict[str, tuple[fl
         n = n_rounds if notebook in ROUND else 1
         spans[notebook] = (spans[notebook][0] + low / n, spans[notebook][1] + high / n)
     return spans
+
+
+def cross_play_seconds(values: Mapping[str, Any], sample: Sample, reply: ReplySeconds) -> tuple[float, float]:
+    """Return the seconds of notebook 12, from at least to at most."""
+    learners = {"kept": 0, "study": 1, "rounds": values["maro_iterations"] + values["control"]}[values["contenders"]]
+    n_models = learners + 1 if learners else 0  # and base
+    n_pairs = n_models * (n_models + 2 * len(SCRIPTED))
+    low, high = (n_pairs * values["n_cross"] * sample.n_actions * seconds for seconds in reply)
+    return low + OVERHEAD / 3, high + OVERHEAD * 3
 
 
 def _about(name: str, seconds: float) -> StageTime:

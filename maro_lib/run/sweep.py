@@ -29,7 +29,7 @@ from maro_lib.run.series import INTERRUPTED, INTERRUPTION, Series, conclude, hel
 from maro_lib.run.sweep_file import Sweep, described, read_sweep
 from maro_lib.run.sweep_results import Collected
 from maro_lib.run.takeover import check_source
-from maro_lib.runs import EXPERIMENTS, ROOT, RunError, run_folder, shown
+from maro_lib.runs import ROOT, RunError, run_folder, shown
 from maro_lib.statistics import detectable_shift
 from maro_lib.wording import between, counted
 
@@ -85,9 +85,10 @@ def power(sweep: Sweep) -> Iterator[str]:
 def expected(sweep: Sweep) -> str:
     """Say how long a sweep takes on this machine, from what the doctor measures for its first trial."""
     from maro_lib.run.doctor import measure_pace
+    from maro_lib.run.stages import TIMED
 
     stages = {step.notebook.stem for trial in sweep.trials for step in trial.series.steps}
-    is_known = sweep.notebooks[0].parent == ROOT / "notebooks" and not stages & {*EXPERIMENTS}
+    is_known = sweep.notebooks[0].parent == ROOT / "notebooks" and stages <= {*TIMED}
     pace = measure_pace(sweep.trials[0].series.values) if is_known else None
     if pace is None:
         return "How long that takes is not known: another series, an experiment, a server, or no model to ask."

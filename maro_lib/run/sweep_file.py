@@ -32,7 +32,7 @@ from maro_lib.fingerprints import text_digest
 from maro_lib.run.parameters import OF_THE_SERIES, Parameter, ParameterError, declared, load_params, problems_of
 from maro_lib.run.parameters import read_entries as read_mapping
 from maro_lib.run.prefixes import Asked, Branch, Chain, branches
-from maro_lib.run.series import ROUNDS, Series, StageRun, arrange, find_notebooks
+from maro_lib.run.series import Series, StageRun, arrange, find_notebooks
 from maro_lib.runs import RunError, located, run_folder
 from maro_lib.wording import counted, nearest
 
@@ -110,12 +110,10 @@ def chain(series: Series) -> Chain:
 
 
 def _asked(series: Series, step: StageRun) -> str:
-    """Write down the values of what a stage declares; how many rounds follow changes none of them."""
-    values = {
-        name: value for name, value in series.values.items()
-        if step.notebook.stem in series.known[name].notebooks and name not in (*DECIDED, ROUNDS)
-    }  # fmt: skip
-    return json.dumps(values, sort_keys=True)
+    """Write down the values that decide a stage; a later round's adapter is what the stages before it have made."""
+    values = series.in_round(step.round).deciding(step.notebook)
+    left_out = (*DECIDED, *(["adapter"] if step.round > 1 else []))
+    return json.dumps({name: value for name, value in values.items() if name not in left_out}, sort_keys=True)
 
 
 # --- the file ------------------------------------------------------------------------------------------

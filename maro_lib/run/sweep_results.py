@@ -7,7 +7,8 @@
     outputs/<sweep>/sweep.txt         the same without figures, as the terminal shows it
 
 Measures are changes against base in the same games, in points (with `base` and `trained`, and an interval over
-mysteries), from the matches and from notebook 06; how far the factions lie apart in a metric (`TII, between factions`);
+mysteries), from the matches and from notebook 06; of several rounds those of the last, and each round's by its name
+(`games won, round 2`); how far the factions lie apart in a metric (`TII, between factions`);
 and the numbers of every stage's headline (`05 margin`). What was trained beside (a control on shuffled labels) is a
 cell of its own. Used by `maro_lib.run.sweep`.
 """
@@ -23,7 +24,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from maro_lib.measure.matches import BASE, CONTROL, MARO, MEASURES, against_base, outcomes, saved
+from maro_lib.measure.matches import BASE, CONTROL, MARO, MEASURES, against_base, known_measures, outcomes, saved
 from maro_lib.measure.metrics import with_judge
 from maro_lib.model.players import NOBODY
 from maro_lib.play.rollout import Played
@@ -65,7 +66,7 @@ class Collected:
         for trial in self.sweep.trials:
             if trial.name == branch.name and not error:
                 matches = matches_of(trial)
-                found = (*_headlines(trial), *_matched(matches), *_social(trial, matches))
+                found = (*_headlines(trial), *_matched(matches), *_by_round(trial), *_social(trial, matches))
                 self.rows += [_about(trial, row.pop("learned", "")) | row for row in found]
                 self.games += [table.assign(**_about(trial, learned)) for learned, table in matches.items()]
                 self.curves += [table.assign(**_about(trial, learned)) for learned, table in curves_of(trial).items()]
@@ -110,11 +111,19 @@ def _headlines(trial: Trial) -> Iterator[dict[str, Any]]:
                 yield {"who": "", "measure": f"{number} {name}", "value": float(value)}
 
 
-def matches_of(trial: Trial) -> dict[str, pd.DataFrame]:
-    """Return the games of a trial's matches, a row per line-up and game, by what was trained; base's are in each."""
-    if not (folder := _last(trial, "matches")):
+def rounds_of(trial: Trial) -> list[int]:
+    """Return the rounds of a trial that were matched."""
+    return [step.round for step in trial.series.steps if step.notebook.stem == maker("matches")]
+
+
+def matches_of(trial: Trial, k: int = 0) -> dict[str, pd.DataFrame]:
+    """Return the games of a round's matches (0: of the last), a row per line-up and game, by what was trained.
+
+    Those of base are in each.
+    """
+    if not (known := rounds_of(trial)):
         return {}
-    folders = saved(folder)
+    folders = saved(run_folder(round_name(trial.series.run, k or known[-1])) / "matches")
     tables = {key: outcomes(Played(folder, None, 0, 0, 0.0)).assign(trained=key[1]) for key, folder in folders.items()}
     base = tables.pop((BASE, NOBODY), None)
     learned = dict.fromkeys(name for name, _ in tables)
@@ -137,10 +146,18 @@ def _last(trial: Trial, artefact: str) -> Path | None:
 def _matched(matches: Mapping[str, pd.DataFrame]) -> Iterator[dict[str, Any]]:
     """Yield changes against base in the same games, in points."""
     for learned, table in matches.items():
-        for who, measure in product(FACTIONS, MEASURES):
+        for who, measure in product(FACTIONS, known_measures(table)):
             if who in set(table["trained"]):
                 found = against_base(table, who, measure)
                 yield _row(learned, who, measure, found.change, base=found.base.mean, trained=found.trained.mean)
+
+
+def _by_round(trial: Trial) -> Iterator[dict[str, Any]]:
+    """Yield the same of every round, if there are several."""
+    known = rounds_of(trial)
+    for k in known if len(known) > 1 else ():
+        for row in _matched(matches_of(trial, k)):
+            yield row | {"measure": f"{row['measure']}, round {k}"}
 
 
 def _social(trial: Trial, matches: Mapping[str, pd.DataFrame]) -> Iterator[dict[str, Any]]:

@@ -17,11 +17,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from maro_lib.measure.comparison import NOT_JUDGED
-from maro_lib.measure.metrics import with_judge
+from maro_lib.measure.metrics import ERRORS_APART, with_judge
 from maro_lib.progress import Bar, Place, in_view
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ COLOURS = {
 }  # fmt: skip
 LINES = (BLUE, ORANGE, GREY)
 SIDES = {side: COLOURS[side] for side in ("won", "lost")}
+SHADES = LinearSegmentedColormap.from_list("share", ["white", BLUE])
 PALE, LIGHT_BLUE, OTHERS = "#dfe4e8", "#7fb8d8", ("#8c6bb1", "#c7b3e5")
 ARM_COLOURS = {"base": COLOURS["base"], "MARO": COLOURS["MARO"], "shuffled labels": COLOURS["control"]}
 SHARE_COLOURS = {  # of a bar that shows what a whole is made of
@@ -126,8 +128,44 @@ def plot_gains(gains: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any]]],
     return fig
 
 
+def plot_cross_play(games: pd.DataFrame, strengths: pd.DataFrame, title: str) -> Figure:
+    """Plot who wins against whom as a heat map, and beside it how strong each contender is on each side.
+
+    `games` are a row each, of open outcome where they don't count; `strengths` are relative to the contender at 0.
+    """
+    by_pair = games.groupby(["civilians", "culprits"], sort=False)["civilians_won"].agg(["mean", "count"])
+    names = list(games["civilians"].unique())
+    won = 100 * by_pair["mean"].unstack().reindex(index=names, columns=names)
+    fig, (left, right) = _side_by_side(2, (5.4 + 0.62 * len(names), 1.9 + 0.42 * len(names)), title)
+    _heat(left, won)
+    _name_rows((left,), names)
+    n = " to ".join(f"{n:,}" for n in sorted({by_pair["count"].min(), by_pair["count"].max()}))
+    finding(left, "civilians' wins, %", ylabel="plays the civilians",
+            xlabel=f"plays the culprits\n(a cell: {n} games of {games['script'].nunique()} mysteries)")  # fmt: skip
+    for side, shift, marker in (("civilian", -0.13, "o"), ("culprit", 0.13, "s")):
+        own, y = strengths.loc[side].loc[names], np.arange(len(names)) + shift
+        right.hlines(y, own["low"], own["high"], color=COLOURS[side], **INTERVAL)
+        right.plot(own["strength"], y, marker, color=COLOURS[side], markersize=6, label=f"as {side}s")
+    right.axvline(0, color=GREY, linewidth=1)
+    _name_rows((right,), names)
+    zero = strengths.loc["civilian"].index[0]
+    finding(right, "strength", xlabel=f"log-odds more than {zero}\n(95 % interval)")
+    right.legend(**BESIDE, fontsize=8)
+    return fig
+
+
+def _heat(ax: Axes, percent: pd.DataFrame) -> None:
+    """Draw a table of percentages in shades of one hue, with its numbers."""
+    ax.imshow(percent, cmap=SHADES, vmin=0, vmax=100, aspect="auto")
+    for (y, x), value in np.ndenumerate(percent.to_numpy()):
+        said = "" if np.isnan(value) else f"{value:.0f}"
+        ax.text(x, y, said, ha="center", va="center", fontsize=9, color="white" if value > 90 else "black")
+    ax.set_xticks(range(len(percent.columns)), percent.columns, rotation=40, ha="right", parse_math=False)
+    ax.grid(visible=False)
+
+
 MEANINGS = {
-    "games won": "games won", "Victory": "Victory: culprit high in the vote",
+    "games won": "games won", ERRORS_APART: "games won without errors", "Victory": "Victory: culprit high in the vote",
     "CIC, all together": "CIC: clues found by all", "S": "S: suspected by others", "B": "B: trusted by others",
     "TII": "TII: S / (S + B)", "CIC": "CIC: clues found by one", "ICI": "ICI: reasons, talks, observes",
     "SCI": "SCI: keeps to its script",
@@ -135,7 +173,7 @@ MEANINGS = {
 # which way is better for a faction, where there is one: more (+1) or less (-1)
 BETTER = {
     "civilian": dict.fromkeys(MEANINGS, 1) | {"S": -1, "TII": -1},
-    "culprit": {"games won": 1, "Victory": -1, "CIC, all together": -1, "S": -1, "B": 1, "TII": -1, "ICI": 1, "SCI": 1},
+    "culprit": dict.fromkeys(MEANINGS, 1) | {"Victory": -1, "CIC, all together": -1, "S": -1, "TII": -1, "CIC": 0},
 }
 
 
@@ -263,18 +301,18 @@ def plot_mass(masses: pd.DataFrame, title: str) -> Figure:
     return fig
 
 
-def plot_rounds(rates: Mapping[str, Sequence[Any]], title: str, ylabel: str) -> Figure:
-    """Plot shares by round, 1, 2, ...: a line for each label, of a `Mean` per round, with intervals and n."""
+def plot_rounds(rates: Mapping[str, Sequence[Any]], title: str, ylabel: str, first: int = 1) -> Figure:
+    """Plot shares by round, `first`, ...: a line for each label, of a `Mean` per round, with intervals and n."""
     with plt.rc_context(STYLE):
         _, ax = plt.subplots(figsize=(7.2, 3.2))
     for k, (label, means) in enumerate(rates.items()):
         mean, low, high = _ends(means, 100)
-        at = np.arange(1, len(means) + 1) + 0.06 * (k - (len(rates) - 1) / 2)  # side by side: intervals stay readable
+        at = first + np.arange(len(means)) + 0.06 * (k - (len(rates) - 1) / 2)  # side by side: intervals stay readable
         style = {"color": LINES[k % len(LINES)], "marker": "os^"[k // len(LINES) % 3]}
         n = " to ".join(f"{n:,}" for n in sorted({min(m.n for m in means), max(m.n for m in means)}))
         ax.vlines(at, low, high, color=style["color"], **INTERVAL)
         ax.plot(at, mean, markersize=6, label=f"{label} (n = {n})", **style)
-    ax.set_xticks(range(1, 1 + max(map(len, rates.values()), default=1)))
+    ax.set_xticks(range(first, first + max(map(len, rates.values()), default=1)))
     ax.set_ylim(-2, 102)
     ax.legend(**BESIDE, fontsize=9)
     return finding(ax, title, xlabel="round (bars: 95 % intervals)", ylabel=ylabel).figure

@@ -2,7 +2,7 @@
 
 Parameters of a whole study come in; tables of contenders, seeds, items or seconds go out, resumable. Each study is a
 module, which its notebook names: `transfer` in 07, `evidence` in 08 and 10 (what methods gained over seeds, from the
-games of sweeps), `trainbench` in 09.
+games of sweeps), `trainbench` in 09, `rounds` in 12.
 """
 
 from typing import TYPE_CHECKING

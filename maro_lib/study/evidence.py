@@ -21,24 +21,27 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from maro_lib.embedded.lessons import HOME
 from maro_lib.measure.matches import (
     BASE,
     CONTROL,
     MARO,
-    MEASURES,
     NOBODY,
     Compared,
     against_base,
+    known_measures,
     outcomes,
     saved,
 )
 from maro_lib.model.adapter_files import ADAPTER_FILES
+from maro_lib.play.gamebook import Gamebook
 from maro_lib.play.rollout import Played
 from maro_lib.runs import GAMES, ROOT, STEPS, MissingInput, located, make_folder, needs, run_folder, shown, write_atomic
 from maro_lib.statistics import holm, t_mean, t_test
 from maro_lib.strict_yaml import StrictLoader
 from maro_lib.summary import peek_summary
 from maro_lib.wording import signed
+from maro_lib.world.mystery import Rules
 
 CAMPS = ("civilian", "culprit")  # in the order of tables
 
@@ -47,6 +50,11 @@ def arms_of(sweep: str) -> dict[str, dict[str, Any]]:
     """Return the methods that a sweep's file names, each with what it does otherwise than MARO, the first one."""
     text = (ROOT / "params" / "sweeps" / f"{sweep}.yaml").read_text(encoding="utf-8")
     return yaml.load(text, StrictLoader)["arms"]
+
+
+def home_games(seed: int = 0, rounds: int = 2) -> Gamebook:
+    """The embedded model's own kind of game, which a study plays."""
+    return Gamebook(seed, knobs=HOME, rules=Rules(rounds=rounds))
 
 
 # --- what a study found --------------------------------------------------------------------------------
@@ -70,14 +78,15 @@ def summarise(results: pd.DataFrame) -> pd.DataFrame:
     """
     base, rows = results[results["arm"] == BASE], []
     for arm, own in results[results["arm"] != BASE].groupby("arm", sort=False):
-        for who, measure in product(CAMPS, MEASURES):
+        for who, measure in product(CAMPS, known_measures(results)):
             of_seed = [
                 _percent(against_base(pd.concat([base[base["seed"] == seed], part]), who, measure))
                 | {"seed": str(seed)}
                 for seed, part in own.groupby("seed")
             ]
             name = {"arm": arm, "who": who, "measure": measure}
-            rows += [name | row for row in (*of_seed, _together(of_seed))]
+            of_seed = [row for row in of_seed if row["n"]]  # a seed may have no game without errors
+            rows += [name | row for row in (*of_seed, *([_together(of_seed)] if of_seed else []))]
     return pd.DataFrame(rows)
 
 

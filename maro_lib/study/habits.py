@@ -15,13 +15,11 @@ import numpy as np
 import pandas as pd
 from scipy.special import expit
 
-from maro_lib.embedded.lessons import HOME
 from maro_lib.measure.matches import match
 from maro_lib.model.loading import load
 from maro_lib.model.local import LocalPolicy, Sampling
-from maro_lib.play.gamebook import Gamebook
 from maro_lib.play.policies import Reply, Request
-from maro_lib.world.mystery import Rules
+from maro_lib.study.evidence import home_games
 from maro_lib.world.protocol import Message
 
 
@@ -74,7 +72,7 @@ def force(habit: str, seeds: Sequence[int], n: int, n_scripts: int, folder: Path
     model = LocalPolicy(load("embedded", precision="float32"), Sampling(1.0, 64))
     tables = []
     for seed in seeds:
-        games = Gamebook(seed, knobs=HOME, rules=Rules(rounds=2)).held_out(n, n_scripts)
+        games = home_games(seed).held_out(n, n_scripts)
         matched = match(games, HABITS[habit](model), folder=folder / f"seed-{seed}")
         tables.append(matched.assign(cell=habit, seed=seed))
     return pd.concat(tables, ignore_index=True)
