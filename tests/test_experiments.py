@@ -6,28 +6,34 @@ import matplotlib
 import pandas as pd
 import pytest
 import yaml
-from test_notebook_params import NOTES, kernels  # noqa: F401
+from test_notebook_params import NOTES, kernels, models  # noqa: F401
 
 from maro_lib.play.pool import POOL
 from maro_lib.run import sweep
 from maro_lib.run.sweep import run_sweep
 from maro_lib.runs import ROOT, run_folder
+from maro_lib.study.maps import in_kind
+from maro_lib.world.scripts import FACTIONS
 
 matplotlib.use("Agg")
 
 SIZES = {
     "n_games": 12, "n_scripts": 6, "n_compare": 4, "n_counterfactual": 2, "n_samples": 1, "batch": 8, "epochs": 0.5,
-    "n_views": 2, "n_matches": 4, "n_match_scripts": 4, "n_check_games": 2, "progress": False,
+    "n_views": 2, "n_matches": 4, "n_match_scripts": 4, "n_elsewhere": 4, "n_check_games": 2, "eval_limit": 4,
+    "progress": False,
 }  # fmt: skip
+TINY = {"characters": 4, "rounds": 1, "max_new_tokens": 12, "window": 4096, "max_gen_toks": 4}  # of random weights
 FILES = sorted((ROOT / "params" / "sweeps").glob("*.yaml"))
 ALWAYS = "balancing"
 
 
-def small(path: Path, folder: Path) -> Path:
-    """Return a copy of a sweep's file with its first two cells, on one seed."""
+def small(path: Path, folder: Path, tiny: Path) -> Path:
+    """Return a copy of a sweep's file with its first and last cell, on one seed; `tiny` stands for a larger model."""
     file = yaml.safe_load(path.read_text(encoding="utf-8"))
     values = yaml.safe_load((ROOT / file.pop("of")).read_text(encoding="utf-8")) | file.get("values", {}) | SIZES
-    arms = dict([*file.get("arms", {}).items()][:2])
+    values |= {"model": str(tiny), **TINY} if "model" in values else {}
+    values |= {"elsewhere": few(values["elsewhere"])} if "elsewhere" in values else {}
+    arms = few(file.get("arms", {}))
     arms = {name: changed | ({"epochs": 0.5} if "epochs" in changed else {}) for name, changed in arms.items()}
     grid = {name: values[:2] for name, values in file.get("grid", {}).items()}
     values = {name: value for name, value in values.items() if name != "run" and name not in grid}
@@ -36,25 +42,41 @@ def small(path: Path, folder: Path) -> Path:
     return copy
 
 
+def few(cells: dict) -> dict:
+    """The first and the last."""
+    return dict([*cells.items()][:: max(1, len(cells) - 1)])
+
+
 @pytest.mark.parametrize(
     "path", [pytest.param(p, marks=[] if p.stem == ALWAYS else [pytest.mark.walk], id=p.stem) for p in FILES]
 )
-def test_an_experiment_reaches_its_page(path, kernels, tmp_path, monkeypatch):  # noqa: F811
+def test_an_experiment_reaches_its_page(path, kernels, models, tmp_path, monkeypatch):  # noqa: F811
     for name, value in {**kernels, "MARO_OUTPUTS": str(tmp_path / "outputs"), NOTES: str(tmp_path)}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(sweep, "has_ray", lambda: False)
     monkeypatch.setattr(sweep.signal, "signal", lambda *_: None)
-    assert run_sweep(str(small(path, tmp_path))) == 0
-    folder, measures = run_folder(path.stem), yaml.safe_load(path.read_text(encoding="utf-8"))["measures"]
+    assert run_sweep(str(small(path, tmp_path, models["adapter"]))) == 0
+    folder, file = run_folder(path.stem), yaml.safe_load(path.read_text(encoding="utf-8"))
     results, games = (pd.read_parquet(folder / name) for name in ("results.parquet", "games.parquet"))
-    found = results[results["measure"].isin(measures)]
-    assert {*found["measure"]} == {*measures}, "a measure that is asked for is one that is there"
+    found = results[results["measure"].isin(file["measures"])]
+    assert {*found["measure"]} == {*file["measures"]}, "a measure that is asked for is one that is there"
     for measure, own in found.groupby("measure"):
-        sides = {""} if measure.endswith("between factions") else {"civilian", "culprit"}
-        assert {*own["who"]} == sides
+        sides = {""} if measure.endswith("between factions") or measure.startswith("maro_") else FACTIONS
+        assert {*own["who"]} == {*sides}
         assert (own.groupby("who")["cell"].nunique() >= 2).all()
     assert {*games["trained"]} == {"nobody", "civilian", "culprit"}
-    base = games[games["trained"] == "nobody"].groupby("cell")["civilians_won"].agg(list)
-    assert all(won == base.iloc[0] for won in base), "all cells are compared with the same games of base"
-    assert len([p for p in (folder / POOL).iterdir() if p.is_dir()]) == 1, "which were played once"
-    assert "<h2>What it cost</h2>" in (folder / "sweep.html").read_text()
+    page = (folder / "sweep.html").read_text()
+    assert "<h2>What it cost</h2>" in page
+    assert ("<h2>Where it learns</h2>" in page) == file.get("map", False)
+    is_in_kinds = "elsewhere" in file.get("values", {})
+    assert ("<h2>Trained in, played in</h2>" in page) == is_in_kinds
+    shared = [p for p in (folder / POOL).iterdir() if p.is_dir()]
+    if is_in_kinds:
+        kinds = [*few(file["arms"])]
+        table = results[results["measure"].isin([in_kind("games won", kind) for kind in kinds])]
+        assert table.groupby(["cell", "who"])["measure"].nunique().eq(len(kinds)).all(), "each is matched in each"
+        assert len(shared) == len(kinds), "a kind's base plays once, for those at home there and for the others"
+    else:
+        base = games[games["trained"] == "nobody"].groupby("cell")["civilians_won"].agg(list)
+        assert all(won == base.iloc[0] for won in base), "all cells are compared with the same games of base"
+        assert len(shared) == 1, "which were played once"

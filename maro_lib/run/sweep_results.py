@@ -7,8 +7,10 @@
 
 Measures are changes against base in the same games, in points (with `base` and `trained`, and an interval over
 mysteries), from the matches and from notebook 06; how far the factions lie apart in a metric (`TII, between factions`);
-and the numbers of every stage's headline (`05 margin`). What was trained beside (a control on shuffled labels) is a
-cell of its own. Used by `maro_lib.run.sweep`.
+what matches in other kinds of mystery came to (`games won, in MUC`, and over all others: `games won, elsewhere`); what
+changed in notebook 07's tasks (`maro_where`; of scenes: `maro_honesty`, right answers with a goal, `maro_honesty, no
+goal`, and `maro_honesty, lies`, the false ones that the goal adds); and the numbers of every stage's headline (`05
+margin`). What was trained beside (a control on shuffled labels) is a cell of its own. Used by `maro_lib.run.sweep`.
 """
 
 from __future__ import annotations
@@ -16,26 +18,32 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from maro_lib.measure.kinds import kind_folder, other_books
 from maro_lib.measure.matches import BASE, MARO, MEASURES, against_base, outcomes, saved
 from maro_lib.measure.metrics import with_judge
 from maro_lib.model.players import NOBODY
+from maro_lib.play.gamebook import load_gamebook
 from maro_lib.play.rollout import Played
 from maro_lib.run.prefixes import Branch
 from maro_lib.run.sweep_file import Sweep, Trial, described
 from maro_lib.runs import maker, round_name, run_folder, write_atomic
 from maro_lib.show.sweep_page import Swept, sweep_page
 from maro_lib.statistics import Mean
+from maro_lib.study import NO_GOAL, transfer
 from maro_lib.study.effects import cell_effects, cell_of, conclusion
+from maro_lib.study.maps import Place, in_kind, places, verdicts, verdicts_in_words
 from maro_lib.summary import StageRecord, peek_summary
 from maro_lib.wording import as_text
 from maro_lib.world.scripts import FACTIONS
 
 RESULTS, GAMES = "results.parquet", "games.parquet"
+ELSEWHERE = ", elsewhere"  # of a measure: its mean over other kinds of mystery than the run's own
 GAP = "between factions"  # how far a metric of trained civilians lies from that of trained culprits
 
 
@@ -62,7 +70,8 @@ class Collected:
         for trial in self.sweep.trials:
             if trial.name == branch.name and not error:
                 matches = matches_of(trial)
-                found = (*_headlines(trial), *_matched(matches), *_social(trial, matches))
+                found = (*_headlines(trial), *_matched(matches), *_in_kinds(trial, matches), *_social(trial, matches),
+                         *_transferred(trial))  # fmt: skip
                 self.rows += [_about(trial, row.pop("learned", "")) | row for row in found]
                 self.games += [table.assign(**_about(trial, learned)) for learned, table in matches.items()]
         self._write()
@@ -70,7 +79,8 @@ class Collected:
     def table(self) -> pd.DataFrame:
         """Return a row per trial, trained faction and measure, in the order of the trials."""
         grid = [*self.sweep.file.grid]
-        columns = ["trial", "cell", "arm", *grid, "seed", "who", "measure", "value", "base", "trained", "low", "high"]
+        columns = ["trial", "cell", "arm", *grid, "seed", "who", "measure", "value", "base", "trained", "low", "high",
+                   "n"]  # fmt: skip
         order = {trial.name: k for k, trial in enumerate(self.sweep.trials)}
         rows = sorted(self.rows, key=lambda row: order[row["trial"]])
         table = pd.DataFrame(rows, columns=columns)
@@ -81,7 +91,7 @@ class Collected:
         sweep, folder, results = self.sweep, run_folder(self.sweep.name), self.table()
         file = sweep.file
         swept = Swept(sweep.name, file.question, file.prediction, described(sweep), file.measures, results,
-                      self.failed, self.seconds)  # fmt: skip
+                      self.failed, self.seconds, _places(sweep) if file.map else {})  # fmt: skip
         if len(results):
             write_atomic(folder / RESULTS, results.to_parquet(index=False))
         if self.games:
@@ -90,10 +100,17 @@ class Collected:
         write_atomic(folder / "sweep.html", sweep_page(swept))
 
 
-def _about(trial: Trial, learned: str) -> dict[str, Any]:
+def _places(sweep: Sweep) -> dict[str, list[Place]]:
+    """Say where the cells stand on a map: by what each changes."""
+    changes = {_about(t)["cell"]: sweep.file.arms.get(t.arm, {}) | t.varied for t in sweep.trials}
+    first = next((t for t in sweep.trials if not changes[_about(t)["cell"]]), sweep.trials[0])
+    return places(changes, first.series.values)
+
+
+def _about(trial: Trial, learned: str = MARO) -> dict[str, Any]:
     """Say which trial a row is of, and its cell: what was trained beside MARO has one of its own."""
     varied = {name: _as_words(v) if isinstance(v, list | dict) else v for name, v in trial.varied.items()}
-    cell = cell_of(trial.arm, varied, "" if learned == MARO else learned)
+    cell = cell_of(trial.arm, varied, "" if learned in (MARO, "") else learned)
     return {"trial": trial.name, "cell": cell, "arm": trial.arm, "seed": trial.seed} | varied
 
 
@@ -107,14 +124,40 @@ def _headlines(trial: Trial) -> Iterator[dict[str, Any]]:
 
 def matches_of(trial: Trial) -> dict[str, pd.DataFrame]:
     """Return the games of a trial's matches, a row per line-up and game, by what was trained; base's are in each."""
-    steps = [step for step in trial.series.steps if step.notebook.stem == maker("matches")]
-    if not steps:
-        return {}
-    folders = saved(run_folder(round_name(trial.series.run, steps[-1].round)) / "matches")
+    return _games_in(run / "matches") if (run := _matched_run(trial)) else {}
+
+
+def _matched_run(trial: Trial) -> Path | None:
+    """Return the folder of the round that a trial's matches are of; nothing where it plays none."""
+    rounds = [step.round for step in trial.series.steps if step.notebook.stem == maker("matches")]
+    return run_folder(round_name(trial.series.run, rounds[-1])) if rounds else None
+
+
+def _games_in(folder: Path) -> dict[str, pd.DataFrame]:
+    folders = saved(folder)
     tables = {key: outcomes(Played(folder, None, 0, 0, 0.0)).assign(trained=key[1]) for key, folder in folders.items()}
     base = tables.pop((BASE, NOBODY), None)
     learned = dict.fromkeys(name for name, _ in tables)
     return {name: pd.concat([base, *(table for key, table in tables.items() if key[0] == name)]) for name in learned}
+
+
+def _in_kinds(trial: Trial, matches: Mapping[str, pd.DataFrame]) -> Iterator[dict[str, Any]]:
+    """Yield the same of matches in other kinds of mystery, its own kind's under its name, and means over the others."""
+    run, kinds = _matched_run(trial), trial.series.values.get("elsewhere")
+    if not (run and kinds):
+        return
+    book, others = load_gamebook(run / "gamebook.json"), list[dict[str, Any]]()
+    elsewhere = other_books(book, kinds)
+    for kind in kinds:
+        is_other = kind in elsewhere
+        games = _games_in(kind_folder(run / "matches", kind)) if is_other else matches
+        rows = [*_matched(games)]
+        others += rows if is_other else []
+        yield from (row | {"measure": in_kind(row["measure"], kind)} for row in rows)
+    if others:
+        table, names = pd.DataFrame(others), ["learned", "who", "measure"]
+        means = table.groupby(names, sort=False)[["value", "base", "trained"]].mean().reset_index()
+        yield from means.assign(measure=means["measure"] + ELSEWHERE).to_dict("records")
 
 
 def _matched(matches: Mapping[str, pd.DataFrame]) -> Iterator[dict[str, Any]]:
@@ -142,9 +185,27 @@ def _social(trial: Trial, matches: Mapping[str, pd.DataFrame]) -> Iterator[dict[
             yield _row(learned, "", f"{with_judge(metric, judge)}, {GAP}", change, **gaps)
 
 
+def _transferred(trial: Trial) -> Iterator[dict[str, Any]]:
+    """Yield what changed in notebook 07's tasks: right answers, with a goal to lie for and without one; and lies."""
+    if "07" not in {step.number for step in trial.series.steps}:
+        return
+    items = pd.read_parquet(run_folder(trial.series.run) / "transfer" / "items.parquet")
+    without = items["level"] == NO_GOAL
+    for suffix, asked in (("", items[~without]), (f", {NO_GOAL}", items[without])):
+        for row in transfer.comparison(asked).query("since == @BASE").itertuples():
+            yield _row(row.arm, "", row.task + suffix, row.difference, base=row.before.mean, trained=row.after.mean)
+    lies = transfer.falsehoods(items)
+    added = {(row.task, row.arm): row.more.mean for row in lies.itertuples()}
+    for row in lies.itertuples():
+        if transfer.STARTED_FROM.get(row.arm) == BASE:
+            of = {"base": added[row.task, BASE], "trained": added[row.task, row.arm]}
+            yield _row(row.arm, "", f"{row.task}, lies", row.change, **of)
+
+
 def _row(learned: str, who: str, measure: str, change: Mean, **means: float) -> dict[str, Any]:
     points = {"value": change.mean, "low": change.low, "high": change.high} | means
-    return {"learned": learned, "who": who, "measure": measure} | {name: 100 * x for name, x in points.items()}
+    name = {"learned": learned, "who": who, "measure": measure, "n": change.n}
+    return name | {key: 100 * x for key, x in points.items()}
 
 
 def _records(trial: Trial) -> Iterator[tuple[str, StageRecord]]:
@@ -171,6 +232,7 @@ def in_words(swept: Swept) -> str:
     n = swept.results["trial"].nunique()
     lines = [swept.question, *([f"Predicted: {swept.prediction}"] if swept.prediction else [])]
     lines += [f"{n:,} finished of {swept.trials}.", "", "\n  ".join(conclusion(swept.results, swept.measures)), ""]
+    lines += [*verdicts_in_words(verdicts(swept.results)), ""] if swept.places else []
     effects = cell_effects(swept.results, swept.measures).drop(columns="p")
     lines += [as_text(effects, 1, p=["holm"]), ""] if len(effects) else []
     return "\n".join([*lines, *(f"{name} failed: {error}" for name, error in swept.failed.items())]).rstrip() + "\n"
