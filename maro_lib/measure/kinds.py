@@ -23,7 +23,7 @@ from maro_lib.world.generator import Knobs
 
 Changes = Mapping[str, Mapping[str, Any]]  # what sets each kind apart, by its name
 
-TRAITS = tuple(field.name for field in fields(Knobs))
+_TRAITS = tuple(field.name for field in fields(Knobs))
 
 
 def kind_folder(matches: Path, kind: str) -> Path:
@@ -31,7 +31,7 @@ def kind_folder(matches: Path, kind: str) -> Path:
     return matches / "elsewhere" / kind
 
 
-def books(own: Gamebook, kinds: Changes) -> dict[str, Gamebook]:
+def kind_books(own: Gamebook, kinds: Changes) -> dict[str, Gamebook]:
     """Return a gamebook for each kind, with the seed, the rules and the register of a run's own."""
     home = replace(HOME, register=own.knobs.register)
     return {kind: replace(own, script="", knobs=replace(home, **changed)) for kind, changed in kinds.items()}
@@ -39,7 +39,7 @@ def books(own: Gamebook, kinds: Changes) -> dict[str, Gamebook]:
 
 def other_books(own: Gamebook, kinds: Changes) -> dict[str, Gamebook]:
     """Return those that are not the run's own kind."""
-    return {kind: book for kind, book in books(own, kinds).items() if book != own}
+    return {kind: book for kind, book in kind_books(own, kinds).items() if book != own}
 
 
 def kind_problems(kinds: Changes) -> Iterator[str]:
@@ -47,8 +47,8 @@ def kind_problems(kinds: Changes) -> Iterator[str]:
     for kind, changed in kinds.items():
         if not re.fullmatch(r"\w[\w .-]*", kind):
             yield f"elsewhere: {kind!r} can't name a folder; use letters, digits, spaces, `_`, `-` and `.`"
-        if unknown := [trait for trait in changed if trait not in TRAITS]:
-            hint = nearest(unknown[0], TRAITS) or f"; there are {', '.join(TRAITS)}"
+        if unknown := [trait for trait in changed if trait not in _TRAITS]:
+            hint = nearest(unknown[0], _TRAITS) or f"; there are {', '.join(_TRAITS)}"
             yield f"elsewhere: {kind}: unknown trait `{unknown[0]}`{hint}"
         else:
             try:

@@ -35,9 +35,9 @@ from maro_lib.run.sweep_file import Sweep, Trial, described
 from maro_lib.runs import maker, round_name, run_folder, write_atomic
 from maro_lib.show.sweep_page import Swept, sweep_page
 from maro_lib.statistics import Mean
-from maro_lib.study import NO_GOAL, transfer
+from maro_lib.study import transfer
 from maro_lib.study.effects import cell_effects, cell_of, conclusion
-from maro_lib.study.maps import Place, in_kind, places, verdicts, verdicts_in_words
+from maro_lib.study.maps import MapPlace, in_kind, map_places, verdicts, verdicts_in_words
 from maro_lib.summary import StageRecord, peek_summary
 from maro_lib.wording import as_text
 from maro_lib.world.scripts import FACTIONS
@@ -100,11 +100,11 @@ class Collected:
         write_atomic(folder / "sweep.html", sweep_page(swept))
 
 
-def _places(sweep: Sweep) -> dict[str, list[Place]]:
+def _places(sweep: Sweep) -> dict[str, list[MapPlace]]:
     """Say where the cells stand on a map: by what each changes."""
     changes = {_about(t)["cell"]: sweep.file.arms.get(t.arm, {}) | t.varied for t in sweep.trials}
     first = next((t for t in sweep.trials if not changes[_about(t)["cell"]]), sweep.trials[0])
-    return places(changes, first.series.values)
+    return map_places(changes, first.series.values)
 
 
 def _about(trial: Trial, learned: str = MARO) -> dict[str, Any]:
@@ -186,20 +186,11 @@ def _social(trial: Trial, matches: Mapping[str, pd.DataFrame]) -> Iterator[dict[
 
 
 def _transferred(trial: Trial) -> Iterator[dict[str, Any]]:
-    """Yield what changed in notebook 07's tasks: right answers, with a goal to lie for and without one; and lies."""
-    if "07" not in {step.number for step in trial.series.steps}:
-        return
-    items = pd.read_parquet(run_folder(trial.series.run) / "transfer" / "items.parquet")
-    without = items["level"] == NO_GOAL
-    for suffix, asked in (("", items[~without]), (f", {NO_GOAL}", items[without])):
-        for row in transfer.comparison(asked).query("since == @BASE").itertuples():
-            yield _row(row.arm, "", row.task + suffix, row.difference, base=row.before.mean, trained=row.after.mean)
-    lies = transfer.falsehoods(items)
-    added = {(row.task, row.arm): row.more.mean for row in lies.itertuples()}
-    for row in lies.itertuples():
-        if transfer.STARTED_FROM.get(row.arm) == BASE:
-            of = {"base": added[row.task, BASE], "trained": added[row.task, row.arm]}
-            yield _row(row.arm, "", f"{row.task}, lies", row.change, **of)
+    """Yield what changed in notebook 07's tasks."""
+    if "07" in {step.number for step in trial.series.steps}:
+        items = pd.read_parquet(run_folder(trial.series.run) / "transfer" / "items.parquet")
+        for row in transfer.changes_since_base(items):
+            yield _row(row.arm, "", row.measure, row.change, base=row.base, trained=row.trained)
 
 
 def _row(learned: str, who: str, measure: str, change: Mean, **means: float) -> dict[str, Any]:

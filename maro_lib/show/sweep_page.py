@@ -17,7 +17,7 @@ from maro_lib.measure.comparison import LEVEL
 from maro_lib.show.figures import plot_carried_over, plot_study, plot_verdicts
 from maro_lib.show.page import Part, page_of, picture, table_of
 from maro_lib.study.effects import ALL_SEEDS, cell_effects, cell_means, conclusion
-from maro_lib.study.maps import LEARNED, MOST_LOST, Place, carried_over, on_map, verdicts, verdicts_in_words
+from maro_lib.study.maps import LEARNED, MOST_LOST, MapPlace, carried_over, on_map, verdicts, verdicts_in_words
 from maro_lib.wording import counted, duration, p_value, signed
 
 
@@ -32,7 +32,7 @@ class Swept(NamedTuple):
     results: pd.DataFrame
     failed: Mapping[str, str]  # trial -> its error
     seconds: Mapping[str, float]  # trial, or what several share -> of the stages that it ran itself
-    places: Mapping[str, Sequence[Place]] = {}  # cell -> where it stands on a map; empty: the file asks for none
+    places: Mapping[str, Sequence[MapPlace]] = {}  # cell -> where it stands on a map; empty: the file asks for none
 
 
 def sweep_page(swept: Swept) -> str:

@@ -76,7 +76,7 @@ def verdicts_in_words(table: pd.DataFrame) -> list[str]:
     return lines
 
 
-class Place(NamedTuple):
+class MapPlace(NamedTuple):
     """Where a cell stands on a map: in the row of what it changes, at its values."""
 
     row: str  # beta; z0, z0_fixed
@@ -84,7 +84,7 @@ class Place(NamedTuple):
     is_first: bool  # it changes nothing
 
 
-def places(cells: Mapping[str, Mapping[str, Any]], first: Mapping[str, Any]) -> dict[str, list[Place]]:
+def map_places(cells: Mapping[str, Mapping[str, Any]], first: Mapping[str, Any]) -> dict[str, list[MapPlace]]:
     """Return the places of cells by what each changes; one that changes nothing stands in every row.
 
     `first` holds the values of a trial that changes nothing. Rows come in the order of the cells.
@@ -92,14 +92,14 @@ def places(cells: Mapping[str, Mapping[str, Any]], first: Mapping[str, Any]) -> 
     rows = dict.fromkeys(tuple(changed) for changed in cells.values() if changed)
     return {
         cell: [
-            Place(", ".join(row), tuple((first | changed)[name] for name in row), not changed)
+            MapPlace(", ".join(row), tuple((first | changed)[name] for name in row), not changed)
             for row in rows if not changed or row == tuple(changed)
         ]
         for cell, changed in cells.items()
     }  # fmt: skip
 
 
-def on_map(table: pd.DataFrame, places: Mapping[str, Sequence[Place]]) -> pd.DataFrame:
+def on_map(table: pd.DataFrame, places: Mapping[str, Sequence[MapPlace]]) -> pd.DataFrame:
     """Put verdicts on a map: a row per trained faction and place of a cell, row by row, in the order of the values."""
     factions, rows = list(table["who"].unique()), list(dict.fromkeys(p.row for own in places.values() for p in own))
     tiles = [(verdict, place) for verdict in table.itertuples() for place in places.get(verdict.cell, ())]
