@@ -141,25 +141,6 @@ def _games_in(folder: Path) -> dict[str, pd.DataFrame]:
     return {name: pd.concat([base, *(table for key, table in tables.items() if key[0] == name)]) for name in learned}
 
 
-def _in_kinds(trial: Trial, matches: Mapping[str, pd.DataFrame]) -> Iterator[dict[str, Any]]:
-    """Yield the same of matches in other kinds of mystery, its own kind's under its name, and means over the others."""
-    run, kinds = _matched_run(trial), trial.series.values.get("elsewhere")
-    if not (run and kinds):
-        return
-    book, others = load_gamebook(run / "gamebook.json"), list[dict[str, Any]]()
-    elsewhere = other_books(book, kinds)
-    for kind in kinds:
-        is_other = kind in elsewhere
-        games = _games_in(kind_folder(run / "matches", kind)) if is_other else matches
-        rows = [*_matched(games)]
-        others += rows if is_other else []
-        yield from (row | {"measure": in_kind(row["measure"], kind)} for row in rows)
-    if others:
-        table, names = pd.DataFrame(others), ["learned", "who", "measure"]
-        means = table.groupby(names, sort=False)[["value", "base", "trained"]].mean().reset_index()
-        yield from means.assign(measure=means["measure"] + ELSEWHERE).to_dict("records")
-
-
 def _matched(matches: Mapping[str, pd.DataFrame]) -> Iterator[dict[str, Any]]:
     """Yield changes against base in the same games, in points."""
     for learned, table in matches.items():
@@ -167,6 +148,21 @@ def _matched(matches: Mapping[str, pd.DataFrame]) -> Iterator[dict[str, Any]]:
             if who in set(table["trained"]):
                 found = against_base(table, who, measure)
                 yield _row(learned, who, measure, found.change, base=found.base.mean, trained=found.trained.mean)
+
+
+def _in_kinds(trial: Trial, matches: Mapping[str, pd.DataFrame]) -> Iterator[dict[str, Any]]:
+    """Yield the same for each kind of mystery, its own by its own matches, and means over the others."""
+    run, kinds = _matched_run(trial), trial.series.values.get("elsewhere")
+    if not (run and kinds):
+        return
+    others = other_books(load_gamebook(run / "gamebook.json"), kinds)
+    games = {kind: _games_in(kind_folder(run / "matches", kind)) if kind in others else matches for kind in kinds}
+    rows = {kind: [*_matched(played)] for kind, played in games.items()}
+    yield from (row | {"measure": in_kind(row["measure"], kind)} for kind, own in rows.items() for row in own)
+    if table := [row for kind in others for row in rows[kind]]:
+        same = pd.DataFrame(table).groupby(["learned", "who", "measure"], sort=False)
+        means = same[["value", "base", "trained"]].mean().reset_index()
+        yield from means.assign(measure=means["measure"] + ELSEWHERE).to_dict("records")
 
 
 def _social(trial: Trial, matches: Mapping[str, pd.DataFrame]) -> Iterator[dict[str, Any]]:

@@ -68,7 +68,7 @@ def _map(swept: Swept) -> Iterator[Part]:
     figure = picture(plot_verdicts(on_map(table, swept.places), title), "map")
     lines = [tag("li", line) for line in verdicts_in_words(table)]
     note = (
-        "A tile: a value, and the change in games won against base, in points. Framed: what the others change. "
+        "A tile: a value, and the change in games won against base, in points. Framed: nothing changed. "
         f"Learned: the interval over seeds lies above 0. Collapsed: it lies below, or legal moves fell by more than "
         f"{MOST_LOST:g} points. Of cells where nothing is learned, 1 in 40 has its interval above 0 by luck."
     )
