@@ -124,13 +124,13 @@ def _headlines(trial: Trial) -> Iterator[dict[str, Any]]:
 
 def matches_of(trial: Trial) -> dict[str, pd.DataFrame]:
     """Return the games of a trial's matches, a row per line-up and game, by what was trained; base's are in each."""
-    return _games_in(run / "matches") if (run := _matched_run(trial)) else {}
+    return _games_in(folder) if (folder := _last(trial, "matches")) else {}
 
 
-def _matched_run(trial: Trial) -> Path | None:
-    """Return the folder of the round that a trial's matches are of; nothing where it plays none."""
-    rounds = [step.round for step in trial.series.steps if step.notebook.stem == maker("matches")]
-    return run_folder(round_name(trial.series.run, rounds[-1])) if rounds else None
+def _last(trial: Trial, artefact: str) -> Path | None:
+    """Where the last round of a trial left an artefact, if a stage of it makes one."""
+    rounds = [step.round for step in trial.series.steps if step.notebook.stem == maker(artefact)]
+    return run_folder(round_name(trial.series.run, rounds[-1])) / artefact if rounds else None
 
 
 def _games_in(folder: Path) -> dict[str, pd.DataFrame]:
@@ -152,11 +152,11 @@ def _matched(matches: Mapping[str, pd.DataFrame]) -> Iterator[dict[str, Any]]:
 
 def _in_kinds(trial: Trial, matches: Mapping[str, pd.DataFrame]) -> Iterator[dict[str, Any]]:
     """Yield the same for each kind of mystery, its own by its own matches, and means over the others."""
-    run, kinds = _matched_run(trial), trial.series.values.get("elsewhere")
-    if not (run and kinds):
+    folder, kinds = _last(trial, "matches"), trial.series.values.get("elsewhere")
+    if not (folder and kinds):
         return
-    others = other_books(load_gamebook(run / "gamebook.json"), kinds)
-    games = {kind: _games_in(kind_folder(run / "matches", kind)) if kind in others else matches for kind in kinds}
+    others = other_books(load_gamebook(folder.with_name("gamebook.json")), kinds)
+    games = {kind: _games_in(kind_folder(folder, kind)) if kind in others else matches for kind in kinds}
     rows = {kind: [*_matched(played)] for kind, played in games.items()}
     yield from (row | {"measure": in_kind(row["measure"], kind)} for kind, own in rows.items() for row in own)
     if table := [row for kind in others for row in rows[kind]]:
