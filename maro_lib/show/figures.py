@@ -46,6 +46,7 @@ SHARE_COLOURS = {  # of a bar that shows what a whole is made of
     "loses the turn": COLOURS["base"], "a culprit is condemned": COLOURS["civilian"],
     "an innocent is condemned": COLOURS["culprit"], "nobody is condemned": PALE,
 }  # fmt: skip
+WIDEST_TITLE = 7.0  # inches of a map's title
 VERDICTS = {LEARNED: COLOURS["MARO"], NOTHING_SHOWN: PALE, COLLAPSED: COLOURS["culprit"]}
 STYLE = {
     "figure.dpi": 100, "figure.constrained_layout.use": True, "figure.facecolor": "white", "axes.facecolor": "white",
@@ -137,7 +138,7 @@ def plot_carried_over(table: pd.DataFrame, title: str) -> Figure:
     Bold: the interval over seeds leaves out zero. Framed: played in the kind that it was trained in.
     """
     cells, kinds, factions = (list(table[name].unique()) for name in ("cell", "kind", "who"))
-    size = (2.6 + 0.42 * len(kinds) * len(factions), 1.9 + 0.36 * len(cells))
+    size = (max(WIDEST_TITLE, 2.6 + 0.42 * len(kinds) * len(factions)), 1.9 + 0.36 * len(cells))
     fig, axes = _side_by_side(len(factions), size, title, sharey=True)
     most = table["change"].abs().max() or 1.0
     for ax, who in zip(axes, factions, strict=True):
@@ -158,9 +159,9 @@ def plot_verdicts(tiles: pd.DataFrame, title: str) -> Figure:
     """
     factions, rows = (list(tiles[name].unique()) for name in ("who", "row"))
     n = tiles.groupby(["who", "row"]).size().max()
-    height = 0.9 + len(factions) * (0.6 + 0.5 * len(rows))
+    size = (max(WIDEST_TITLE, 2.2 + 0.8 * n), 0.9 + len(factions) * (0.6 + 0.5 * len(rows)))
     with plt.rc_context(STYLE):
-        fig, axes = plt.subplots(len(factions), 1, figsize=(2.2 + 0.8 * n, height), squeeze=False)
+        fig, axes = plt.subplots(len(factions), 1, figsize=size, squeeze=False)
     fig.suptitle(title, x=0.01, ha="left", **TITLE)
     for ax, who in zip(axes[:, 0], factions, strict=True):
         for row, own in tiles[tiles["who"] == who].groupby("row", sort=False):
@@ -179,7 +180,7 @@ def _tile(
     ax: Axes, at: tuple[int, int], text: str, colour: str, *, is_bold: bool = False, is_framed: bool = False
 ) -> None:
     """Draw a square of a map, its text dark or light as its colour needs."""
-    frame = {"edgecolor": COLOURS["base"], "linewidth": 2, "zorder": 3} if is_framed else {"edgecolor": "white"}
+    frame = {"edgecolor": COLOURS["base"], "linewidth": 2, "zorder": 3} if is_framed else {"edgecolor": PALE}
     ax.add_patch(Rectangle((at[0] - 0.46, at[1] - 0.46), 0.92, 0.92, facecolor=colour, **frame))
     ink = "white" if _luminance(colour) < 0.18 else "black"  # a contrast of 4.5 or more
     weight = "bold" if is_bold else "normal"
