@@ -13,34 +13,48 @@ from maro_lib.play.pool import POOL
 from maro_lib.run import sweep
 from maro_lib.run.sweep import run_sweep
 from maro_lib.runs import ROOT, run_folder
+from maro_lib.study.maps import in_kind
+from maro_lib.world.scripts import FACTIONS
 
 matplotlib.use("Agg")
 
 SIZES = {
     "n_games": 12, "n_scripts": 6, "n_compare": 4, "n_counterfactual": 2, "n_samples": 1, "batch": 8, "n_dialogues": 16,
-    "n_views": 2, "n_matches": 4, "n_match_scripts": 4, "n_check_games": 2, "progress": False, "n_cross": 2,
-    "n_cross_scripts": 2,
+    "n_views": 2, "n_matches": 4, "n_match_scripts": 4, "n_elsewhere": 4, "n_check_games": 2, "eval_limit": 4,
+    "n_cross": 2, "n_cross_scripts": 2, "progress": False,
 }  # fmt: skip
+TINY = {"characters": 4, "rounds": 1, "max_new_tokens": 12, "window": 4096, "max_gen_toks": 4}  # of random weights
 FILES = sorted((ROOT / "params" / "sweeps").glob("*.yaml"))
 ALWAYS = "balancing"
 ROUNDS = 2  # of those that have several
 LATER = re.compile(rf"\bround[_ ]([^1-{ROUNDS}]|\d\d)")
 
 
-def small(path: Path, folder: Path, real: Path) -> Path:
-    """Return a copy of a sweep's file with its first two cells and two rounds, on one seed; a tiny model is `real`."""
+def small(path: Path, folder: Path, tiny: Path) -> Path:
+    """Return a copy of a sweep's file with its first and last cell and two rounds, on one seed.
+
+    `tiny` stands for a larger model. Random weights find no culprit, and who always loses can't be trained alone.
+    """
     file = yaml.safe_load(path.read_text(encoding="utf-8"))
     values = yaml.safe_load((ROOT / file.pop("of")).read_text(encoding="utf-8")) | file.get("values", {}) | SIZES
-    arms = dict([*file.get("arms", {}).items()][:2])
+    is_tiny = "model" in values
+    values |= {"model": str(tiny), **TINY} if is_tiny else {}
+    values |= {"elsewhere": few(values["elsewhere"])} if "elsewhere" in values else {}
+    arms = {name: a for name, a in file.get("arms", {}).items() if not (is_tiny and "camp_weights" in a)}
+    arms = few({name: a | ({"n_dialogues": 16} if "n_dialogues" in a else {}) for name, a in arms.items()})
     grid = {name: values[:2] for name, values in file.get("grid", {}).items()}
     values = {name: value for name, value in values.items() if name != "run" and name not in grid}
-    values |= {"model": str(real), "max_new_tokens": 12} if "model" in values else {}
     values |= {"maro_iterations": ROUNDS} if "maro_iterations" in values else {}
     file["only"] = ",".join(number for number in file["only"].split(",") if not LATER.search(number))
     file["measures"] = [measure for measure in file["measures"] if not LATER.search(measure)]
     copy = folder / path.name
     copy.write_text(yaml.safe_dump(file | {"values": values, "arms": arms, "grid": grid, "seeds": 1}, sort_keys=False))
     return copy
+
+
+def few(cells: dict) -> dict:
+    """The first and the last."""
+    return dict([*cells.items()][:: max(1, len(cells) - 1)])
 
 
 @pytest.mark.parametrize(
@@ -54,17 +68,29 @@ def test_an_experiment_reaches_its_page(path, kernels, models, tmp_path, monkeyp
     copy = small(path, tmp_path, models["adapter"])
     assert run_sweep(str(copy)) == 0
     folder, file = run_folder(path.stem), yaml.safe_load(copy.read_text(encoding="utf-8"))
-    measures, n_rounds = file["measures"], file["values"].get("maro_iterations", 1)
+    n_rounds = file["values"].get("maro_iterations", 1)
     results, games = (pd.read_parquet(folder / name) for name in ("results.parquet", "games.parquet"))
-    found = results[results["measure"].isin(measures)]
-    assert {*found["measure"]} == {*measures}, "a measure that is asked for is one that is there"
+    found = results[results["measure"].isin(file["measures"])]
+    assert {*found["measure"]} == {*file["measures"]}, "a measure that is asked for is one that is there"
     for measure, own in found.groupby("measure"):
-        of_all = measure.endswith("between factions") or measure[0].isdigit()  # a headline's
-        sides = {""} if of_all else {"civilian", "culprit"}
-        assert {*own["who"]} == sides
+        of_all = measure.endswith("between factions") or measure.startswith("maro_") or measure[0].isdigit()
+        assert {*own["who"]} == {"" if of_all else who for who in FACTIONS}
         assert (own.groupby("who")["cell"].nunique() >= 2).all()
     assert {*games["trained"]} == {"nobody", "civilian", "culprit"}
-    base = games[games["trained"] == "nobody"].groupby("cell")["civilians_won"].agg(list)
-    assert all(won == base.iloc[0] for won in base), "all cells are compared with the same games of base"
-    assert len([p for p in (folder / POOL).iterdir() if p.is_dir()]) == n_rounds, "which were played once a round"
-    assert "<h2>What it cost</h2>" in (folder / "sweep.html").read_text()
+    page = (folder / "sweep.html").read_text()
+    assert "<h2>What it cost</h2>" in page
+    assert ("<h2>Where it learns</h2>" in page) == file.get("map", False)
+    is_in_kinds = "elsewhere" in file.get("values", {})
+    assert ("<h2>Trained in, played in</h2>" in page) == is_in_kinds
+    shared = [p for p in (folder / POOL).iterdir() if p.is_dir()]
+    if is_in_kinds:
+        kinds = [*file["arms"]]
+        won = results.pivot(index=["cell", "who"], columns="measure", values="value")
+        for own, other in (kinds, kinds[::-1]):
+            assert won.loc[own][in_kind("games won", own)].equals(won.loc[own]["games won"]), "at home"
+            assert won.loc[own][in_kind("games won", other)].equals(won.loc[own]["games won, elsewhere"]), "elsewhere"
+        assert len(shared) == len(kinds), "a kind's base plays once, for those at home there and for the others"
+    else:
+        base = games[games["trained"] == "nobody"].groupby("cell")["civilians_won"].agg(list)
+        assert all(won == base.iloc[0] for won in base), "all cells are compared with the same games of base"
+        assert len(shared) == n_rounds, "which were played once a round"

@@ -1,6 +1,7 @@
 """Matches: the same games for trained and base, gains by hand, and quick games that leave no trace in training."""
 
 import random
+import shutil
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -34,6 +35,7 @@ from maro_lib.measure.matches import (
     outcomes,
     play_ahead,
     play_base,
+    rematch,
     saved,
 )
 from maro_lib.measure.metrics import reciprocal_rank
@@ -128,6 +130,16 @@ def test_nothing_is_played_ahead_where_a_model_works_in_one_process(tuned, tmp_p
     monkeypatch.setattr(type(tuned.loaded), "n_side_by_side", 1)
     play_ahead(some_games(1), SHORT, tuned.loaded, {tmp_path: "tuned"})
     assert not list(tmp_path.iterdir())
+
+
+def test_a_rematch_is_base_and_a_contender_in_the_same_games(tuned, table, folder, tmp_path, monkeypatch):
+    """Each in its own folder; what was played is read there."""
+    for who in LINE_UPS:
+        shutil.copytree(folder / who, tmp_path / ("" if who == NOBODY else "own") / who)
+    monkeypatch.setattr(LocalPolicy, "act", lambda *_: pytest.fail("a game was played again"))
+    found = rematch(some_games(3), SHORT, {tmp_path / "own": tuned.loaded}, tmp_path)
+    pd.testing.assert_frame_equal(found.pop(tmp_path / "own"), table)
+    assert not found
 
 
 class Mumbles:

@@ -37,6 +37,7 @@ from maro_lib.study.transfer import (
     adapters,
     beliefs,
     by_row,
+    changes_since_base,
     comparison,
     contenders,
     evaluate,
@@ -207,6 +208,22 @@ def test_a_lie_is_what_the_goal_adds():
     assert found.loc[MARO, "p"] == 1.0, "three scenes changed, two one way: 2 x (1 + 3) / 2^3"
     assert (found.loc[BASE, "more"].mean, found.loc[BASE, "change"].mean) == (0.25, 0.0)
     assert found.loc[MARO, ["honest", "honest, no goal"]].map(lambda share: share.mean).tolist() == [0.25, 0.75]
+
+
+def test_changes_since_base_are_measures_of_each_adapter():
+    answers = {(BASE, GOAL): "0001", (BASE, NO_GOAL): "0000", (MARO, GOAL): "1110", (MARO, NO_GOAL): "1000",
+               (CONTROL, GOAL): "0001", (CONTROL, NO_GOAL): "0000"}  # fmt: skip
+    scenes = told_falsely(answers)
+    scenes = scenes.assign(family=SAFETY, item=scenes["level"] + scenes["scene"])
+    right = {AS_IT_CAME: "0000", BASE: "0011", MARO: "0111"}
+    table = pd.concat([*(made(arm, of_arm) for arm, of_arm in right.items()), scenes])
+    found = {(c.arm, c.measure): (c.base, c.trained, c.change.mean) for c in changes_since_base(table)}
+    assert found == {
+        (MARO, "t"): (0.5, 0.75, 0.25),
+        (MARO, "s"): (0.75, 0.25, -0.5), (MARO, "s, no goal"): (1.0, 0.75, -0.25), (MARO, "s, lies"): (0.25, 0.5, 0.25),
+        (CONTROL, "s"): (0.75, 0.75, 0.0), (CONTROL, "s, no goal"): (1.0, 1.0, 0.0),
+        (CONTROL, "s, lies"): (0.25, 0.25, 0.0),
+    }  # fmt: skip
 
 
 def test_scenes_in_which_nothing_changed_say_nothing_about_lies():

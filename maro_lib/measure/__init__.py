@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from maro_lib.measure.comparison import compare_metrics
     from maro_lib.measure.judgements import failures, judge_games
     from maro_lib.measure.judges import check_judge, seated
-    from maro_lib.measure.matches import gains, match, play_ahead, play_base, saved
+    from maro_lib.measure.kinds import kind_folder, other_books
+    from maro_lib.measure.matches import gains, match, play_base, rematch, saved
     from maro_lib.measure.metrics import social
     from maro_lib.measure.rouge import rouge_l
 

@@ -98,6 +98,22 @@ def play_ahead(
     play_all(shares, n, progress=progress)
 
 
+def rematch(
+    games: Sequence[Game], player: Player, contenders: Mapping[Path, Loaded], folder: Path, *,
+    pool: Path | None = None, concurrency: int = 256, progress: bool = False,
+) -> dict[Path, pd.DataFrame]:  # fmt: skip
+    """Play base into `folder`, each contender as either faction into its own; return each one's games beside base's."""
+    how = {"concurrency": concurrency, "progress": progress}
+    tuned = next(iter(contenders.values()))
+    base = outcomes(play_base(games, player, tuned, folder, pool=pool, **how)).assign(trained=NOBODY)
+    play_ahead(games, player, tuned, {at: loaded.adapter for at, loaded in contenders.items()}, **how)
+    sides = [who for who in LINE_UPS if who != NOBODY]
+    return {
+        at: pd.concat([base, match(games, player.playing(loaded), folder=at, line_ups=sides, **how)], ignore_index=True)
+        for at, loaded in contenders.items()
+    }
+
+
 def saved(folder: Path) -> dict[tuple[str, str], Path]:
     """Where the games of a run's matches are, by whose adapter played and as which faction."""
     places = {(BASE, NOBODY): folder / NOBODY}

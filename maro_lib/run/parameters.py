@@ -27,7 +27,7 @@ from maro_lib.strict_yaml import StrictLoader, read_text
 from maro_lib.wording import nearest
 
 SCALARS = {"bool": bool, "int": int, "float": (int, float), "str": str}
-TYPES = (*SCALARS, *(f"list[{k}]" for k in SCALARS), *(f"dict[str, {k}]" for k in SCALARS))
+TYPES = (*SCALARS, *(f"list[{k}]" for k in SCALARS), *(f"dict[str, {k}]" for k in (*SCALARS, "dict")))
 
 
 PAGE = """# Parameters
@@ -194,7 +194,7 @@ def _fits(value: Any, kind: str) -> bool:
     if kind.startswith("dict["):
         return isinstance(value, dict) and all(isinstance(k, str) and _fits(v, kind[10:-1]) for k, v in value.items())
     # Python counts True as a number; a parameter file that says `n_games: true` is a mistake.
-    return isinstance(value, SCALARS[kind]) and (kind == "bool" or not isinstance(value, bool))
+    return isinstance(value, SCALARS.get(kind, dict)) and (kind == "bool" or not isinstance(value, bool))
 
 
 def _comments(source: str) -> dict[int, str]:

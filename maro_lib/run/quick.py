@@ -131,6 +131,12 @@ def _camps(values: Values) -> Iterator[str]:
             yield f"camp_weights: unknown faction {faction!r}{hint}"
 
 
+def _elsewhere(values: Values) -> Iterator[str]:
+    from maro_lib.measure.kinds import kind_problems
+
+    yield from kind_problems(values["elsewhere"])
+
+
 def _judge(values: Values) -> Iterator[str]:
     if values["judge_server_url"]:
         yield from _server("judge_server_url", values)
@@ -190,6 +196,7 @@ CHECKS: dict[str, Callable[[Values], Iterator[str]]] = {  # the parameters that 
     "script window max_new_tokens": _windows,
     "model adapter server_url server_command server_key_env": _players,
     "camp_weights": _camps,
+    "elsewhere": _elsewhere,
     "judge judge_server_url judge_server_key_env": _judge,
     "evals safety_evals": _evals,
     "eval_data": _existing("eval_data", Path.is_dir, "folder"),

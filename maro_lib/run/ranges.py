@@ -29,6 +29,7 @@ RANGES = {
     "accelerate_config judge judge_server_url judge_server_key_env evals safety_evals eval_data keep_as keep_in "
     "ship_adapter start_model ship_start sweeps",
     "any number": "z0_fixed",
+    "traits of a mystery as notebook 02 has them": "elsewhere",
     "0 to 4,000,000,000": "seed lesson_seed",
     "0 or more": "anchor camp_weights lam_pos lam_neg",
     "above 0": "beta max_grad_norm",
@@ -50,7 +51,7 @@ RANGES = {
     "2 to 100,000": "n_counterfactual",  # rules that learn need two mysteries
     "1 to 1,024": "lora_rank lora_alpha start_rank",
     "1 to 100,000": "n_exam_games n_exam_items n_points max_new_tokens concurrency server_requests "
-    "batch check_every n_views n_matches n_match_scripts n_check_games eval_batch max_gen_toks "
+    "batch check_every n_views n_matches n_match_scripts n_elsewhere n_check_games eval_batch max_gen_toks "
     "n_forced n_forced_scripts n_cross n_cross_scripts bench_script bench_actions bench_action_tokens "
     "bench_observed_tokens start_games start_batch start_check_every start_look_games start_end_games",
     "1 to 1,000,000": "n_games n_scripts n_compare",

@@ -69,13 +69,18 @@ def n_steps(values: Mapping[str, Any], sample: Sample) -> int:
     return max(1, round(n_read(values, sample) / values["batch"]))
 
 
+def n_held_out(values: Mapping[str, Any]) -> int:
+    """How many games each line-up plays: the run's own, and those in other kinds of mystery."""
+    return values["n_matches"] + len(values["elsewhere"]) * values["n_elsewhere"]
+
+
 def replies(values: Mapping[str, Any], sample: Sample) -> dict[str, float]:
     """Count the replies of all games of a round, by what they are for."""
     looks = 1 + -(-n_steps(values, sample) // values["check_every"])
     return {
         "playing": values["n_games"] * sample.n_actions,
         "quick games": looks * values["n_quick"] * sample.n_actions,
-        "matches": (1 + 2 * (1 + values["control"])) * values["n_matches"] * sample.n_actions,
+        "matches": (1 + 2 * (1 + values["control"])) * n_held_out(values) * sample.n_actions,
     }
 
 

@@ -8,6 +8,7 @@
     seeds: 3                  each arm with each value of the grid, on the base's seed and the two after it
     only: 02,03,04,05,06      the stages, as ONLY names them; empty: all but the experiments
     measures: [games won]     what the question is about: of notebook 06, or a headline's (05 margin)
+    map: true                 the page begins with where it learns, does nothing, collapses: each arm changes one thing
     spread: 6.0               how far a difference between two cells is expected to lie apart from seed to seed (SD)
     cpus: 2                   of a trial, with `gpus`, for Ray to find a place for it
 
@@ -54,6 +55,7 @@ class SweepFile(BaseModel):
     seeds: int = Field(default=1, ge=1, le=1000)
     only: str = ""
     measures: list[str] = Field(default=["games won"], min_length=1)
+    map: bool = False
     spread: float | None = Field(default=None, gt=0)
     cpus: float = Field(default=1, gt=0, le=10_000)
     gpus: float = Field(default=0, ge=0, le=10_000)

@@ -9,8 +9,10 @@
 Measures are changes against base in the same games, in points (with `base` and `trained`, and an interval over
 mysteries), from the matches and from notebook 06; of several rounds those of the last, and each round's by its name
 (`games won, round 2`); how far the factions lie apart in a metric (`TII, between factions`);
-and the numbers of every stage's headline (`05 margin`). What was trained beside (a control on shuffled labels) is a
-cell of its own. Used by `maro_lib.run.sweep`.
+what matches in other kinds of mystery came to (`games won, in MUC`, and over all others: `games won, elsewhere`); what
+changed in notebook 07's tasks (`maro_where`; of scenes: `maro_honesty`, right answers with a goal, `maro_honesty, no
+goal`, and `maro_honesty, lies`, the false ones that the goal adds); and the numbers of every stage's headline (`05
+margin`). What was trained beside (a control on shuffled labels) is a cell of its own. Used by `maro_lib.run.sweep`.
 """
 
 from __future__ import annotations
@@ -24,21 +26,26 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from maro_lib.measure.kinds import kind_folder, other_books
 from maro_lib.measure.matches import BASE, CONTROL, MARO, MEASURES, against_base, known_measures, outcomes, saved
 from maro_lib.measure.metrics import with_judge
 from maro_lib.model.players import NOBODY
+from maro_lib.play.gamebook import load_gamebook
 from maro_lib.play.rollout import Played
 from maro_lib.run.prefixes import Branch
 from maro_lib.run.sweep_file import Sweep, Trial, described
 from maro_lib.runs import GAMES, STEPS, maker, round_name, run_folder, write_atomic
 from maro_lib.show.sweep_page import Swept, sweep_page
 from maro_lib.statistics import Mean
+from maro_lib.study import transfer
 from maro_lib.study.effects import cell_effects, cell_of, conclusion
+from maro_lib.study.maps import MapPlace, in_kind, map_places, verdicts, verdicts_in_words
 from maro_lib.summary import StageRecord, peek_summary
 from maro_lib.wording import as_text
 from maro_lib.world.scripts import FACTIONS
 
 RESULTS = "results.parquet"
+ELSEWHERE = ", elsewhere"  # of a measure: its mean over other kinds of mystery than the run's own
 GAP = "between factions"  # how far a metric of trained civilians lies from that of trained culprits
 
 
@@ -66,7 +73,8 @@ class Collected:
         for trial in self.sweep.trials:
             if trial.name == branch.name and not error:
                 matches = matches_of(trial)
-                found = (*_headlines(trial), *_matched(matches), *_by_round(trial), *_social(trial, matches))
+                found = (*_headlines(trial), *_matched(matches), *_by_round(trial), *_in_kinds(trial, matches),
+                         *_social(trial, matches), *_transferred(trial))  # fmt: skip
                 self.rows += [_about(trial, row.pop("learned", "")) | row for row in found]
                 self.games += [table.assign(**_about(trial, learned)) for learned, table in matches.items()]
                 self.curves += [table.assign(**_about(trial, learned)) for learned, table in curves_of(trial).items()]
@@ -75,7 +83,8 @@ class Collected:
     def table(self) -> pd.DataFrame:
         """Return a row per trial, trained faction and measure, in the order of the trials."""
         grid = [*self.sweep.file.grid]
-        columns = ["trial", "cell", "arm", *grid, "seed", "who", "measure", "value", "base", "trained", "low", "high"]
+        columns = ["trial", "cell", "arm", *grid, "seed", "who", "measure", "value", "base", "trained", "low", "high",
+                   "n"]  # fmt: skip
         order = {trial.name: k for k, trial in enumerate(self.sweep.trials)}
         rows = sorted(self.rows, key=lambda row: order[row["trial"]])
         table = pd.DataFrame(rows, columns=columns)
@@ -86,7 +95,7 @@ class Collected:
         sweep, folder, results = self.sweep, run_folder(self.sweep.name), self.table()
         file = sweep.file
         swept = Swept(sweep.name, file.question, file.prediction, described(sweep), file.measures, results,
-                      self.failed, self.seconds)  # fmt: skip
+                      self.failed, self.seconds, _places(sweep) if file.map else {})  # fmt: skip
         if len(results):
             write_atomic(folder / RESULTS, results.to_parquet(index=False))
         for name, tables in ((GAMES, self.games), (STEPS, self.curves)):
@@ -96,10 +105,17 @@ class Collected:
         write_atomic(folder / "sweep.html", sweep_page(swept))
 
 
-def _about(trial: Trial, learned: str) -> dict[str, Any]:
+def _places(sweep: Sweep) -> dict[str, list[MapPlace]]:
+    """Say where the cells stand on a map: by what each changes."""
+    changes = {_about(t)["cell"]: sweep.file.arms.get(t.arm, {}) | t.varied for t in sweep.trials}
+    first = next((t for t in sweep.trials if not changes[_about(t)["cell"]]), sweep.trials[0])
+    return map_places(changes, first.series.values)
+
+
+def _about(trial: Trial, learned: str = MARO) -> dict[str, Any]:
     """Say which trial a row is of, and its cell: what was trained beside MARO has one of its own."""
     varied = {name: _as_words(v) if isinstance(v, list | dict) else v for name, v in trial.varied.items()}
-    cell = cell_of(trial.arm, varied, "" if learned == MARO else learned)
+    cell = cell_of(trial.arm, varied, "" if learned in (MARO, "") else learned)
     return {"trial": trial.name, "cell": cell, "arm": trial.arm, "seed": trial.seed} | varied
 
 
@@ -111,19 +127,28 @@ def _headlines(trial: Trial) -> Iterator[dict[str, Any]]:
                 yield {"who": "", "measure": f"{number} {name}", "value": float(value)}
 
 
-def rounds_of(trial: Trial) -> list[int]:
-    """Return the rounds of a trial that were matched."""
-    return [step.round for step in trial.series.steps if step.notebook.stem == maker("matches")]
+def rounds_of(trial: Trial, artefact: str = "matches") -> list[int]:
+    """Return the rounds of a trial in which a stage makes an artefact."""
+    return [step.round for step in trial.series.steps if step.notebook.stem == maker(artefact)]
 
 
-def matches_of(trial: Trial, k: int = 0) -> dict[str, pd.DataFrame]:
-    """Return the games of a round's matches (0: of the last), a row per line-up and game, by what was trained.
+def matches_of(trial: Trial) -> dict[str, pd.DataFrame]:
+    """Return the games of a trial's matches, a row per line-up and game, by what was trained; base's are in each."""
+    return _games_in(folder) if (folder := _last(trial, "matches")) else {}
 
-    Those of base are in each.
-    """
-    if not (known := rounds_of(trial)):
-        return {}
-    folders = saved(run_folder(round_name(trial.series.run, k or known[-1])) / "matches")
+
+def _last(trial: Trial, artefact: str) -> Path | None:
+    """Where the last round of a trial left an artefact, if a stage of it makes one."""
+    known = rounds_of(trial, artefact)
+    return _folder(trial, known[-1], artefact) if known else None
+
+
+def _folder(trial: Trial, k: int, artefact: str) -> Path:
+    return run_folder(round_name(trial.series.run, k)) / artefact
+
+
+def _games_in(folder: Path) -> dict[str, pd.DataFrame]:
+    folders = saved(folder)
     tables = {key: outcomes(Played(folder, None, 0, 0, 0.0)).assign(trained=key[1]) for key, folder in folders.items()}
     base = tables.pop((BASE, NOBODY), None)
     learned = dict.fromkeys(name for name, _ in tables)
@@ -135,12 +160,6 @@ def curves_of(trial: Trial) -> dict[str, pd.DataFrame]:
     curves = {learned: _last(trial, name) for learned, name in ((MARO, "learning"), (CONTROL, "control"))}
     files = {learned: folder / "curve.parquet" for learned, folder in curves.items() if folder}
     return {learned: pd.read_parquet(path) for learned, path in files.items() if path.exists()}
-
-
-def _last(trial: Trial, artefact: str) -> Path | None:
-    """Where the last round of a trial left an artefact, if a stage of it makes one."""
-    rounds = [step.round for step in trial.series.steps if step.notebook.stem == maker(artefact)]
-    return run_folder(round_name(trial.series.run, rounds[-1])) / artefact if rounds else None
 
 
 def _matched(matches: Mapping[str, pd.DataFrame]) -> Iterator[dict[str, Any]]:
@@ -156,8 +175,23 @@ def _by_round(trial: Trial) -> Iterator[dict[str, Any]]:
     """Yield the same of every round, if there are several."""
     known = rounds_of(trial)
     for k in known if len(known) > 1 else ():
-        for row in _matched(matches_of(trial, k)):
+        for row in _matched(_games_in(_folder(trial, k, "matches"))):
             yield row | {"measure": f"{row['measure']}, round {k}"}
+
+
+def _in_kinds(trial: Trial, matches: Mapping[str, pd.DataFrame]) -> Iterator[dict[str, Any]]:
+    """Yield the same for each kind of mystery, its own by its own matches, and means over the others."""
+    folder, kinds = _last(trial, "matches"), trial.series.values.get("elsewhere")
+    if not (folder and kinds):
+        return
+    others = other_books(load_gamebook(folder.with_name("gamebook.json")), kinds)
+    games = {kind: _games_in(kind_folder(folder, kind)) if kind in others else matches for kind in kinds}
+    rows = {kind: [*_matched(played)] for kind, played in games.items()}
+    yield from (row | {"measure": in_kind(row["measure"], kind)} for kind, own in rows.items() for row in own)
+    if table := [row for kind in others for row in rows[kind]]:
+        same = pd.DataFrame(table).groupby(["learned", "who", "measure"], sort=False)
+        means = same[["value", "base", "trained"]].mean().reset_index()
+        yield from means.assign(measure=means["measure"] + ELSEWHERE).to_dict("records")
 
 
 def _social(trial: Trial, matches: Mapping[str, pd.DataFrame]) -> Iterator[dict[str, Any]]:
@@ -176,9 +210,18 @@ def _social(trial: Trial, matches: Mapping[str, pd.DataFrame]) -> Iterator[dict[
             yield _row(learned, "", f"{with_judge(metric, judge)}, {GAP}", change, **gaps)
 
 
+def _transferred(trial: Trial) -> Iterator[dict[str, Any]]:
+    """Yield what changed in notebook 07's tasks."""
+    if "07" in {step.number for step in trial.series.steps}:
+        items = pd.read_parquet(run_folder(trial.series.run) / "transfer" / "items.parquet")
+        for row in transfer.changes_since_base(items):
+            yield _row(row.arm, "", row.measure, row.change, base=row.base, trained=row.trained)
+
+
 def _row(learned: str, who: str, measure: str, change: Mean, **means: float) -> dict[str, Any]:
     points = {"value": change.mean, "low": change.low, "high": change.high} | means
-    return {"learned": learned, "who": who, "measure": measure} | {name: 100 * x for name, x in points.items()}
+    name = {"learned": learned, "who": who, "measure": measure, "n": change.n}
+    return name | {key: 100 * x for key, x in points.items()}
 
 
 def _records(trial: Trial) -> Iterator[tuple[str, StageRecord]]:
@@ -205,6 +248,7 @@ def in_words(swept: Swept) -> str:
     n = swept.results["trial"].nunique()
     lines = [swept.question, *([f"Predicted: {swept.prediction}"] if swept.prediction else [])]
     lines += [f"{n:,} finished of {swept.trials}.", "", "\n  ".join(conclusion(swept.results, swept.measures)), ""]
+    lines += [*verdicts_in_words(verdicts(swept.results)), ""] if swept.places else []
     effects = cell_effects(swept.results, swept.measures).drop(columns="p")
     lines += [as_text(effects, 1, p=["holm"]), ""] if len(effects) else []
     return "\n".join([*lines, *(f"{name} failed: {error}" for name, error in swept.failed.items())]).rstrip() + "\n"

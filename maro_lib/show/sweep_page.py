@@ -14,9 +14,10 @@ import pandas as pd
 
 from maro_lib.markup import Html, fold, join, tag
 from maro_lib.measure.comparison import LEVEL
-from maro_lib.show.figures import plot_study
+from maro_lib.show.figures import plot_carried_over, plot_study, plot_verdicts
 from maro_lib.show.page import Part, page_of, picture, table_of
 from maro_lib.study.effects import ALL_SEEDS, cell_effects, cell_means, conclusion
+from maro_lib.study.maps import LEARNED, MOST_LOST, MapPlace, carried_over, on_map, verdicts, verdicts_in_words
 from maro_lib.wording import counted, duration, p_value, signed
 
 
@@ -31,11 +32,20 @@ class Swept(NamedTuple):
     results: pd.DataFrame
     failed: Mapping[str, str]  # trial -> its error
     seconds: Mapping[str, float]  # trial, or what several share -> of the stages that it ran itself
+    places: Mapping[str, Sequence[MapPlace]] = {}  # cell -> where it stands on a map; empty: the file asks for none
 
 
 def sweep_page(swept: Swept) -> str:
     """Return the page, as HTML."""
-    parts = [*_head(swept), *_effects(swept), *_others(swept), *_failed(swept), *_cost(swept)]
+    parts = [
+        *_head(swept),
+        *_map(swept),
+        *_matrix(swept),
+        *_effects(swept),
+        *_others(swept),
+        *_failed(swept),
+        *_cost(swept),
+    ]
     return page_of(f"Sweep: {swept.name}", parts)
 
 
@@ -46,6 +56,42 @@ def _head(swept: Swept) -> Iterator[Part]:
     lines += [tag("p", f"Predicted: {swept.prediction}", class_="muted")] if swept.prediction else []
     answer, *shown = conclusion(swept.results, swept.measures)
     yield Part("", join(*lines, tag("p", answer), tag("ul", *(tag("li", line) for line in shown)) if shown else ""))
+
+
+def _map(swept: Swept) -> Iterator[Part]:
+    """Where it learns, does nothing, collapses: a tile per value of what was changed."""
+    table = verdicts(swept.results) if swept.places else None
+    if table is None or table.empty:
+        return
+    learned = (table["verdict"] == LEARNED).groupby(table["who"], sort=False).agg(["sum", "size"])
+    title = "Learned: " + ", ".join(f"{who}s in {n} of {size} cells" for who, n, size in learned.itertuples())
+    figure = picture(plot_verdicts(on_map(table, swept.places), title), "map")
+    lines = [tag("li", line) for line in verdicts_in_words(table)]
+    note = (
+        "A tile: a value, and the change in games won against base, in points. Framed: nothing changed. "
+        f"Learned: the interval over seeds lies above 0. Collapsed: it lies below, or legal moves fell by more than "
+        f"{MOST_LOST:g} points. Of cells where nothing is learned, 1 in 40 has its interval above 0 by luck."
+    )
+    yield Part("Where it learns", join(figure, tag("ul", *lines), tag("p", note, class_="muted")))
+
+
+def _matrix(swept: Swept) -> Iterator[Part]:
+    """What was learned in one kind of mystery, played in another."""
+    table = carried_over(swept.results)
+    if table.empty:
+        return
+    others = table[~table["own"]]
+    more = (others["low"] > 0).groupby(others["who"], sort=False).agg(["sum", "size"])
+    title = "More games won in other kinds: " + ", ".join(f"{who}s {n} of {size}" for who, n, size in more.itertuples())
+    figure = picture(plot_carried_over(table, title), "trained in, played in")
+    note = (
+        "Change in games won against base, in points, means over seeds. Bold: the interval over seeds leaves out 0, "
+        "which 1 in 20 does by luck. Framed: played in the kind that it was trained in."
+    )
+    heads = ["trained in", "trained", "played in", "change", "95 % interval", "seeds"]
+    rows = [[r.cell, r.who, r.kind, signed(r.change, 1), _interval(r), int(r.n)] for r in table.itertuples()]
+    whole = fold("All numbers", table_of(heads, rows, marked=(table["low"] > 0) | (table["high"] < 0)))
+    yield Part("Trained in, played in", join(figure, tag("p", note, class_="muted"), whole))
 
 
 def _effects(swept: Swept) -> Iterator[Part]:
@@ -101,8 +147,11 @@ def _cost(swept: Swept) -> Iterator[Part]:
 
 
 def _numbers(row: Any) -> list[str]:
-    interval = "" if row.low != row.low else f"[{signed(row.low, 1)}, {signed(row.high, 1)}]"
-    return [signed(row.more, 1), interval, _known(row.holm, p_value), _known(row.seen, "{:.1f}".format)]
+    return [signed(row.more, 1), _interval(row), _known(row.holm, p_value), _known(row.seen, "{:.1f}".format)]
+
+
+def _interval(row: Any) -> str:
+    return "" if row.low != row.low else f"[{signed(row.low, 1)}, {signed(row.high, 1)}]"
 
 
 def _known(x: float, said: Callable[[float], str]) -> str:

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import perf_counter
@@ -155,6 +155,36 @@ def falsehoods(table: pd.DataFrame) -> pd.DataFrame:
     )
     found["holm"] = found.groupby("arm")["p"].transform(lambda ps: holm(list(ps)))
     return found
+
+
+# --- as measures ----------------------------------------------------------------------------------------
+
+
+class TaskChange(NamedTuple):
+    """What an adapter changed in a task, against base."""
+
+    arm: str
+    measure: str
+    change: Points
+    base: float
+    trained: float
+
+
+def changes_since_base(table: pd.DataFrame) -> Iterator[TaskChange]:
+    """Yield each adapter's measures: right answers of a task, called as the task; of scenes also two more.
+
+    A scene's task itself counts honest answers where a goal asks for a lie; `<task>, no goal` those where none does;
+    `<task>, lies` is what the goal adds to the false ones.
+    """
+    is_control = table["level"] == NO_GOAL
+    for suffix, items in (("", table[~is_control]), (f", {NO_GOAL}", table[is_control])):
+        for row in comparison(items).itertuples():
+            if row.since == BASE:
+                yield TaskChange(row.arm, f"{row.task}{suffix}", row.difference, row.before.mean, row.after.mean)
+    added = {(row.task, row.arm): row for row in falsehoods(table).itertuples()}
+    for (task, arm), row in added.items():
+        if STARTED_FROM.get(arm) == BASE:
+            yield TaskChange(arm, f"{task}, lies", row.change, added[task, BASE].more.mean, row.more.mean)
 
 
 # --- beliefs ---------------------------------------------------------------------------------------------
