@@ -20,15 +20,16 @@ SIZES = {
     "n_views": 2, "n_matches": 4, "n_match_scripts": 4, "n_check_games": 2, "progress": False,
 }  # fmt: skip
 FILES = sorted((ROOT / "params" / "sweeps").glob("*.yaml"))
-ALWAYS = "balancing"
+ALWAYS, WHOLE = "balancing", ("rivals",)  # walked in `make test`; with all arms
+SMALLER = {"epochs": 0.5, "n_online": 6, "maro_iterations": 2}  # in an arm
 
 
 def small(path: Path, folder: Path) -> Path:
-    """Return a copy of a sweep's file with its first two cells, on one seed."""
+    """Return a copy of a sweep's file with its first two cells (of some: with all), on one seed."""
     file = yaml.safe_load(path.read_text(encoding="utf-8"))
     values = yaml.safe_load((ROOT / file.pop("of")).read_text(encoding="utf-8")) | file.get("values", {}) | SIZES
-    arms = dict([*file.get("arms", {}).items()][:2])
-    arms = {name: changed | ({"epochs": 0.5} if "epochs" in changed else {}) for name, changed in arms.items()}
+    arms = dict([*file.get("arms", {}).items()][: None if path.stem in WHOLE else 2])
+    arms = {name: changed | {k: v for k, v in SMALLER.items() if k in changed} for name, changed in arms.items()}
     grid = {name: values[:2] for name, values in file.get("grid", {}).items()}
     values = {name: value for name, value in values.items() if name != "run" and name not in grid}
     copy = folder / path.name

@@ -71,7 +71,7 @@ def test_each_half_is_read_up_to_its_action_and_the_rest_is_counted():
 )
 def test_where_games_allow_no_pair_it_says_so(names, tmp_path):
     """They part in what they heard, have one outcome, begin otherwise, or never part."""
-    with pytest.raises(NothingToLearn, match="no pairs: of 2 dialogues .*mode: all"):
+    with pytest.raises(NothingToLearn, match=r"no pairs: of 2 dialogues .*mode: all"):
         paired(given(names))
     with pytest.raises(NothingToLearn, match="no pairs"):
         train(tiny(), given(names), DPO, tmp_path / "x")

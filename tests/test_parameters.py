@@ -174,7 +174,7 @@ def test_every_parameter_of_the_notebooks_has_one_range_and_its_default_is_insid
         ("z0: emma", "`z0` must be one of ema, batch, .*mismatched, got 'emma'; did you mean 'ema'"),
         ("rule: counterfactual", "must be one of uniform, terminal, "),
         ("maro_iterations: 0", "`maro_iterations` must be 1 to 100, got 0$"),
-        ("opponents: bse", "must be one of self, base, earlier, got 'bse'; did you mean 'base'"),
+        ("opponents: bse", "must be one of self, base, earlier, diverse, got 'bse'; did you mean 'base'"),
         ("illegal: kep", "must be one of keep, drop, got 'kep'; did you mean 'keep'"),
         ("arms: [MARO, mine]", "must be one of MARO, shuffled labels, .*, got 'mine'"),
         ("bench_script: [100, 0]", "must be 1 to 100,000, got 0"),

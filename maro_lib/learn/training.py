@@ -47,6 +47,13 @@ class Trained:
     notes: tuple[str, ...] = ()
     seconds: float = 0.0  # that its steps took
 
+    @property
+    def cost(self) -> dict[str, float]:
+        """Games and tokens that were played for it alone, tokens that it read, seconds of its steps."""
+        sums = self.curve.reindex(columns=["games", "sampled", "tokens"]).sum().astype(int)
+        played = {"games played anew": sums["games"], "tokens sampled anew": sums["sampled"]}
+        return played | {"tokens trained": sums["tokens"], "seconds": round(self.seconds, 1)}
+
 
 class Done(NamedTuple):
     """done.json: that a training came to its end."""
