@@ -77,6 +77,10 @@ def test_the_account_counts_games_and_tokens_of_every_step(undisturbed):
     assert undisturbed.curve["sampled"].sum() <= 4 * len(actions), "a reply has four tokens at most"
     assert undisturbed.curve["sampled"].sum() > len(actions)
     assert (undisturbed.curve["tokens"] > undisturbed.curve["sampled"]).all()
+    cost = undisturbed.cost
+    assert cost["games played anew"] == 6
+    assert cost["tokens sampled anew"] == undisturbed.curve["sampled"].sum()
+    assert cost["seconds"] > 0
 
 
 def test_a_running_baseline_goes_on_from_step_to_step(tmp_path):
