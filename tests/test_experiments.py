@@ -28,6 +28,7 @@ def small(path: Path, folder: Path) -> Path:
     """Return a copy of a sweep's file with its first two cells (of some: with all), on one seed."""
     file = yaml.safe_load(path.read_text(encoding="utf-8"))
     values = yaml.safe_load((ROOT / file.pop("of")).read_text(encoding="utf-8")) | file.get("values", {}) | SIZES
+    values |= {"n_scripts": 3} if path.stem in WHOLE else {}  # more games of each, so that DPO finds pairs
     arms = dict([*file.get("arms", {}).items()][: None if path.stem in WHOLE else 2])
     arms = {name: changed | {k: v for k, v in SMALLER.items() if k in changed} for name, changed in arms.items()}
     grid = {name: values[:2] for name, values in file.get("grid", {}).items()}
