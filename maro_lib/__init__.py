@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from maro_lib.runs import (
         artefact,
         finish,
+        imitates,
         located,
         make_folder,
         needs,

@@ -77,7 +77,7 @@ EXPERIMENTS = (  # run only when they are asked for
     "11_cold_start",
     "12_strength",
 )
-OPPONENTS = ("self", "base", "earlier")
+OPPONENTS = ("self", "base", "earlier", "diverse")
 GAMES, STEPS = "games.parquet", "curves.parquet"  # of a sweep: every game of its matches, every step of its trainings
 
 
@@ -203,14 +203,21 @@ def opposing(run: str, opponents: str, adapter: str) -> tuple[str, ...]:
 
     base     the model without its adapter
     earlier  whoever played in an earlier round: the base in round 1, what round j learned in round j + 1
+    diverse  these, and scripted players, good and bad ones
     """
     if opponents not in OPPONENTS:
         raise RunError(f"opponents: {opponents!r} is unknown; one of {', '.join(OPPONENTS)} is needed")
     if opponents == "self" or not adapter:  # without an adapter the learner is the base
         return ()
     name, k = round_of(run)
-    before = range(1, k - 1) if opponents == "earlier" else ()
-    return ("", *(shown(learned_adapter(name, j)) for j in before))
+    before = range(1, k - 1) if opponents in ("earlier", "diverse") else ()
+    scripted = ("naive", "skilled") if opponents == "diverse" else ()
+    return ("", *scripted, *(shown(learned_adapter(name, j)) for j in before))
+
+
+def imitates(run: str, experts_first: bool) -> bool:
+    """Whether a round plays with experts and imitates them, instead of playing itself: the first one, if so asked."""
+    return experts_first and round_of(run)[1] == 1
 
 
 def finish(run: str, notebook: str, headline: dict[str, Any]) -> None:

@@ -473,9 +473,10 @@ def test_replies_and_steps_by_hand():
     """Ten games of six players and 57 actions: 60 dialogues, 10 steps of 12, looks at steps 0, 3, 6, 9, 10."""
     assert stages.n_steps(by_hand(), sample()) == 10
     assert stages.replies(by_hand(), sample()) == {
-        "playing": 570, "quick games": 5 * 2 * 57, "matches": 5 * 5 * 57
+        "playing": 570, "playing anew": 0, "quick games": 5 * 2 * 57, "matches": 5 * 5 * 57
     }  # fmt: skip
     assert stages.replies(by_hand(control=False), sample())["matches"] == 3 * 5 * 57
+    assert stages.replies(by_hand(n_online=4), sample())["playing anew"] == 570
     assert stages.n_kept(by_hand(mode="min"), sample()) == 20, "a culprit and a civilian of each game"
 
 

@@ -1,6 +1,7 @@
 """What a sweep's cells reached: paired by seed, Holm over all, and a sentence that claims no more than that."""
 
 import math
+import re
 
 import pandas as pd
 import pytest
@@ -9,7 +10,7 @@ from scipy.stats import ttest_1samp
 
 from maro_lib.show.sweep_page import Swept, sweep_page
 from maro_lib.statistics import detectable_mean, detectable_shift
-from maro_lib.study.effects import cell_effects, cell_means, cell_of, conclusion
+from maro_lib.study.effects import COSTS, cell_effects, cell_means, cell_of, conclusion
 
 WON = ["games won"]
 
@@ -81,6 +82,16 @@ def test_what_could_be_found_is_found_four_times_of_five():
 def test_a_cell_is_named_by_what_sets_it_apart():
     assert cell_of("no anchor", {"beta": 0.5}, "shuffled labels") == "no anchor, beta 0.5, shuffled labels"
     assert cell_of("", {}) == "all"
+
+
+def test_a_page_says_what_learning_cost_beside_what_it_brought():
+    won, spent = results(a=[1.0, 2.0], b=[2.0, 4.0]), results(a=[2000.0, 2000.0], b=[400.0, 600.0])
+    costs = [spent.assign(who="", measure=name) for name in COSTS]
+    page = sweep_page(Swept("which", "?", "", "4 trials", WON, pd.concat([won, *costs]), {}, {}))
+    own = page.rpartition("What learning cost")[2]  # first it stands in the list of parts
+    cells = re.findall(r"<td[^>]*>([^<]+)</td>", own)
+    assert cells[:12] == ["a", *["2,000"] * 4, "+1.5", "b", *["500"] * 4, "+3.0"]
+    assert "What learning cost" not in sweep_page(Swept("which", "?", "", "4 trials", WON, won, {}, {}))
 
 
 def test_words_of_a_sweep_s_file_cannot_break_out_of_its_page():

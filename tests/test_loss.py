@@ -11,7 +11,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from maro_lib.learn import loss as losses
-from maro_lib.learn.loss import anchor_loss, batch, clamped, ema, fixed, maro_loss, mismatched, per_faction, sft_loss
+from maro_lib.learn.loss import (
+    anchor_loss,
+    batch,
+    clamped,
+    dpo_loss,
+    ema,
+    fixed,
+    maro_loss,
+    mismatched,
+    per_faction,
+    policy_gradient_loss,
+    sft_loss,
+)
 
 
 def numbers(*values, **options):
@@ -82,6 +94,25 @@ def test_imitation_reads_the_desirable_actions_only():
     loss = sft_loss(*given, lam_pos=1.5)
     assert loss.item() == pytest.approx(1.25) == pytest.approx(1.5 * sft_loss(*given).item())
     assert torch.autograd.grad(loss, logp)[0].tolist() == pytest.approx([-0.5, 0.0, -0.25])
+
+
+def test_a_pair_of_dpo_on_paper():
+    # beta (r_win - r_lose) = 0.5 (1 - -1) = 1 and 0.5 (2 - 4) = -1; -log sigmoid: 0.313262 and 1.313262
+    logp, ref = numbers(-4.0, -6.0, -8.0, -1.0, requires_grad=True), numbers(-5.0, -5.0, -10.0, -5.0)
+    desirable, other = torch.tensor([True, False, True, False]), numbers(-1.0, 1.0, 4.0, 2.0)
+    loss = dpo_loss(logp, ref, other, desirable, beta=0.5)
+    assert loss.item() == pytest.approx((0.3132616875 + 1.3132616875) / 2)
+    # -+ beta sigmoid(-margin) / 2 pairs = 0.5 * 0.268941 / 2 and 0.5 * 0.731059 / 2
+    expected = [-0.0672353554, 0.0672353554, -0.1827646446, 0.1827646446]
+    assert torch.autograd.grad(loss, logp)[0].tolist() == pytest.approx(expected)
+
+
+def test_a_policy_gradient_on_paper():
+    # -(2 * -1 - 0.5 * -3 + 0 * -2) / 3, and -A / 3
+    logp = numbers(-1.0, -3.0, -2.0, requires_grad=True)
+    loss = policy_gradient_loss(logp, torch.tensor([True, False, False]), numbers(2.0, 0.5, 0.0))
+    assert loss.item() == pytest.approx(0.5 / 3)
+    assert torch.autograd.grad(loss, logp)[0].tolist() == pytest.approx([-2 / 3, 0.5 / 3, 0.0])
 
 
 def test_the_anchor_holds_every_action():

@@ -174,7 +174,7 @@ def test_every_parameter_of_the_notebooks_has_one_range_and_its_default_is_insid
         ("z0: emma", "`z0` must be one of ema, batch, .*mismatched, got 'emma'; did you mean 'ema'"),
         ("rule: counterfactual", "must be one of uniform, terminal, "),
         ("maro_iterations: 0", "`maro_iterations` must be 1 to 100, got 0$"),
-        ("opponents: bse", "must be one of self, base, earlier, got 'bse'; did you mean 'base'"),
+        ("opponents: bse", "must be one of self, base, earlier, diverse, got 'bse'; did you mean 'base'"),
         ("illegal: kep", "must be one of keep, drop, got 'kep'; did you mean 'keep'"),
         ("bench_script: [100, 0]", "must be 1 to 100,000, got 0"),
         ("camp_weights: {culprit: -1.0}", "must be 0 or more, got -1.0"),
@@ -184,6 +184,9 @@ def test_a_value_out_of_range_is_refused_with_its_place(tmp_path, line, message)
     (tmp_path / "x.yaml").write_text(f"run: x\n{line}\n")
     with pytest.raises(ParameterError, match=f"x.yaml:2: .*{message}"):
         load_params(tmp_path / "x.yaml", declared(NOTEBOOKS))
+
+
+ONLINE = {"objective": "policy_gradient", "n_online": 8}
 
 
 @pytest.mark.parametrize(
@@ -200,6 +203,13 @@ def test_a_value_out_of_range_is_refused_with_its_place(tmp_path, line, message)
         ({"server_url": "http://there", "server_key_env": "NO_SUCH_KEY"}, "variable NO_SUCH_KEY is not set"),
         ({"evals": ["maro_wher"]}, "did you mean 'maro_where'"),
         ({"eval_data": "none"}, "eval_data: none: there is no such folder"),
+        ({"objective": "policy_gradient"}, "set `objective: policy_gradient` and `n_online` above 0, or neither"),
+        ({"n_online": 8}, "objective: maro with n_online: 8"),
+        ({**ONLINE, "control": True}, "control: true with n_online"),
+        ({**ONLINE, "control": False, "num_processes": 2}, "num_processes: 2 with n_online"),
+        ({**ONLINE, "control": False, "temperature": 0.7}, "temperature: 0.7 with n_online"),
+        ({"experts_first": True}, "experts_first: round 1 only imitates; set `maro_iterations` to 2 or more"),
+        ({"experts_first": True, "maro_iterations": 2, "server_url": "http://there"}, "play here, not on a server"),
     ],
 )
 def test_what_is_not_there_or_does_not_go_together_is_named(values, message):

@@ -35,6 +35,7 @@ from maro_lib.runs import (
     RunError,
     artefact,
     finish,
+    imitates,
     learned_adapter,
     located,
     needs,
@@ -310,8 +311,9 @@ def test_opponents_are_the_base_or_the_players_of_earlier_rounds(outputs):
     assert opposing("cpu/round_4", "base", adapters[2]) == ("",)
     assert opposing("cpu/round_4", "earlier", adapters[2]) == ("", *adapters[:2])
     assert opposing("cpu/round_2", "earlier", adapters[0]) == ("",)
+    assert opposing("cpu/round_3", "diverse", adapters[1]) == ("", "naive", "skilled", adapters[0])
     assert opposing("cpu", "base", "") == (), "in round 1 the learner is the base"
-    with pytest.raises(RunError, match="one of self, base, earlier is needed"):
+    with pytest.raises(RunError, match="one of self, base, earlier, diverse is needed"):
         opposing("cpu", "none", "")
     with pytest.raises(MissingInput, match="ONLY=round_4/05"):
         opposing("cpu/round_6", "earlier", "x")
@@ -326,6 +328,12 @@ def test_contenders_are_what_each_round_has_learned_and_the_last_control(outputs
     assert list(adapters_of("cpu", 1)) == ["round 1"]
     with pytest.raises(MissingInput, match="ONLY=round_3/05"):
         adapters_of("cpu", 3)
+
+
+def test_experts_are_imitated_in_the_first_round_if_at_all():
+    runs = ("cpu", "cpu/round_2", "rivals/MaKTO.seed-0", "rivals/MaKTO.seed-0/round_3")
+    assert [imitates(run, True) for run in runs] == [True, False, True, False]
+    assert not any(imitates(run, False) for run in runs)
 
 
 def test_an_adapter_is_found_by_the_name_it_is_shown_with(outputs, tmp_path, monkeypatch):
@@ -539,6 +547,14 @@ def test_adapters_on_one_base_never_mix(adapters):
         again = texts(together)  # with everything that was kept
     assert said == again == texts(apart(adapters)) == texts(apart(adapters, cache_gb=0))
     assert said != swapped == texts(turned(apart(adapters)))
+
+
+def test_scripted_players_sit_among_the_opponents(adapters):
+    with replace(player(adapters), against=("", "naive", "skilled")).seated() as together:
+        base, *scripted = together.opponents
+        assert not base.adapter
+        assert scripted == [NAIVE, SKILLED]
+        assert {*play(games(8), together).table("actions")["policy"]} > {NAIVE.name, SKILLED.name}
 
 
 def turned(opposed: Opposed) -> Opposed:

@@ -12,14 +12,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from maro_lib.fingerprints import Fingerprint
 from maro_lib.run import series, sweep
 from maro_lib.run.compare import compare_runs
 from maro_lib.run.prefixes import Asked, branches
 from maro_lib.run.series import run_series
 from maro_lib.run.sweep import run_sweep
-from maro_lib.run.sweep_file import read_sweep
+from maro_lib.run.sweep_file import _in_all_rounds, read_sweep
+from maro_lib.run.sweep_results import _cost_of_round
 from maro_lib.runs import ROOT, RunError, artefact, run_folder
-from maro_lib.summary import Stop, peek_summary
+from maro_lib.summary import StageRecord, Stop, peek_summary
 
 FIXTURES = Path(__file__).parent / "fixtures" / "notebooks"
 
@@ -342,6 +344,29 @@ def test_a_mistake_in_the_file_is_a_sentence_before_anything_runs(kitchen, capsy
     assert problem in capsys.readouterr().err
     assert not kitchen.ran
     assert not run_folder("which").exists()
+
+
+def test_a_stage_of_a_sweep_is_run_in_every_round():
+    assert _in_all_rounds("02, 05,06", 1) == "02,05,06"
+    assert _in_all_rounds("01,02,05,06", 3) == "01,02,round_2/02,round_3/02,05,round_2/05,round_3/05,06"
+    assert _in_all_rounds("", 3) == ""
+
+
+NO_FINGERPRINT = Fingerprint(library="", parameters={}, inputs={}, versions={}, cells="")
+
+
+def test_what_an_arm_costs_is_what_it_would_pay_alone():
+    played = StageRecord(
+        status="ran",
+        fingerprint=NO_FINGERPRINT,
+        notebook="",
+        seconds=30.0,
+        headline={"games": 8, "tokens sampled": 500},
+    )
+    trained = {"games played anew": 0, "tokens sampled anew": 0, "tokens trained": 900, "seconds": 12.5}
+    assert _cost_of_round(played, trained) == (8, 500, 900, 42.5)
+    anew = trained | {"games played anew": 6, "tokens sampled anew": 400}
+    assert _cost_of_round(played, anew) == (6, 400, 900, 12.5), "what was played before taught nothing"
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "params" / "sweeps").glob("*.yaml")), ids=lambda path: path.stem)

@@ -463,7 +463,7 @@ def test_dropout_never_comes_between_policy_and_reference(tmp_path, where):
 
 def test_unknown_names_and_impossible_numbers_are_refused():
     for wrong, match in (
-        ({"objective": "dpo"}, "objective: 'dpo' is unknown .known: maro, sft"),
+        ({"objective": "ppo"}, "objective: 'ppo' is unknown .*known: maro, sft, dpo"),
         ({"z0": "mean"}, "z0: 'mean' is unknown .*known: ema, batch"),
         ({"beta": 0}, "beta: 0; a number above 0"),
         ({"learning_rate": -1e-4}, "learning_rate"),
@@ -571,11 +571,14 @@ def test_the_curve_has_a_row_per_step_and_its_columns_per_faction(tmp_path):
     trained = train(tiny(), corpus(), BASIC, tmp_path / "x", live=shown.append)
     assert trained.curve["step"].tolist() == [1, 2, 3, 4, 5, 6]
     per_faction = {f"{name}/{faction}" for name in TOLD for faction in ("civilian", "culprit")}
-    others = {"z0", "z0_next", "loss", "grad_norm", "learning_rate", "epoch", "step"}
+    others = {"z0", "z0_next", "loss", "grad_norm", "learning_rate", "epoch", "step", "tokens"}
     assert set(trained.curve) == {*TOLD, *per_faction, *others}
     plan = steps(corpus(), BASIC.batch, BASIC.epochs, BASIC.seed)
     assert trained.curve["n"].tolist() == [sum(len(corpus().places[k]) for k in step) for step in plan]
     assert trained.curve["n"].sum() == 2 * len(corpus().actions)
+    assert trained.curve["tokens"].tolist() == [sum(len(corpus().ids[k]) for k in step) for step in plan]
+    assert trained.cost["tokens trained"] == 2 * corpus().n_tokens
+    assert trained.cost["games played anew"] == 0 < trained.cost["seconds"]
     assert [len(c) for c in shown] == [1, 2, 3, 4, 5, 6]
     pd.testing.assert_frame_equal(shown[-1], trained.curve)
     assert trained.status == "finished"

@@ -15,7 +15,7 @@ import torch
 ACCOUNT = ("action", "r", "loss", "slope", "kl")
 FIRST = (  # columns of a curve; then come those of each faction, and of the quick games
     *("step", "epoch", "loss", "objective", "margin", "r_pos", "r_neg", "z0", "z0_next", "kl", "saturated"),
-    *("n", "weight", "grad_norm", "learning_rate"),
+    *("n", "weight", "tokens", "grad_norm", "learning_rate"),
 )
 SATURATED = 0.01  # a sigmoid's slope below this share of its steepest teaches next to nothing
 
@@ -66,4 +66,9 @@ def as_curve(history: list[dict[str, float]]) -> pd.DataFrame:
             rows.setdefault(entry["step"], {}).update(entry)
     curve = pd.DataFrame([rows[step] for step in sorted(rows)])
     first = [name for name in FIRST if name in curve]  # a log that was saved and read again has another order
-    return curve[[*first, *sorted(set(curve) - set(first))]]
+    return curve[[*first, *sorted({*curve} - {*first, "seconds"})]]  # two trainings that are alike have one curve
+
+
+def seconds_of(history: Sequence[dict[str, float]]) -> float:
+    """Sum the seconds that steps took, also those before an interrupt; of steps that were lost with it, none."""
+    return sum(entry.get("seconds", 0.0) for entry in history)

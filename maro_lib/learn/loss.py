@@ -5,8 +5,8 @@
     L    = mean over actions of  w (lambda_y - v(o))                 w = |credit| x balance x camp weight
 
 No gradient flows through z0 or the reference. The paper says that z0 is adaptive, but not how: the functions below are
-the ways to set it. With z0 = 0 this is TRL's `apo_zero_unpaired`, with its own estimate TRL's `kto`. Taught in
-notebook 05.
+the ways to set it. With z0 = 0 this is TRL's `apo_zero_unpaired`, with its own estimate TRL's `kto`. Rivals, for
+comparison: imitation of winners, DPO on pairs, a policy gradient. Taught in notebook 05.
 """
 
 from __future__ import annotations
@@ -46,6 +46,20 @@ def maro_loss(
 def sft_loss(logp: Tensor, desirable: Tensor, weight: Tensor, *, lam_pos: float = 1.0) -> Tensor:
     """Return the mean over all actions of -w log pi_theta of the desirable ones: imitation of winners, a baseline."""
     return -(lam_pos * weight * desirable * logp).mean()
+
+
+def dpo_loss(logp: Tensor, logp_ref: Tensor, r_other: Tensor, desirable: Tensor, *, beta: float) -> Tensor:
+    """Return the mean over pairs of -log sigmoid(beta (r of the desirable half - r of the other)); `r_other`: of the
+    other half of each action's pair, as a number, so that the halves may be read in different forwards.
+    """
+    y = torch.where(desirable.bool(), 1.0, -1.0).to(logp)
+    told = torch.nn.functional.softplus(-beta * y * (logp - logp_ref.detach() - r_other.detach()))
+    return told.mean() + (told - told.detach()).mean()  # a pair's loss is told twice, its gradient half by each
+
+
+def policy_gradient_loss(logp: Tensor, desirable: Tensor, weight: Tensor) -> Tensor:
+    """Return the mean over actions of -A log pi_theta; A is the signed weight, an advantage: REINFORCE on new games."""
+    return -(torch.where(desirable.bool(), weight, -weight) * logp).mean()
 
 
 def anchor_loss(logp: Tensor) -> Tensor:

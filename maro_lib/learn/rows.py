@@ -108,6 +108,10 @@ class Material:
     def reference_of(self, pack: Pack) -> torch.Tensor:
         return self.reference[self.tokens_of(pack)].to(pack.ids.device)
 
+    def each(self, actions: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+        """Put values of some actions in the places of theirs among all actions, 0 elsewhere: (n_actions,)."""
+        return values.new_zeros(len(self.weight)).index_put((actions,), values)
+
     def tokens_of(self, pack: Pack) -> torch.Tensor:
         """The places of a pack's action tokens among those of all actions."""
         return torch.from_numpy(self.corpus.token_places(pack.actions.numpy()))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from maro_lib.wording import check_name
 
-OBJECTIVES = ("maro", "sft")
+OBJECTIVES = ("maro", "sft", "dpo", "policy_gradient")  # see `loss`
 REFERENCE_POINTS = ("ema", "batch", "clamped", "per_faction", "fixed", "mismatched")  # ways to set z0, see `loss`
 
 

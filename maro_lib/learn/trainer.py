@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import math
 import shutil
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from transformers.trainer_callback import PrinterCallback
 from maro_lib.learn import loss as losses
 from maro_lib.learn.account import ACCOUNT, step_numbers
 from maro_lib.learn.corpus import Corpus, crossed, steps
+from maro_lib.learn.pairs import paired_steps
 from maro_lib.learn.references import load_references, save_references
 from maro_lib.learn.rows import Material, Pack, in_packs, make_pack, pack_logps, per_action
 from maro_lib.learn.settings import Settings
@@ -62,12 +64,13 @@ class MaroTrainer(Trainer):
         place: Callable[[Corpus, Sequence[int]], Path | None] = lambda *_: None,
     ):  # fmt: skip
         self.loaded, self.settings = loaded, settings
-        self.plan = steps(corpus, settings.batch, settings.epochs, settings.seed)
+        self.plan = self.steps_of(corpus)
         self.planned = sorted({int(k) for step in self.plan for k in step})  # of a part of an epoch: not everything
         self.material, self.crossed = Material(corpus, place(corpus, self.planned)), None
         if settings.z0 == "mismatched":
             self.crossed = Material(others := crossed(corpus, settings.seed), place(others, self.planned))
         self.numbers: dict[str, float] = {}
+        self.seconds = 0.0  # that the present step has taken
         self.head = bare_head(loaded.model)
         self.mlp = last_mlp(loaded.model)
         plan = [{"step": k} for k in range(len(self.plan))]
@@ -80,6 +83,11 @@ class MaroTrainer(Trainer):
         self.at_once = int(self.accelerator.gather(at_once).min())  # the same on all: each must cut as the others do
 
     # what is read
+
+    def steps_of(self, corpus: Corpus) -> list[np.ndarray]:
+        """Plan the sequences of each step."""
+        s = self.settings
+        return (paired_steps if s.objective == "dpo" else steps)(corpus, s.batch, s.epochs, s.seed)
 
     def get_train_dataloader(self) -> DataLoader:
         """Every process goes through the same steps, and takes its own sequences of each."""
@@ -153,6 +161,7 @@ class MaroTrainer(Trainer):
 
     def training_step(self, model: torch.nn.Module, inputs: dict[str, int], _n_items: object = None) -> torch.Tensor:
         """Take the gradient of one whole step: the mean over all its actions, on all processes."""
+        began = time.perf_counter()
         if self.material.reference is None:
             self.find_references(model)
         sequences = self.plan[inputs["step"]]
@@ -170,6 +179,8 @@ class MaroTrainer(Trainer):
                 seen.append(account[: pack.n])
                 total += share.detach()
         self.keep_account(torch.cat(seen), z0)
+        self.numbers["tokens"] = float(sum(len(self.material.corpus.ids[k]) for k in sequences))
+        self.seconds += time.perf_counter() - began
         return total
 
     def uncopied(self, model: torch.nn.Module) -> contextlib.AbstractContextManager:
@@ -182,17 +193,21 @@ class MaroTrainer(Trainer):
         """The mean loss of a pack's actions, and their account: a row (action, r, loss, slope, kl) for each."""
         s, m, at = self.settings, self.material, pack.actions
         tokens, reference = self.read(model, pack), m.reference_of(pack)
+        z0 = z0[at.to(z0.device)] if z0.ndim else z0
         if not all(torch.isfinite(x).all() for x in (tokens, z0)):  # the gradient tells all processes, which then stop
             nothing = tokens.new_full((len(at), len(ACCOUNT) - 1), math.nan)
             return tokens.sum() * math.nan, torch.cat((at[:, None].to(nothing), nothing), dim=1)
         logp, logp_ref = per_action(tokens, pack), per_action(reference, pack)
-        desirable, weight, faction = (x[at].to(logp.device) for x in (m.desirable, m.weight, m.faction))
+        desirable, weight = (x[at].to(logp.device) for x in (m.desirable, m.weight))
         loss, parts = losses.maro_loss(
-            logp, logp_ref, desirable, weight,
-            beta=s.beta, z0=z0[faction] if z0.ndim else z0, lam_pos=s.lam_pos, lam_neg=s.lam_neg,
-        )  # fmt: skip
+            logp, logp_ref, desirable, weight, beta=s.beta, z0=z0, lam_pos=s.lam_pos, lam_neg=s.lam_neg
+        )
         if s.objective == "sft":
             loss = losses.sft_loss(logp, desirable, weight, lam_pos=s.lam_pos)
+        if s.objective == "dpo":
+            loss = losses.dpo_loss(logp, logp_ref, z0, desirable, beta=s.beta)
+        if s.objective == "policy_gradient":
+            loss = losses.policy_gradient_loss(logp, desirable, weight)
         if s.anchor:
             loss = loss + s.anchor * losses.anchor_loss(logp)
         gap = (tokens - reference).detach()
@@ -202,27 +217,35 @@ class MaroTrainer(Trainer):
     # where z0 is
 
     def reference_point(self, model: torch.nn.Module, sequences: Sequence[int], packs: list[Pack]) -> torch.Tensor:
-        """z0 of this step, one number or one per faction; all but a number and a running mean need another look."""
-        s = self.settings
+        """z0 of this step, one number or one per action; all but a number and a running mean need another look.
+
+        Under DPO it is what the other half of the action's pair has made of it: that is what each is compared with.
+        """
+        s, m = self.settings, self.material
+        if s.objective == "dpo":
+            action, r = self.look(model, m, packs)
+            return m.each(action, r).view(-1, 2).flip(1).flatten()
         if s.z0 == "fixed":
             return losses.fixed(s.z0_fixed)
         if s.z0 == "ema" and (earlier := [h["z0_next"] for h in self.state.log_history if "z0_next" in h]):
             return torch.tensor(earlier[-1], dtype=torch.float64)
         if s.z0 == "mismatched":
-            return losses.mismatched(self.look(model, self.crossed, self.packs(self.crossed, sequences))[:, 1])
-        faction, r = self.look(model, self.material, packs).T
+            return losses.mismatched(self.look(model, self.crossed, self.packs(self.crossed, sequences))[1])
+        action, r = self.look(model, m, packs)
         if s.z0 == "per_faction":
-            return losses.per_faction(r, faction.long())
+            faction = m.faction.to(r.device)[action]
+            return m.each(action, losses.per_faction(r, faction)[faction])
         return losses.clamped(r) if s.z0 == "clamped" else losses.batch(r)
 
-    def look(self, model: torch.nn.Module, material: Material, packs: list[Pack]) -> torch.Tensor:
-        """Faction and r of each action of a step, on all processes, without a gradient: (n_actions, 2)."""
+    def look(self, model: torch.nn.Module, material: Material, packs: list[Pack]) -> tuple[torch.Tensor, torch.Tensor]:
+        """The actions of a step, on all processes, and their r, without a gradient: (n_actions,) each."""
         pairs = []
         with torch.no_grad():
             for pack in packs:
                 r = per_action(self.read(model, pack) - material.reference_of(pack), pack)
-                pairs.append(torch.stack((material.faction[pack.actions].to(r), r), dim=1)[: pack.n])
-        return self.gathered(torch.cat(pairs))
+                pairs.append(torch.stack((pack.actions.to(r), r), dim=1)[: pack.n])
+        action, r = self.gathered(torch.cat(pairs)).T
+        return action.long(), r
 
     # the account
 
@@ -241,8 +264,10 @@ class MaroTrainer(Trainer):
     def keep_account(self, rows: torch.Tensor, z0: torch.Tensor) -> None:
         """Keep a step's numbers for the log, and where the running mean goes from here."""
         rows, m = self.gathered(rows), self.material
-        factions = m.faction[rows[:, 0].long().cpu()].unique()  # a step may have actions of one alone
-        of_faction = z0[factions.to(z0.device)] if z0.ndim else z0
+        actions = rows[:, 0].long().cpu()
+        factions = m.faction[actions].unique()  # a step may have actions of one alone
+        groups = [actions[m.faction[actions] == k].to(z0.device) for k in factions]
+        of_faction = torch.stack([z0[own].mean() for own in groups]) if z0.ndim else z0
         mean_z0 = of_faction.double().mean()
         z0_next = losses.ema(mean_z0, rows[:, 1], self.settings.z0_decay)
         self.numbers = step_numbers(rows, m.corpus.actions)
@@ -251,7 +276,9 @@ class MaroTrainer(Trainer):
             self.numbers |= {f"z0/{m.factions[int(k)]}": float(v) for k, v in zip(factions, of_faction, strict=True)}
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        super().log({**logs, **self.numbers} if "loss" in logs else logs, start_time)
+        told = {**logs, **self.numbers, "seconds": self.seconds} if "loss" in logs else logs
+        super().log(told, start_time)
+        self.seconds = 0.0
 
     def floating_point_ops(self, inputs: object) -> int:  # noqa: ARG002 - the Trainer's; it would look for token ids
         return 0

@@ -12,6 +12,7 @@ import io
 import json
 import shutil
 import sys
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -22,10 +23,11 @@ import pandas as pd
 from accelerate import PartialState
 from safetensors import SafetensorError
 
-from maro_lib.learn.account import as_curve, notes_of
+from maro_lib.learn.account import as_curve, notes_of, seconds_of
 from maro_lib.learn.adapters import adapted
 from maro_lib.learn.corpus import TAKEN, Corpus
 from maro_lib.learn.guard import Guard, Live, Watch
+from maro_lib.learn.pairs import paired
 from maro_lib.learn.references import REFERENCES_FOLDER, references_path
 from maro_lib.learn.settings import Settings
 from maro_lib.learn.trainer import Diverged, MaroTrainer, TrainingError, is_on_cpu, whole_checkpoints
@@ -43,6 +45,14 @@ class Trained:
     curve: pd.DataFrame  # one row per step
     status: str  # "finished", or why it stopped early
     notes: tuple[str, ...] = ()
+    seconds: float = 0.0  # that its steps took
+
+    @property
+    def cost(self) -> dict[str, float]:
+        """Games and tokens that were played for it alone, tokens that it read, seconds of its steps."""
+        sums = self.curve.reindex(columns=["games", "sampled", "tokens"]).sum().astype(int)
+        played = {"games played anew": sums["games"], "tokens sampled anew": sums["sampled"]}
+        return played | {"tokens trained": sums["tokens"], "seconds": round(self.seconds, 1)}
 
 
 class Done(NamedTuple):
@@ -50,6 +60,7 @@ class Done(NamedTuple):
 
     status: str
     notes: tuple[str, ...]
+    seconds: float = 0.0
 
 
 class JobRecord(NamedTuple):
@@ -68,19 +79,32 @@ def train(
     """Train an adapter into `folder`; called again it goes on from the last checkpoint, or finds the work done."""
     if not len(corpus):
         raise TrainingError(f"there is nothing to train on. {corpus.statement}")
-    folder, digest = Path(folder), _digest(loaded, corpus, settings)
+    folder = Path(folder)
+    corpus = paired(corpus) if settings.objective == "dpo" else corpus
+    place = partial(references_path, folder.parent / REFERENCES_FOLDER, loaded, half=settings.half)
+
+    def trainer_of(learner: Loaded) -> MaroTrainer:
+        return MaroTrainer(learner, corpus, settings, folder, place)
+
+    return carry_out(trainer_of, loaded, settings, folder, _digest(loaded, corpus, settings), watch, live)
+
+
+def carry_out(
+    trainer_of: Callable[[Loaded], MaroTrainer], loaded: Loaded, settings: Settings, folder: Path, digest: str,
+    watch: Watch | None, live: Live | None,
+) -> Trained:  # fmt: skip
+    """Let a trainer do its work into `folder`, or what is left of it; `digest` tells one work from another."""
     origin = loaded.origin  # before FSDP cuts the weights
     with PartialState(cpu=is_on_cpu(loaded)).main_process_first():  # the others find it open
         _open_job(folder, digest)
     if trained := finished(folder):
         return trained
-    place = partial(references_path, folder.parent / REFERENCES_FOLDER, loaded, half=settings.half)
     with quiet(), adapted(loaded, settings) as learner:
-        trainer = MaroTrainer(learner, corpus, settings, folder, place)
+        trainer = trainer_of(learner)
         trainer.add_callback(Guard(trainer, watch, live))
         status, history = _train(trainer, folder), trainer.state.log_history
         notes = notes_of(history, settings.objective)
-        trained = Trained(folder / "adapter", as_curve(history), status, (*notes,))
+        trained = Trained(folder / "adapter", as_curve(history), status, (*notes,), seconds_of(history))
         _save(trainer, trained, origin)
         trainer.accelerator.wait_for_everyone()
     return trained
@@ -174,7 +198,8 @@ def _save(trainer: MaroTrainer, trained: Trained, origin: Origin) -> None:
         buffer = io.BytesIO()
         trained.curve.to_parquet(buffer, index=False)
         write_atomic(folder / "curve.parquet", buffer.getvalue())
-        write_atomic(folder / "done.json", json.dumps(Done(trained.status, trained.notes)._asdict()))
+        done = Done(trained.status, trained.notes, trained.seconds)
+        write_atomic(folder / "done.json", json.dumps(done._asdict()))
     except (OSError, SafetensorError) as error:
         raise TrainingError(f"{trained.folder}: can't be written ({error}); the last checkpoint is safe. Free some "
                             "space and run the same command again") from None  # fmt: skip

@@ -77,7 +77,7 @@ class Player:
     server_key_env: str = ""
     share_good: float = 0.4
     seed: int = 0
-    against: tuple[str, ...] = ()  # the opponents' adapters (empty: the base); see `runs.opposing`
+    against: tuple[str, ...] = ()  # opponents: an adapter (empty: the base), or a scripted player; see `runs.opposing`
 
     def __post_init__(self):
         for name, value in vars(self).items():
@@ -104,7 +104,8 @@ class Player:
         return replace(self, cache_gb=self.cache_gb * share)
 
     def _sides(self, learner: Policy, with_adapter: Callable[[str], Policy]) -> Policy | Opposed:
-        return Opposed(learner, tuple(map(with_adapter, self.against)), self.seed) if self.against else learner
+        opponents = tuple(SCRIPTED.get(name) or with_adapter(name) for name in self.against)
+        return Opposed(learner, opponents, self.seed) if opponents else learner
 
     def playing(self, loaded: Loaded) -> LocalPolicy:
         """Let a model that is loaded already play as is set here."""

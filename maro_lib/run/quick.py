@@ -190,6 +190,27 @@ def _sizes(values: Values) -> Iterator[str]:
         yield "bench_script and bench_actions: give as many numbers for one as for the other"
 
 
+def _online(values: Values) -> Iterator[str]:
+    """Say what does not go with playing anew before every step."""
+    is_online = values["n_online"] > 0
+    if is_online != (values["objective"] == "policy_gradient"):
+        yield (f"objective: {values['objective']} with n_online: {values['n_online']}; a policy gradient is "
+               "taken on new games: set `objective: policy_gradient` and `n_online` above 0, or neither")  # fmt: skip
+    if is_online and values["control"]:
+        yield "control: true with n_online: games played anew have no labels to shuffle beforehand; set it to false"
+    if is_online and values["num_processes"] > 1:
+        yield f"num_processes: {values['num_processes']} with n_online: one process plays and learns; set it to 1"
+    if is_online and values["temperature"] != 1:
+        yield f"temperature: {values['temperature']:g} with n_online: what is drawn is what is learned; set it to 1"
+
+
+def _experts(values: Values) -> Iterator[str]:
+    if values["experts_first"] and values["maro_iterations"] < 2:
+        yield "experts_first: round 1 only imitates; set `maro_iterations` to 2 or more, or leave it out"
+    if values["experts_first"] and values["server_url"]:
+        yield "experts_first: scripted experts play here, not on a server; leave out one of the two"
+
+
 CHECKS: dict[str, Callable[[Values], Iterator[str]]] = {  # the parameters that a check needs
     "script stages characters clues": _knobs,
     "script": _script,
@@ -200,6 +221,8 @@ CHECKS: dict[str, Callable[[Values], Iterator[str]]] = {  # the parameters that 
     "judge judge_server_url judge_server_key_env": _judge,
     "evals safety_evals": _evals,
     "eval_data": _existing("eval_data", Path.is_dir, "folder"),
+    "objective n_online control num_processes temperature": _online,
+    "experts_first maro_iterations server_url": _experts,
     "accelerate_config": _existing("accelerate_config", Path.is_file, "file"),
     "bench_script bench_actions": _sizes,
 }

@@ -24,6 +24,7 @@ from maro_lib.wording import nearest
 
 RANGES = {
     "yes or no": "progress rewriting_template load_in_4bit checkpointing half control study_adapter export_merged "
+    "experts_first "
     "bench_half bench_checkpointing start_half",
     "any text": "run from_run script model adapter server_url server_command server_key_env optimiser "
     "accelerate_config judge judge_server_url judge_server_key_env evals safety_evals eval_data keep_as keep_in "
@@ -40,7 +41,7 @@ RANGES = {
     "above 0, at most 86,400": "server_timeout server_wait",
     "0 to 100": "temperature judge_retries",
     "0 to 10,000": "cache_gb n_quick",
-    "0 to 100,000": "match_concurrency",
+    "0 to 100,000": "match_concurrency n_online",
     "0 to 10,000,000": "window eval_limit n_judged n_dialogues",
     "1,000 to 1,000,000,000,000": "lesson_tokens",
     "64 to 10,000,000": "lesson_batch_tokens",

@@ -32,6 +32,7 @@ from typing import IO, Any, NamedTuple
 
 from maro_lib import fingerprints
 from maro_lib.fingerprints import Fingerprint, output_digest
+from maro_lib.model.players import SCRIPTED
 from maro_lib.progress import WATCHED
 from maro_lib.provenance import surroundings
 from maro_lib.run.parameters import Parameter, ParameterError, declared, effective, load_params
@@ -150,7 +151,7 @@ class Series:
         name, k = round_of(self.run)
         own = [learned_adapter(name, k - 1)] if k > 1 and "adapter" in values else []
         others = opposing(self.run, values["opponents"], values.get("adapter", "")) if "opponents" in values else ()
-        return [*own, *(located(adapter) for adapter in others if adapter)]
+        return [*own, *(located(adapter) for adapter in others if adapter and adapter not in SCRIPTED)]
 
 
 def run_series(

@@ -1,7 +1,7 @@
 """How long the whole run will take, stage by stage, and what memory the stages after playing and training want.
 
     lessons       notebook 00's: 6 operations per weight of the layers and token
-    playing       games times actions times a reply
+    playing       games times actions times a reply; the same anew where steps are played (`n_online`)
     quick games   at every checkpoint
     training      4 operations per weight and token (forward, and back to what was read: frozen weights get none),
                   6 with checkpointing, and 2 once for the reference; twice with a control
@@ -41,9 +41,9 @@ SUBJECTS = {"mmlu": 57, "sycophancy": 3}  # single tasks of a name, each of whic
 CHOICES = ("mmlu", "truthfulqa_mc1", "sycophancy")  # tasks that are read, not answered in words
 
 
-MADE_BY = {"lessons": "00_embedded_model", "playing": "02_rollout", "quick games": "05_maro_training",
-           "training": "05_maro_training", "matches": "05_maro_training", "judge": "06_social_metrics",
-           "evaluation": "07_transfer_evals"}  # fmt: skip
+MADE_BY = {"lessons": "00_embedded_model", "playing": "02_rollout", "playing anew": "05_maro_training",
+           "quick games": "05_maro_training", "training": "05_maro_training", "matches": "05_maro_training",
+           "judge": "06_social_metrics", "evaluation": "07_transfer_evals"}  # fmt: skip
 
 
 class StageTime(NamedTuple):
@@ -79,6 +79,7 @@ def replies(values: Mapping[str, Any], sample: Sample) -> dict[str, float]:
     looks = 1 + -(-n_steps(values, sample) // values["check_every"])
     return {
         "playing": values["n_games"] * sample.n_actions,
+        "playing anew": (values["n_online"] > 0) * values["n_games"] * sample.n_actions,
         "quick games": looks * values["n_quick"] * sample.n_actions,
         "matches": (1 + 2 * (1 + values["control"])) * n_held_out(values) * sample.n_actions,
     }

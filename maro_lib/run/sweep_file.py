@@ -30,11 +30,19 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from maro_lib.fingerprints import text_digest
-from maro_lib.run.parameters import OF_THE_SERIES, Parameter, ParameterError, declared, load_params, problems_of
+from maro_lib.run.parameters import (
+    OF_THE_SERIES,
+    Parameter,
+    ParameterError,
+    declared,
+    effective,
+    load_params,
+    problems_of,
+)
 from maro_lib.run.parameters import read_entries as read_mapping
 from maro_lib.run.prefixes import Asked, Branch, Chain, branches
-from maro_lib.run.series import Series, StageRun, arrange, find_notebooks
-from maro_lib.runs import RunError, located, run_folder
+from maro_lib.run.series import ROUNDS, Series, StageRun, arrange, find_notebooks
+from maro_lib.runs import ROUND, RunError, in_round, located, run_folder
 from maro_lib.wording import counted, nearest
 
 DECIDED = ("run", *OF_THE_SERIES)  # decided by the sweep
@@ -209,9 +217,17 @@ def _trials(
         params = base | file.arms.get(arm, {}) | varied | {"run": f"{path.stem}/{name}"}
         params |= {} if seed is None else {"seed": seed}
         try:
-            yield Trial(name, arm, varied, seed, arrange(params, notebooks, known, path, file.only))
+            only = _in_all_rounds(file.only, effective(params, known).get(ROUNDS, 1))
+            yield Trial(name, arm, varied, seed, arrange(params, notebooks, known, path, only))
         except RunError as error:
             raise RunError(f"{name}: {error}") from None
+
+
+def _in_all_rounds(only: str, n_rounds: int) -> str:
+    """Name the stages of all rounds: where a sweep says 02 it means it in each of them."""
+    again = {stem[:2] for stem in ROUND}
+    numbers = [n.strip() for n in only.split(",") if n.strip()]
+    return ",".join(in_round(k, n) for n in numbers for k in range(1, 1 + (n_rounds if n in again else 1)))
 
 
 def _trial_name(arm: str, varied: Mapping[str, Any], seed: int | None, told: str) -> str:

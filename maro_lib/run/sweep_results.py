@@ -38,7 +38,7 @@ from maro_lib.runs import GAMES, STEPS, maker, round_name, run_folder, write_ato
 from maro_lib.show.sweep_page import Swept, sweep_page
 from maro_lib.statistics import Mean
 from maro_lib.study import transfer
-from maro_lib.study.effects import cell_effects, cell_of, conclusion
+from maro_lib.study.effects import COSTS, cell_effects, cell_of, conclusion
 from maro_lib.study.maps import MapPlace, in_kind, map_places, verdicts, verdicts_in_words
 from maro_lib.summary import StageRecord, peek_summary
 from maro_lib.wording import as_text
@@ -73,8 +73,8 @@ class Collected:
         for trial in self.sweep.trials:
             if trial.name == branch.name and not error:
                 matches = matches_of(trial)
-                found = (*_headlines(trial), *_matched(matches), *_by_round(trial), *_in_kinds(trial, matches),
-                         *_social(trial, matches), *_transferred(trial))  # fmt: skip
+                found = (*_headlines(trial), *_costs(trial), *_matched(matches), *_by_round(trial),
+                         *_in_kinds(trial, matches), *_social(trial, matches), *_transferred(trial))  # fmt: skip
                 self.rows += [_about(trial, row.pop("learned", "")) | row for row in found]
                 self.games += [table.assign(**_about(trial, learned)) for learned, table in matches.items()]
                 self.curves += [table.assign(**_about(trial, learned)) for learned, table in curves_of(trial).items()]
@@ -125,6 +125,29 @@ def _headlines(trial: Trial) -> Iterator[dict[str, Any]]:
         for name, value in record.headline.items():
             if isinstance(value, int | float):
                 yield {"who": "", "measure": f"{number} {name}", "value": float(value)}
+
+
+def _costs(trial: Trial) -> Iterator[dict[str, Any]]:
+    """Yield what learning cost in all rounds: what an arm would pay alone, also where trials share a stage.
+
+    Games that are played anew in notebook 05 stand in the place of the run's own, from which nothing was learned then.
+    Seconds are those of notebook 02, and of the steps of notebook 05.
+    """
+    records, total = dict(_records(trial)), np.zeros(len(COSTS))
+    for number, trained in records.items():
+        played = records.get(number.removesuffix("05") + "02") if number.endswith("05") else None
+        if played and "tokens trained" in trained.headline:
+            total += _cost_of_round(played, trained.headline)
+    if total.any():
+        yield from ({"who": "", "measure": name, "value": value} for name, value in zip(COSTS, total, strict=True))
+
+
+def _cost_of_round(played: StageRecord, trained: Mapping[str, Any]) -> tuple[float, ...]:
+    anew = trained["games played anew"]
+    if anew:
+        return anew, trained["tokens sampled anew"], trained["tokens trained"], trained["seconds"]
+    own = played.headline
+    return own["games"], own["tokens sampled"], trained["tokens trained"], played.seconds + trained["seconds"]
 
 
 def rounds_of(trial: Trial, artefact: str = "matches") -> list[int]:

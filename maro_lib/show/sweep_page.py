@@ -16,7 +16,7 @@ from maro_lib.markup import Html, fold, join, tag
 from maro_lib.measure.comparison import LEVEL
 from maro_lib.show.figures import plot_carried_over, plot_study, plot_verdicts
 from maro_lib.show.page import Part, page_of, picture, table_of
-from maro_lib.study.effects import ALL_SEEDS, cell_effects, cell_means, conclusion
+from maro_lib.study.effects import ALL_SEEDS, COSTS, cell_effects, cell_means, conclusion
 from maro_lib.study.maps import LEARNED, MOST_LOST, MapPlace, carried_over, on_map, verdicts, verdicts_in_words
 from maro_lib.wording import counted, duration, p_value, signed
 
@@ -44,6 +44,7 @@ def sweep_page(swept: Swept) -> str:
         *_effects(swept),
         *_others(swept),
         *_failed(swept),
+        *_learning(swept),
         *_cost(swept),
     ]
     return page_of(f"Sweep: {swept.name}", parts)
@@ -133,6 +134,27 @@ def _failed(swept: Swept) -> Iterator[Part]:
     if swept.failed:
         lines = [tag("li", f"{name}: {error}") for name, error in swept.failed.items()]
         yield Part("What failed", join(tag("ul", *lines), tag("p", "The same command tries these again.")))
+
+
+def _learning(swept: Swept) -> Iterator[Part]:
+    """What every cell played, read and waited for, beside what it reached: by games, by tokens and by seconds."""
+    measure = swept.measures[0]
+    means = cell_means(swept.results, [*COSTS, measure])
+    means = means[means["seed"] == ALL_SEEDS]
+    spent = means[means["measure"].isin(COSTS)].pivot(index="arm", columns="measure", values="change")
+    reached = means[means["measure"] == measure].pivot(index="arm", columns="who", values="change")
+    cells = [cell for cell in means["arm"].unique() if cell in spent.index]
+    if not cells:
+        return
+    rows = [[c, *(f"{spent.at[c, n]:,.0f}" for n in COSTS), *_gains(reached, c)] for c in cells]
+    table = table_of(["cell", *COSTS, *(f"{measure} {who}".strip() for who in reached)], rows)
+    note = tag("p", "Means over seeds, in all rounds, as if nothing were shared. Seconds: notebook 02, and the steps "
+               "of notebook 05.", class_="muted")  # fmt: skip
+    yield Part("What learning cost", join(note, table))
+
+
+def _gains(reached: pd.DataFrame, cell: str) -> list[str]:
+    return [_known(x, lambda x: signed(x, 1)) for x in (reached.loc[cell] if cell in reached.index else [])]
 
 
 def _cost(swept: Swept) -> Iterator[Part]:

@@ -18,6 +18,7 @@ from maro_lib.statistics import detectable_mean, holm, t_mean, t_test
 from maro_lib.wording import counted, p_value, signed
 
 MOST_TOLD = 6  # differences in an answer
+COSTS = ("games played", "tokens sampled", "tokens trained", "seconds of learning")
 ALL_SEEDS = "all"  # the row of all seeds together, as `plot_study` has it
 
 
