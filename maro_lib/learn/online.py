@@ -40,7 +40,7 @@ from maro_lib.model.players import Player
 from maro_lib.play.rollout import Game, play
 from maro_lib.runs import make_folder, write_atomic
 
-GAMES = "games"  # the folder of what was played, beside the checkpoints
+ANEW = "games"  # the folder of what was played, beside the checkpoints
 GOES_ON = ("role_baseline",)  # rules with a running mean, which goes on from step to step
 NOTHING = Corpus([], pd.DataFrame(columns=[*TAKEN, "row", "start", "end"]), pd.DataFrame(), 0)
 
@@ -91,7 +91,7 @@ class OnlineTrainer(MaroTrainer):
     """A trainer whose steps are played, by the model as it is then, before they are learned from."""
 
     def __init__(self, loaded: Loaded, online: Online, settings: Settings, folder: Path):
-        self.online, self.games_at = online, folder / GAMES
+        self.online, self.games_at = online, folder / ANEW
         super().__init__(loaded, NOTHING, settings, folder)
 
     def steps_of(self, _corpus: Corpus) -> list[np.ndarray]:
