@@ -17,9 +17,14 @@ import pandas as pd
 import pytest
 from waiting import wait_for
 
+from maro_lib.model.ahead import games_left
+from maro_lib.model.players import Player
+from maro_lib.play.rollout import Played, play, schedule
 from maro_lib.run.cluster import Node, check_room, places
+from maro_lib.run.slices import Slices, play_slices
 from maro_lib.run.sweep_file import SweepFile
 from maro_lib.runs import ROOT, RunError
+from maro_lib.world import Knobs, Rules, generate_many
 
 pytest.importorskip("ray")
 
@@ -117,8 +122,9 @@ def head() -> Iterator:
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory(
         prefix="ray-", dir="/tmp", ignore_cleanup_errors=True
     ) as folder:  # fmt: skip
-        for name, value in ENVIRONMENT.items():
+        for name, value in (ENVIRONMENT | {"RAY_TMPDIR": folder}).items():  # where it notes its address
             patch.setenv(name, value)
+        (Path(folder) / "ray").mkdir()
         made = Cluster(True, head_node_args=SMALL | {"temp_dir": folder})
         yield made
         made.shutdown()
@@ -168,6 +174,53 @@ def test_a_ray_of_its_own_makes_what_one_process_makes(tmp_path, monkeypatch):
     assert ray.noted("started")[0][2] == "3", "threads are as the command has them"
     log = (ray.folder / "outputs" / "which" / "gamma-0.25" / "log.txt").read_text()
     assert "[2/2] 03_decomposition: done in" in log
+
+
+# --- games in slices -------------------------------------------------------------------------------------
+
+
+def played_in(folder: Path, n: int = 60, slices: Slices | None = None, **more) -> Played:
+    """Play scripted games into a folder, in slices on Ray if so asked."""
+    games = schedule(generate_many(5, 0, Knobs()), n, 0, Rules(rounds=1))
+    player = Player("mixture", **more)
+    with player.seated() as players:
+        if slices:
+            play_slices(games, player, players, folder, slices)
+            assert not games_left(games, players, folder), "`play` has nothing left to play"
+        return play(games, players, folder=folder)
+
+
+def check_same(one: Played, other: Played) -> None:
+    for name in ("games", "actions", "dialogues"):
+        pd.testing.assert_frame_equal(one.table(name), other.table(name))
+
+
+@pytest.mark.walk
+@pytest.mark.parametrize("address", ["", "slices"])
+def test_slices_on_two_nodes_make_what_one_process_makes(cluster, address, tmp_path, monkeypatch):
+    """On a disk that nodes share, and by an address; what was played before stays as it is."""
+    monkeypatch.setenv("RAY_ADDRESS", cluster.address)
+    slices = Slices(5, slices_at=f"file://{tmp_path / address}" if address else "")
+    played_in(tmp_path / "sliced", n=7)
+    check_same(played_in(tmp_path / "sliced", slices=slices), played_in(tmp_path / "alone"))
+    assert not [*tmp_path.glob(".sliced-*")], "no slice is left"
+    assert not address or not [*(tmp_path / address).iterdir()]
+
+
+@pytest.mark.walk
+def test_a_slice_that_fails_is_said_and_the_others_games_are_kept(cluster, tmp_path, monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", cluster.address)
+    (tmp_path / ".sliced-1").write_text("a file where a folder is to be")
+    with pytest.raises(RunError, match="a slice of the games: .*What was played is kept"):
+        played_in(tmp_path / "sliced", slices=Slices(2))
+    (tmp_path / ".sliced-1").unlink()
+    check_same(played_in(tmp_path / "sliced", slices=Slices(2)), played_in(tmp_path / "alone"))
+
+
+def test_slices_that_fit_no_node_are_refused(cluster, tmp_path, monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", cluster.address)
+    with pytest.raises(RunError, match="gpus: a slice asks for 1, and no node of Ray has more than 0"):
+        played_in(tmp_path / "sliced", slices=Slices(2, slice_gpus=1.0))
 
 
 # --- what is killed ------------------------------------------------------------------------------------
@@ -239,7 +292,7 @@ def test_a_second_driver_is_refused_and_an_interrupted_one_leaves_nothing_that_r
 
 
 @pytest.mark.parametrize(("asked", "sentence"), [
-    ("cpus: 3", "cpus: a trial asks for 3, and no node of Ray has more than 1; lower it in the sweep's file, or start"),
+    ("cpus: 3", "cpus: a trial asks for 3, and no node of Ray has more than 1; lower it in the parameter file"),
     ("gpus: 0.5", "gpus: a trial asks for 0.5, and no node of Ray has more than 0"),
 ])  # fmt: skip
 def test_what_fits_no_node_is_refused_before_anything_runs(sweep, asked, sentence):

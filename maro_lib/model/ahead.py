@@ -67,13 +67,28 @@ def play_shares(
     """Play the games that a folder still lacks, a share in each process; nothing is done where one process is right."""
     loaded = getattr(players.learner if isinstance(players, Opposed) else players, "loaded", None)
     n = loaded.n_side_by_side if loaded else 1
-    with games_folder(games, players, folder) as shards:
-        done = shards.done()
-    left = [game for game in games if game.order not in done]
+    left = games_left(games, players, folder)
     if n == 1 or len(left) < WORTH * n:
         return
-    shares = [Share(left[k::n], player, folder.with_name(f".{folder.name}-{k}"), concurrency) for k in range(n)]
-    play_all(shares, n, len(done), progress)
+    shares = shared_out(left, n, player, folder, concurrency)
+    play_all(shares, n, len(games) - len(left), progress)
+    adopt_shares(shares, games, players, folder)
+
+
+def games_left(games: Sequence[Game], players: Policy | Opposed, folder: Path) -> list[Game]:
+    """Return the games that a folder still lacks."""
+    with games_folder(games, players, folder) as shards:
+        done = shards.done()
+    return [game for game in games if game.order not in done]
+
+
+def shared_out(games: Sequence[Game], n: int, player: Seat, folder: Path, concurrency: int) -> list[Share]:
+    """Cut games into shares, each with a folder of its own beside that of all."""
+    return [Share(games[k::n], player, folder.with_name(f".{folder.name}-{k}"), concurrency) for k in range(n)]
+
+
+def adopt_shares(shares: Sequence[Share], games: Sequence[Game], players: Policy | Opposed, folder: Path) -> None:
+    """Take what shares have played into the folder of all."""
     with games_folder(games, players, folder) as shards:
         for share in shares:
             shards.adopt(share.folder)

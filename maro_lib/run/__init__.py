@@ -12,5 +12,6 @@ if TYPE_CHECKING:
     from maro_lib.run.compare import compare_runs
     from maro_lib.run.parameters import load_params
     from maro_lib.run.series import run_series
+    from maro_lib.run.slices import Slices, play_slices
 
 __getattr__, __dir__, __all__ = opened(__name__)

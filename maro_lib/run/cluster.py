@@ -1,7 +1,7 @@
-"""The Ray that a sweep runs on: found or started, and looked at before anything runs.
+"""The Ray that trials and slices run on: found or started, and looked at before anything runs.
 
-All nodes that have room for a trial must have this package as it is here, with the same versions below it, and see the
-outputs, the notebooks and the folder of the command under the same paths. Used by `maro_lib.run.on_ray`.
+All nodes that have room for one must have this package as it is here, with the same versions below it, and see what it
+reads and writes under the same paths. Used by `maro_lib.run.on_ray` and `maro_lib.run.slices`.
 """
 
 from __future__ import annotations
@@ -14,12 +14,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from maro_lib.fingerprints import PACKAGE, digest, files_of
 from maro_lib.provenance import versions
-from maro_lib.run.sweep_file import Sweep, SweepFile
-from maro_lib.runs import RunError, make_folder, run_folder, shown
+from maro_lib.runs import RunError, make_folder, shown
 from maro_lib.wording import counted, first_line
 
 ADDRESS = "RAY_ADDRESS"
@@ -31,6 +30,13 @@ QUIET = {"logging_level": "ERROR", "log_to_driver": False}
 SMALL = {"include_dashboard": False, "object_store_memory": 100_000_000}  # nothing large is sent
 
 
+class Asked(Protocol):
+    """What a trial or a slice asks for: a sweep's file, say."""
+
+    cpus: float
+    gpus: float
+
+
 @dataclass(frozen=True)
 class Node:
     """A machine of the cluster, or a part of one."""
@@ -40,9 +46,9 @@ class Node:
     cpus: float
     gpus: float
 
-    def places(self, file: SweepFile) -> int:
-        """Return how many trials it has room for."""
-        free = [(self.cpus, file.cpus), (self.gpus, file.gpus)]
+    def places(self, asked: Asked) -> int:
+        """Return how many it has room for."""
+        free = [(self.cpus, asked.cpus), (self.gpus, asked.gpus)]
         return min(int(has / wanted + 1e-6) for has, wanted in free if wanted)
 
 
@@ -99,46 +105,50 @@ def amounts(nodes: Sequence[Node]) -> str:
     return ", ".join([counted(len(nodes), "node"), *parts])
 
 
-def places(file: SweepFile, nodes: Sequence[Node]) -> int:
-    """Return how many trials run at a time."""
-    return sum(node.places(file) for node in nodes)
+def places(asked: Asked, nodes: Sequence[Node]) -> int:
+    """Return how many run at a time."""
+    return sum(node.places(asked) for node in nodes)
 
 
-def check_room(file: SweepFile, nodes: Sequence[Node]) -> None:
+def check_room(asked: Asked, nodes: Sequence[Node], what: str = "trial") -> None:
     """Refuse what no node can hold: Ray would wait for one without end."""
     for kind, wanted, most in (
-        ("cpus", file.cpus, max((node.cpus for node in nodes), default=0)),
-        ("gpus", file.gpus, max((node.gpus for node in nodes), default=0)),
+        ("cpus", asked.cpus, max((node.cpus for node in nodes), default=0)),
+        ("gpus", asked.gpus, max((node.gpus for node in nodes), default=0)),
     ):
         if wanted > 1 and wanted % 1:
             raise RunError(f"{kind}: {wanted:g}; Ray gives parts of one, or whole ones")
         if wanted > most:
-            raise RunError(f"{kind}: a trial asks for {wanted:g}, and no node of Ray has more than {most:g}; lower it "
-                           "in the sweep's file, or start a node that has more")  # fmt: skip
-    if not places(file, nodes):
-        raise RunError(f"a trial asks for {file.cpus:g} CPUs and {file.gpus:g} GPUs, and no node of Ray has both; "
-                       "lower one in the sweep's file, or start a node that has them")  # fmt: skip
+            raise RunError(f"{kind}: a {what} asks for {wanted:g}, and no node of Ray has more than {most:g}; lower it "
+                           "in the parameter file, or start a node that has more")  # fmt: skip
+    if not places(asked, nodes):
+        raise RunError(f"a {what} asks for {asked.cpus:g} CPUs and {asked.gpus:g} GPUs, and no node of Ray has both; "
+                       "lower one in the parameter file, or start a node that has them")  # fmt: skip
 
 
 # --- what every node must have -------------------------------------------------------------------------
 
 
-def check_nodes(sweep: Sweep, nodes: Sequence[Node]) -> None:
-    """Let every node that may get a trial look around, and refuse the sweep if one of them couldn't run it."""
-    import ray
-
-    folder = run_folder(sweep.name)
+@contextlib.contextmanager
+def marked(folder: Path) -> Iterator[str]:
+    """Yield a file in a folder, by which nodes that share the folder are known."""
     make_folder(folder)
     with tempfile.NamedTemporaryFile(prefix=".seen-", dir=folder) as marker:
-        paths = [marker.name, str(sweep.notebooks[0]), str(Path.cwd())]
-        refs = {_asked(node, paths): node for node in nodes if node.places(sweep.file)}
-        ray.wait([*refs], num_returns=len(refs), timeout=LOOK)
-        problems = [f"node {node.name}: {problem}" for ref, node in refs.items() if (problem := _problem(ref))]
+        yield marker.name
+
+
+def check_nodes(asked: Asked, nodes: Sequence[Node], paths: Sequence[str]) -> None:
+    """Let every node that has room look around, and refuse all if one of them couldn't do the work."""
+    import ray
+
+    refs = {_looking(node, paths): node for node in nodes if node.places(asked)}
+    ray.wait([*refs], num_returns=len(refs), timeout=LOOK)
+    problems = [f"node {node.name}: {problem}" for ref, node in refs.items() if (problem := _problem(ref))]
     if problems:
         raise RunError("\n".join(problems))
 
 
-def _asked(node: Node, paths: Sequence[str]) -> Any:
+def _looking(node: Node, paths: Sequence[str]) -> Any:
     """Ask a node what it has of this package, and which paths it does not see."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy

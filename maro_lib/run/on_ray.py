@@ -18,7 +18,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from maro_lib.run.cluster import Node, amounts, check_nodes, check_room, joined, places
+from maro_lib.run.cluster import Node, amounts, check_nodes, check_room, joined, marked, places
 from maro_lib.run.prefixes import Branch
 from maro_lib.run.series import Series
 from maro_lib.run.sweep_file import Sweep
@@ -64,7 +64,8 @@ def on_ray(sweep: Sweep, work: RunBranch) -> Iterator[Executor]:
     with joined() as nodes:
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # Ray put its own in the place of the sweep's
         check_room(sweep.file, nodes)
-        check_nodes(sweep, nodes)
+        with marked(run_folder(sweep.name)) as marker:
+            check_nodes(sweep.file, nodes, [marker, str(sweep.notebooks[0]), str(Path.cwd())])
         tasks = submitted(sweep, work, Surroundings(threads))
         try:
             yield Executor(_name(sweep, nodes), places(sweep.file, nodes), as_they_end(tasks))
@@ -95,7 +96,7 @@ def as_they_end(tasks: Mapping[Any, Branch]) -> Iterator[tuple[Branch, str]]:
     waiting = [*tasks]
     while waiting:
         (ready,), waiting = ray.wait(waiting, num_returns=1)
-        yield tasks[ready], _error(ready)
+        yield tasks[ready], error_of(ready)
 
 
 def stop(refs: Sequence[Any]) -> None:
@@ -127,7 +128,7 @@ def logged(folder: Path) -> Iterator[None]:
             yield
 
 
-def _error(ref: Any) -> str:
+def error_of(ref: Any) -> str:
     """Return a task's error; what Ray itself says of one that was lost is an error of that branch."""
     import ray
 

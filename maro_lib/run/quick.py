@@ -211,6 +211,15 @@ def _experts(values: Values) -> Iterator[str]:
         yield "experts_first: scripted experts play here, not on a server; leave out one of the two"
 
 
+def _slices(values: Values) -> Iterator[str]:
+    if values["n_slices"] and not find_spec("ray"):
+        yield "n_slices: Ray plays them, and is not installed: pip install -e '.[ray]', or set it to 0"
+    if values["n_slices"] and values["server_command"]:
+        yield "n_slices with server_command: every slice would start a server; start it yourself, and give server_url"
+    if values["slices_at"] and not values["n_slices"]:
+        yield "slices_at: there are no slices; set `n_slices`"
+
+
 CHECKS: dict[str, Callable[[Values], Iterator[str]]] = {  # the parameters that a check needs
     "script stages characters clues": _knobs,
     "script": _script,
@@ -223,6 +232,7 @@ CHECKS: dict[str, Callable[[Values], Iterator[str]]] = {  # the parameters that 
     "eval_data": _existing("eval_data", Path.is_dir, "folder"),
     "objective n_online control num_processes temperature": _online,
     "experts_first maro_iterations server_url": _experts,
+    "n_slices slices_at server_command": _slices,
     "accelerate_config": _existing("accelerate_config", Path.is_file, "file"),
     "bench_script bench_actions": _sizes,
 }

@@ -28,11 +28,11 @@ RANGES = {
     "bench_half bench_checkpointing start_half",
     "any text": "run from_run script model adapter server_url server_command server_key_env optimiser "
     "accelerate_config judge judge_server_url judge_server_key_env evals safety_evals eval_data keep_as keep_in "
-    "ship_adapter start_model ship_start sweeps",
+    "ship_adapter start_model ship_start sweeps slices_at",
     "any number": "z0_fixed",
     "traits of a mystery as notebook 02 has them": "elsewhere",
     "0 to 4,000,000,000": "seed lesson_seed",
-    "0 or more": "anchor camp_weights lam_pos lam_neg",
+    "0 or more": "anchor slice_gpus camp_weights lam_pos lam_neg",
     "above 0": "beta max_grad_norm",
     "above 0, at most 1": "gamma",
     "0 to 1": "share_good start_share_good z0_decay warmup max_illegal",
@@ -41,7 +41,7 @@ RANGES = {
     "above 0, at most 86,400": "server_timeout server_wait",
     "0 to 100": "temperature judge_retries",
     "0 to 10,000": "cache_gb n_quick",
-    "0 to 100,000": "match_concurrency n_online",
+    "0 to 100,000": "match_concurrency n_online n_slices",
     "0 to 10,000,000": "window eval_limit n_judged n_dialogues",
     "1,000 to 1,000,000,000,000": "lesson_tokens",
     "64 to 10,000,000": "lesson_batch_tokens",
