@@ -30,7 +30,7 @@ QUIET = {"logging_level": "ERROR", "log_to_driver": False}
 SMALL = {"include_dashboard": False, "object_store_memory": 100_000_000}  # nothing large is sent
 
 
-class Asked(Protocol):
+class Need(Protocol):
     """What a trial or a slice asks for: a sweep's file, say."""
 
     cpus: float
@@ -46,7 +46,7 @@ class Node:
     cpus: float
     gpus: float
 
-    def places(self, asked: Asked) -> int:
+    def places(self, asked: Need) -> int:
         """Return how many it has room for."""
         free = [(self.cpus, asked.cpus), (self.gpus, asked.gpus)]
         return min(int(has / wanted + 1e-6) for has, wanted in free if wanted)
@@ -105,12 +105,12 @@ def amounts(nodes: Sequence[Node]) -> str:
     return ", ".join([counted(len(nodes), "node"), *parts])
 
 
-def places(asked: Asked, nodes: Sequence[Node]) -> int:
+def places(asked: Need, nodes: Sequence[Node]) -> int:
     """Return how many run at a time."""
     return sum(node.places(asked) for node in nodes)
 
 
-def check_room(asked: Asked, nodes: Sequence[Node], what: str = "trial") -> None:
+def check_room(asked: Need, nodes: Sequence[Node], what: str = "trial") -> None:
     """Refuse what no node can hold: Ray would wait for one without end."""
     for kind, wanted, most in (
         ("cpus", asked.cpus, max((node.cpus for node in nodes), default=0)),
@@ -137,7 +137,7 @@ def marked(folder: Path) -> Iterator[str]:
         yield marker.name
 
 
-def check_nodes(asked: Asked, nodes: Sequence[Node], paths: Sequence[str]) -> None:
+def check_nodes(asked: Need, nodes: Sequence[Node], paths: Sequence[str]) -> None:
     """Let every node that has room look around, and refuse all if one of them couldn't do the work."""
     import ray
 
