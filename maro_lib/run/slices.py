@@ -26,7 +26,7 @@ from maro_lib.run.cluster import check_nodes, check_room, joined, marked
 from maro_lib.run.on_ray import OMP, RETRIES, Surroundings, error_of, stop
 from maro_lib.runs import RunError
 
-WHOLE = "played"  # a slice under an address is whole when this stands beside its shards
+OVER = "played"  # a slice under an address is whole when this stands beside its shards
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def play_slice(share: Share, at: str, name: str, surroundings: Surroundings) -> 
         return
     os.environ[OMP] = surroundings.threads
     system, place = _place(at, name)
-    if system.exists(f"{place}/{WHOLE}"):
+    if system.exists(f"{place}/{OVER}"):
         return
     with tempfile.TemporaryDirectory() as folder:
         here = Path(folder) / "games"
@@ -111,7 +111,7 @@ def play_slice(share: Share, at: str, name: str, surroundings: Surroundings) -> 
         forget(at, name)  # of one that was cut short
         system.makedirs(place)
         system.put(f"{here}/", f"{place}/", recursive=True)
-        system.touch(f"{place}/{WHOLE}")
+        system.touch(f"{place}/{OVER}")
 
 
 def fetch(at: str, name: str, folder: Path) -> None:
