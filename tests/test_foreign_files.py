@@ -141,7 +141,7 @@ def test_yaml_without_bounds_ends_in_a_sentence(tmp_path, bomb, command):
     assert "Traceback" not in done.stderr
     assert len(done.stderr) < 300
     seconds = sum(os.times()[2:4]) - sum(before[2:4])
-    assert seconds < 2, "of processor time, imports included"
+    assert seconds < 10, "of processor time, two of them imports; without bounds it would be minutes, and gigabytes"
 
 
 def test_yaml_up_to_the_bounds_is_read():
