@@ -69,6 +69,7 @@ LIKE_OTHERS = (
     "embedded",
     "benchmark",
     "benchmark_smollm2",
+    "benchmark_7b",
     "strength",
 )  # `make test` walks one of each kind, `make walk` all
 

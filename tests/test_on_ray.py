@@ -211,7 +211,7 @@ def test_slices_on_two_nodes_make_what_one_process_makes(cluster, address, tmp_p
 def test_a_slice_that_fails_is_said_and_the_others_games_are_kept(cluster, tmp_path, monkeypatch):
     monkeypatch.setenv("RAY_ADDRESS", cluster.address)
     (tmp_path / ".sliced-1").write_text("a file where a folder is to be")
-    with pytest.raises(RunError, match="a slice of the games: .*What was played is kept"):
+    with pytest.raises(RunError, match=r"a slice of the games: .*What was played is kept"):
         played_in(tmp_path / "sliced", slices=Slices(2))
     (tmp_path / ".sliced-1").unlink()
     check_same(played_in(tmp_path / "sliced", slices=Slices(2)), played_in(tmp_path / "alone"))

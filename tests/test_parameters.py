@@ -204,7 +204,7 @@ ONLINE = {"objective": "policy_gradient", "n_online": 8}
         ({"evals": ["maro_wher"]}, "did you mean 'maro_where'"),
         ({"eval_data": "none"}, "eval_data: none: there is no such folder"),
         ({"objective": "policy_gradient"}, "set `objective: policy_gradient` and `n_online` above 0, or neither"),
-        ({"n_slices": 2, "server_url": "http://127.0.0.1:1", "server_command": "x"}, "every slice would start a server"),
+        ({"n_slices": 2, "server_url": "http://there", "server_command": "x"}, "every slice would start a server"),
         ({"slices_at": "s3://x"}, "slices_at: there are no slices; set `n_slices`"),
         ({"n_online": 8}, "objective: maro with n_online: 8"),
         ({**ONLINE, "control": True}, "control: true with n_online"),
