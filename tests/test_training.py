@@ -463,7 +463,10 @@ def test_dropout_never_comes_between_policy_and_reference(tmp_path, where):
 
 def test_unknown_names_and_impossible_numbers_are_refused():
     for wrong, match in (
-        ({"objective": "ppo"}, "objective: 'ppo' is unknown.*known: maro, sft, dpo"),
+        (
+            {"objective": "ppo"},
+            r"objective: 'ppo' is unknown; did you mean 'dpo'\? \(known: maro, sft, dpo, policy_gradient\)",
+        ),
         ({"z0": "mean"}, "z0: 'mean' is unknown .*known: ema, batch"),
         ({"beta": 0}, "beta: 0; a number above 0"),
         ({"learning_rate": -1e-4}, "learning_rate"),
