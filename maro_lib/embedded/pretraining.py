@@ -38,6 +38,7 @@ from maro_lib.embedded.lessons import (
     views,
     width,
 )
+from maro_lib.model.bfloat16 import bfloat16_pays, products
 from maro_lib.model.chat import Chat
 from maro_lib.play.policies import Mixture
 from maro_lib.play.rollout import run_sessions, start
@@ -156,13 +157,15 @@ def pretrain(model: Qwen2ForCausalLM, chat: Chat, recipe: Recipe) -> Iterator[Le
         ids, weights = tensors(batch, chat.tokenizer.pad_token_id)
         for group in (g for o in optimisers for g in o.param_groups):
             group["lr"] = group["initial_lr"] * pace(seen / recipe.tokens, recipe.warmup)
-        with torch.autocast("cpu", torch.bfloat16, enabled=recipe.half):
+        with torch.autocast("cpu", torch.bfloat16, enabled=recipe.half and bfloat16_pays()):
             logits = model(input_ids=ids, use_cache=False).logits
         loss, accuracy = weighted_loss(logits, ids, weights)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        with products():  # Muon multiplies in bfloat16
+            for optimiser in optimisers:
+                optimiser.step()
         for optimiser in optimisers:
-            optimiser.step()
             optimiser.zero_grad(set_to_none=True)
         seen += sum(len(e.ids) for e in batch)
         yield LearningStep(k, seen, loss.item(), accuracy.item(), time.perf_counter() - began)

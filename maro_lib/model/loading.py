@@ -17,7 +17,6 @@ import gc
 import hashlib
 import math
 import os
-import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -41,6 +40,7 @@ from maro_lib.model.adapter_files import (
     read_adapter,
     weight_digests,
 )
+from maro_lib.model.bfloat16 import bfloat16_pays
 from maro_lib.model.gguf import GgufError, gguf_file, is_gguf, kept
 from maro_lib.runs import ROOT, located, portable
 from maro_lib.wording import first_line
@@ -183,20 +183,6 @@ def _n_bytes(name: str) -> float:
         folder = model_folder(base)
         return sum(path.stat().st_size for path in folder.glob("*.safetensors")) if folder else math.inf
     return 0
-
-
-@cache
-def bfloat16_pays() -> bool:
-    """Whether this processor multiplies in bfloat16 clearly faster than in float32: some have units for it."""
-    times = {}
-    for dtype in (torch.float32, torch.bfloat16):
-        a, b = torch.ones(256, 1024, dtype=dtype), torch.ones(1024, 1024, dtype=dtype)
-        a @ b
-        began = time.process_time()
-        for _ in range(20):
-            a @ b
-        times[dtype] = time.process_time() - began
-    return times[torch.float32] > 1.3 * times[torch.bfloat16]
 
 
 def token_logps(
