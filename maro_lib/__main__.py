@@ -1,4 +1,4 @@
-"""The command line, `python -m maro_lib`: run, sweep, report, compare, doctor, parameters, audit and bench.
+"""The command line, `python -m maro_lib`: run, sweep, play, report, compare, doctor, parameters, audit and bench.
 
 A command imports what it needs, so that the others, and the help, come at once.
 """
@@ -19,6 +19,14 @@ def _sweep(given: argparse.Namespace) -> int:
     from maro_lib.run.sweep import run_sweep
 
     return run_sweep(given.file, is_dry=given.dry_run, notebooks=given.notebooks)
+
+
+def _play(given: argparse.Namespace) -> int:
+    from maro_lib.show.table import Table, parse_seats
+    from maro_lib.show.terminal import play_in_terminal
+
+    table = Table(parse_seats(given.seat, given.name), given.against, given.case, seed=given.seed, run=given.run)
+    return play_in_terminal(table, input, print)
 
 
 def _report(given: argparse.Namespace) -> int:
@@ -97,6 +105,16 @@ def parser() -> argparse.ArgumentParser:
     sweep.add_argument("file", metavar="FILE", help="a sweep's file, such as params/sweeps/beta.yaml")
     sweep.add_argument("--dry-run", action="store_true", help="only say what there is to run, and how long it takes")
     sweep.add_argument("--notebooks", default="", metavar="FOLDER", help="another series than notebooks/")
+    played = command(_play, "take a seat yourself, in this terminal; a game that was left goes on")
+    played.add_argument("case", nargs="?", default="", metavar="CASE", help="a bundled case, a script's file or a "
+                        "folder of them; none: generated mysteries, told in few words")  # fmt: skip
+    played.add_argument("--seat", action="append", metavar="SEAT[=NAME]", help="culprit, civilian (the default) or a "
+                        "character; given again for more people, who take turns")  # fmt: skip
+    played.add_argument("--name", default="you", help="what you are called in the tables; nothing else is kept of you")
+    played.add_argument("--against", default="", metavar="PLAYER", help="who plays the others: an adapter's folder, "
+                        "embedded, smollm2, a model's folder, skilled, naive, random")  # fmt: skip
+    played.add_argument("--seed", type=int, default=0, help="of the first game")
+    played.add_argument("--run", default="people", help="the folder under outputs/ that the games are kept in")
     report = command(_report, "write a run's report.html again, from what its stages have left")
     report.add_argument("folder", metavar="outputs/RUN", help="the run's folder, or its name")
     compare = command(_compare, "several runs side by side, and their mean")

@@ -68,6 +68,7 @@ STAGES = {
         optional=("gamebook.json", "learning", "control", "cross_play"),
         labelled=("cross_play",),
     ),
+    "13_at_the_table": Artefacts(writes=("people",)),
 }
 ROUND = ("02_rollout", "03_decomposition", "04_balancing", "05_maro_training")  # what every round runs
 EXPERIMENTS = (  # run only when they are asked for
@@ -76,6 +77,7 @@ EXPERIMENTS = (  # run only when they are asked for
     "10_culprits",
     "11_cold_start",
     "12_strength",
+    "13_at_the_table",
 )
 OPPONENTS = ("self", "base", "earlier", "diverse")
 GAMES, STEPS = "games.parquet", "curves.parquet"  # of a sweep: every game of its matches, every step of its trainings

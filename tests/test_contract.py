@@ -107,12 +107,29 @@ def tells_a_side(info):
     return any(word in repr(info).casefold() for word in ("faction", "culprit", "civilian", "role", "guilty"))
 
 
+def filled_in(form, rng):
+    """Some way to fill a form in."""
+    return form.say({b.name: rng.choice(b.options) if b.options else "Where were you?" for b in form.blanks})
+
+
 # --- environments ------------------------------------------------------------------------------------
 
 
 @every_environment
 def test_it_keeps_the_protocol(entry):
     assert isinstance(start(entry), Environment)
+
+
+@every_environment
+def test_every_form_that_it_offers_is_a_legal_reply(entry):
+    env, rng = start(entry), random.Random(0)
+    while pending := env.pending_players():
+        for form in env.forms(pending[0]):
+            before = env.snapshot()
+            _, became = env.step(filled_in(form, rng), pending[0])
+            assert became["legal"], form.title
+            env.restore(before)
+        env.step(filled_in(rng.choice(env.forms(pending[0])), rng), pending[0])
 
 
 @every_environment

@@ -381,6 +381,13 @@ def count_replies(actions: pd.DataFrame) -> pd.DataFrame:
 # --- rows of the tables ------------------------------------------------------------------------------
 
 
+def rows_of(session: Session) -> Rows:
+    """The rows of one finished game."""
+    rows = empty_rows()
+    _add_rows(rows, session)
+    return rows
+
+
 def _add_rows(rows: Rows, session: Session) -> None:
     """Add a finished game to the tables."""
     rows["games"].append(_game_row(session))

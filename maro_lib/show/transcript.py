@@ -346,24 +346,28 @@ def _wash(colour: tuple[int, int, int], strength: float) -> str:
 # --- rules side by side ------------------------------------------------------------------------------
 
 
-def side_by_side(actions: pd.DataFrame, columns: Mapping[str, pd.Series], *, script: Script | None = None) -> Shown:
-    """Show one game's actions as rows, and in each further column what one rule gives to them."""
+def side_by_side(
+    actions: pd.DataFrame, columns: Mapping[str, pd.Series], *, script: Script | None = None,
+    beside: Mapping[str, pd.Series] | None = None, title: str = "",
+) -> Shown:  # fmt: skip
+    """Show actions of one game as rows: `beside` in words, and in each further column what one rule gives to them."""
     if (n_games := actions["game"].nunique()) != 1:
         raise ValueError(f"side_by_side shows one game, but the actions given belong to {n_games}; choose one first")
-    rows = actions.sort_values("step")
-    names = tuple(rows.drop_duplicates("seat").sort_values("seat")["agent"])
+    rows, beside = actions.sort_values("step"), beside or {}
+    names = script.names if script else tuple(rows.drop_duplicates("seat").sort_values("seat")["agent"])
     scenes = {rule: _Scene(names, script, _credit(actions, w)) for rule, w in columns.items()}
     scene = _Scene(names, script)
-    lines = [_compared(a, scenes, scene) for a in rows.itertuples()]
-    table = tag("table", _compared_head(scenes), *lines, style=_FIXED)
+    lines = [_compared(a, scenes, scene, [words.get(a.Index, "") for words in beside.values()])
+             for a in rows.itertuples()]  # fmt: skip
+    table = tag("table", _compared_head(beside, scenes), *lines, style=_FIXED)
     game = rows["game"].iloc[0]
     note = "Blue: praise, orange: blame, 0: no part in it, empty: the rule says nothing. Each column has its own scale."
-    title = join(tag("div", f"Game {game}", style=_HEAD), tag("div", note, style=_SMALL))
-    return Shown(f"Game {game}: {len(rows)} actions under {len(columns)} rules", card(title, table))
+    head = join(tag("div", title or f"Game {game}", style=_HEAD), tag("div", note, style=_SMALL))
+    return Shown(f"Game {game}: {len(rows)} actions under {len(columns)} rules", card(head, table))
 
 
-def _compared_head(rules: Iterable[str]) -> Html:
-    widths = {"round": "width:44px", "player": "width:14%", "action": ""}
+def _compared_head(beside: Iterable[str], rules: Iterable[str]) -> Html:
+    widths = {"round": "width:44px", "player": "width:14%", "action": ""} | dict.fromkeys(beside, "")
     heads = [tag("th", h, style=f"{_CELL};{width}") for h, width in widths.items()]
     return _row(*heads, *(tag("th", _breakable(r), style=f"{_NUMBER};{_NARROW};width:72px") for r in rules))
 
@@ -374,24 +378,30 @@ def _breakable(name: str) -> Html:
     return join(first, *(join("_", Html("<wbr>"), part) for part in more))
 
 
-def _compared(action: Any, scenes: Mapping[str, _Scene], scene: _Scene) -> Html:
-    shown = (action.round, scene.name(action.agent), _brief(action, scene))
+def _compared(action: Any, scenes: Mapping[str, _Scene], scene: _Scene, beside: Sequence[str]) -> Html:
+    told = _brief(action, scene, rating=action.text if beside else "")
+    shown = (action.round, scene.name(action.agent), told, *map(_shortened, beside))
     weights = [(s.credit.get(action.Index), s.top) for s in scenes.values()]
     cells = [tag("td", _signed(value), style=f"{_NUMBER};{_tint(value, top)}") for value, top in weights]
     return _row(*(tag("td", x, style=_CELL) for x in shown), *cells)
 
 
-def _brief(action: Any, scene: _Scene) -> Html:
+def _brief(action: Any, scene: _Scene, rating: str = "") -> Html:
     """Say in one short line what an action was."""
     whom = scene.name(action.target) if action.kind in ("ask", "vote") else ""
     clue = scene.clues.get(action.clue)
     found = f"{action.place}: {clue.text}" if clue else action.place
-    words = {"search": found, "vote": "", "rate": ""}.get(action.kind)
-    text = " ".join((_spoken(action, scene) if words is None else words).split())
-    short = text if len(text) <= 90 else text[:89].rstrip() + "…"
+    words = {"search": found, "vote": "", "rate": rating}.get(action.kind)
+    short = _shortened(_spoken(action, scene) if words is None else words)
     verb = tag("span", f"{_VERBS[action.kind]} ", style=_MUTED)
     style = "overflow:hidden;overflow-wrap:break-word"
     return tag("div", verb, whom, " " if whom else "", tag("bdi", short), style=style)
+
+
+def _shortened(text: str) -> str:
+    """Return text as one short line."""
+    text = " ".join(text.split())
+    return text if len(text) <= 90 else text[:89].rstrip() + "…"
 
 
 # --- a view ------------------------------------------------------------------------------------------

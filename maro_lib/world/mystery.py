@@ -14,8 +14,9 @@ from copy import copy
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, NamedTuple
 
+from maro_lib.world.forms import reply_forms
 from maro_lib.world.phrases import Phrasebook, phrasebook
-from maro_lib.world.protocol import Action, GameRecord, Message, Prompt
+from maro_lib.world.protocol import Action, Form, GameRecord, Message, Prompt
 from maro_lib.world.replies import MAX_REPLY, Illegal, Move, clean, name_spelling, normalise, parse, spelling
 from maro_lib.world.scripts import Character, Clue, Fact, Goal, Script, ScriptError, SpecialRule
 
@@ -170,6 +171,10 @@ class MurderMystery:
     def prompt(self, player: int) -> Prompt:
         """What is asked of a pending player, as data."""
         return self._now.pending[self._pending(player)]
+
+    def forms(self, player: int) -> tuple[Form, ...]:
+        """What a pending player may reply, to be picked and filled in."""
+        return reply_forms(self.prompt(player), self.book)
 
     def events(self, player: int) -> Sequence[Event]:
         """What a player saw happen, as data."""

@@ -9,7 +9,7 @@ Taught in notebook 01. Nothing here knows what a mystery is: a world's own data 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 
@@ -28,6 +28,21 @@ class Prompt(NamedTuple):
     places: tuple[str, ...] = ()
     asker: str = ""
     retry: bool = False
+
+
+class Blank(NamedTuple):
+    """What a form leaves open: one of the options, or words of one's own where there are none."""
+
+    name: str
+    options: tuple[str, ...] = ()
+
+
+class Form(NamedTuple):
+    """One way to reply that is allowed now, for who picks rather than writes: what to fill in, and how that is said."""
+
+    title: str
+    blanks: tuple[Blank, ...]
+    say: Callable[[Mapping[str, str]], str]  # by the blanks' names
 
 
 class Action(NamedTuple):
@@ -73,6 +88,7 @@ class Environment(Protocol):
     def step(self, text: str, player: int | None = None) -> tuple[bool, dict[str, Any]]: ...
     def close(self) -> tuple[dict[int, int], dict[int, dict[str, Any]]]: ...
     def prompt(self, player: int) -> Prompt: ...
+    def forms(self, player: int) -> Sequence[Form]: ...
     def events(self, player: int) -> Sequence[Any]: ...
     def brief(self, player: int) -> Any: ...
     def private_view(self, player: int) -> list[Message]: ...

@@ -1,0 +1,78 @@
+"""After a game with a person: the truth, whom the others suspected, and what each move of theirs was worth.
+
+Taught in notebook 13.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.figure import Figure
+
+from maro_lib.learn.decomposition import decompose
+from maro_lib.markup import Html, Shown, card, fold, join, prose, tag
+from maro_lib.play.policies import Policy
+from maro_lib.play.sitting import Sitting, instead
+from maro_lib.show.figures import STYLE, plot_suspected
+from maro_lib.show.page import picture
+from maro_lib.show.transcript import SEATS, show_game, side_by_side
+from maro_lib.world.scripts import Script
+
+RULES = ("uniform", "belief_shift")
+
+
+def debrief(
+    sitting: Sitting, seat: int, *, rules: Sequence[str] = RULES, others: Mapping[str, Policy] | None = None
+) -> Shown:
+    """Show how a game went for who sat in a seat; `others` say what they would have done at each of its moves."""
+    played, script = sitting.tables(), sitting.game.script
+    row, actions = played.table("games").iloc[0], played.table("actions")
+    line = outcome(sitting, seat)
+    columns = {rule: decompose(actions, rule) for rule in rules}
+    mine = actions[actions["seat"] == seat]
+    would = {f"{name} would": pd.Series(instead(sitting, seat, policy), mine.index)
+             for name, policy in (others or {}).items()}  # fmt: skip
+    moves = side_by_side(mine, columns, script=script, beside=would, title="Your moves, and what they were worth")
+    whole = show_game(played, row["game"], script=script, credit=columns[rules[0]])
+    parts = (_suspected(actions, script, seat), moves.html, fold("The whole game", whole.html))
+    return Shown(line, card(prose(line, style="font-size:16px;font-weight:600"), *parts, language=row["language"]))
+
+
+def outcome(sitting: Sitting, seat: int) -> str:
+    """Say how a game ended for a seat, and what was true."""
+    script, row = sitting.game.script, sitting.tables().table("games").iloc[0]
+    me = script.characters[seat]
+    reached = "reached your goal" if row["success"][seat] else "missed your goal"
+    accused = f"{row['accused']} was accused" if row["accused"] else "Nobody was accused"
+    return f"You were {me.name}, {me.faction}, and {reached}. {accused}. It was {', '.join(script.culprits)}."
+
+
+def plot_thoughts(actions: pd.DataFrame, script: Script, seat: int) -> Figure:
+    """Plot how suspected everybody was by the others, round by round."""
+    suspected = suspicion_by_round(actions, script.names)
+    colours = {name: SEATS[k % len(SEATS)] for k, name in enumerate(script.names)}
+    labels = {name: _label(name, script, seat) for name in script.names}
+    last = suspected.iloc[-1]
+    title = f"Most suspected in the end: {', '.join(last.index[last == last.max()])}"
+    return plot_suspected(suspected, colours, labels, title)
+
+
+def _label(name: str, script: Script, seat: int) -> str:
+    notes = ["you"] * (name == script.names[seat]) + ["guilty"] * (name in script.culprits)
+    return f"{name} ({', '.join(notes)})" if notes else name
+
+
+def _suspected(actions: pd.DataFrame, script: Script, seat: int) -> Html:
+    if suspicion_by_round(actions, script.names).empty:
+        return join("Nobody rated anybody in this game.")
+    with plt.rc_context(STYLE):
+        return tag("div", picture(plot_thoughts(actions, script, seat), "suspicion by round"), style="max-width:760px")
+
+
+def suspicion_by_round(actions: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
+    """Mean suspicion that the others stated of each player (columns) after each round (rows)."""
+    rated = actions[(actions["kind"] == "rate") & actions["legal"]]
+    stated = pd.DataFrame([*rated["suspicion"]], columns=list(names), index=rated["round"]).astype(float)
+    return stated.where(stated >= 0).groupby(level=0).mean().dropna()

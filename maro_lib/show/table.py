@@ -1,0 +1,110 @@
+"""Laying the table: from a case, people and their opponents to a game that can be sat down to.
+
+Notebook (`seat`) and terminal (`terminal`) show the same game. Taught in notebook 13.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+
+from maro_lib.model.adapter_files import base_of
+from maro_lib.model.loading import EMBEDDED, STUDY_ADAPTER
+from maro_lib.model.players import Player
+from maro_lib.play.policies import Policy
+from maro_lib.play.rollout import Game
+from maro_lib.play.sitting import Person, Sitting, SittingError, find_seat, sit_down
+from maro_lib.runs import artefact
+from maro_lib.world.casebook import find_playable
+from maro_lib.world.generator import Knobs, generate
+from maro_lib.world.mystery import Rules
+from maro_lib.world.scripts import FACTIONS, Script
+
+Opponents = str | Player | Policy | Mapping[str, "str | Player | Policy"]
+PEOPLE = "people"  # of a run: the folder of its games with people
+
+
+@dataclass(frozen=True)
+class Table:
+    """What is played, and who plays: people by seat (a name, a faction: the first of it), and the others."""
+
+    seats: Mapping[str, str]  # seat -> the name of a person
+    against: Opponents = ""  # one for all, or by faction or name; empty: what the case is made for
+    case: str = ""  # a bundled case, a file; empty: generated ones
+    knobs: Knobs = field(default_factory=Knobs)
+    rules: Rules = field(default_factory=Rules)
+    seed: int = 0
+    run: str = PEOPLE
+
+    @contextlib.contextmanager
+    def laid(self) -> Iterator[Sitting]:
+        """Sit down to the first game that these people have not finished, for the time of a `with`."""
+        with contextlib.ExitStack() as at_the_table:
+            others = {side: at_the_table.enter_context(_seated(who)) for side, who in self.opponents().items()}
+            yield sit_down(self._games(others), self.folder)
+
+    @property
+    def folder(self) -> Path:
+        return artefact(self.run, PEOPLE)
+
+    def opponents(self) -> dict[str, str | Player | Policy]:
+        """Who plays the other seats, by faction or name."""
+        against = self.against or (STUDY_ADAPTER if self._script(0).register_ == "compact" else "skilled")
+        by_side = dict(against) if isinstance(against, Mapping) else dict.fromkeys(FACTIONS, against)
+        for who in by_side.values():
+            _check_register(who, self._script(0))
+        return by_side
+
+    def _games(self, others: Mapping[str, Policy]) -> Iterator[tuple[Game, dict[str, Policy]]]:
+        for number in count():
+            script = self._script(number)
+            yield Game("table", 0, script, self.seed + number, self.rules), {**others, **self._people(script)}
+
+    def _script(self, number: int) -> Script:
+        """The mystery of a game; given ones come in turn."""
+        if not self.case:
+            return generate(self.seed + number, self.knobs)
+        given = find_playable(self.case)
+        return given[number % len(given)]
+
+    def _people(self, script: Script) -> dict[str, Person]:
+        """The people by the name of the character that they play."""
+        people: dict[str, Person] = {}
+        for seat, called in self.seats.items():
+            name = script.names[find_seat(script, seat)]
+            if name in people:
+                raise SittingError(f"seats: {people[name].called} and {called} would both sit in the seat of {name}")
+            people[name] = Person(called)
+        if len({p.name for p in people.values()}) < len(people):
+            raise SittingError("seats: two people have the same name; each needs a name of their own")
+        return people
+
+
+def parse_seats(words: Sequence[str] | None, name: str) -> dict[str, str]:
+    """Read SEAT or SEAT=NAME, as the command line has them."""
+    seats: dict[str, str] = {}
+    for word in words or ["civilian"]:
+        seat, _, called = word.partition("=")
+        if seat in seats:
+            raise SittingError(f"--seat {word}: {seats[seat]} sits there already; name another character")
+        seats[seat] = called or name
+    return seats
+
+
+def _seated(who: str | Player | Policy) -> contextlib.AbstractContextManager[Policy]:
+    if isinstance(who, str):
+        who = Player(model=who)
+    return who.seated() if isinstance(who, Player) else contextlib.nullcontext(who)
+
+
+def _check_register(who: str | Player | Policy, script: Script) -> None:
+    """Refuse the embedded model where it can't read: it knows the words of compact mysteries alone."""
+    named = who.model if isinstance(who, Player) else who
+    if not isinstance(named, str) or script.register_ == "compact":
+        return
+    if base_of(named) in ("embedded", str(EMBEDDED)):
+        raise SittingError(f"{script.title}: is told in prose, which the embedded model can't read; play a generated "
+                           "case (name none), or against skilled, smollm2 or another language model")  # fmt: skip

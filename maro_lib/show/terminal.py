@@ -1,0 +1,122 @@
+"""A seat in a terminal: what a person sees, and the questions that make up a reply.
+
+Several people at one machine take turns: the screen is cleared between them. What a model wrote is shown without
+control signs, so it can't write elsewhere on the screen. Taught in notebook 13.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from maro_lib.markup import visible
+from maro_lib.play.sitting import Sitting
+from maro_lib.runs import shown, write_atomic
+from maro_lib.show.debrief import debrief, outcome
+from maro_lib.show.table import Table
+from maro_lib.wording import wrapped
+from maro_lib.world.protocol import Blank, Form, Message
+
+CLEAR = "\033[2J\033[3J\033[H"  # the screen, what was scrolled away, and the cursor to the top
+HELP = "Answer with a number or a name. /all: everything you know. /quit: leave; the game is kept. /help: this."
+Ask, Tell = Callable[[str], str], Callable[[str], None]
+
+
+class Left(Exception):
+    """The person has left the table; the game is kept."""
+
+
+def play_in_terminal(table: Table, ask: Ask, tell: Tell) -> int:
+    """Play one game of a table, and tell how it went; a game that is left is kept."""
+    with table.laid() as sitting:
+        tell(f"{sitting.game.script.title}. {HELP}\n")
+        if not play_sitting(sitting, ask, tell):
+            tell("\nThe game is kept: the same command goes on with it.")
+            return 0
+        for seat in sitting.people:
+            tell(_outcome(sitting, seat))
+        tell(f"The whole game, and what each move was worth: {_saved_debrief(sitting)}")
+    return 0
+
+
+def play_sitting(sitting: Sitting, ask: Ask, tell: Tell) -> bool:
+    """Play until the game is over; return False if somebody left before."""
+    try:
+        sitting.go_on()
+        while sitting.awaited:
+            _turn(sitting, sitting.awaited[0], ask, tell)
+    except (Left, EOFError, KeyboardInterrupt):
+        return False
+    finally:
+        tell(CLEAR if len(sitting.people) > 1 else "")  # whoever comes next sees nobody's secrets
+    return True
+
+
+def _outcome(sitting: Sitting, seat: int) -> str:
+    return f"{sitting.people[seat]}: {visible(outcome(sitting, seat))}"
+
+
+def _saved_debrief(sitting: Sitting) -> str:
+    """Write a page for each person's seat; return where."""
+    pages = [sitting.folder / f"seat_{seat}.html" for seat in sitting.people]
+    for seat, page in zip(sitting.people, pages, strict=True):
+        write_atomic(page, debrief(sitting, seat).page())
+    return ", ".join(shown(page) for page in pages)
+
+
+def _turn(sitting: Sitting, seat: int, ask: Ask, tell: Tell) -> None:
+    """Have one person reply."""
+    me = f"{sitting.people[seat]} ({sitting.game.script.names[seat]})"
+    if len(sitting.people) > 1:
+        ask(f"{me}, it is your turn. When nobody else can see the screen, press Enter. ")
+        tell(CLEAR)
+    for message in _news(sitting.view(seat)):
+        tell(_told(message))
+    while why := sitting.say(seat, _reply(sitting, seat, ask, tell)):
+        tell(_told(Message("user", why)))
+    if len(sitting.people) > 1:
+        tell(CLEAR)
+
+
+def _news(view: Sequence[Message]) -> Sequence[Message]:
+    """What was shown since the last reply."""
+    last = max((k for k, m in enumerate(view) if m.role == "assistant"), default=-1)
+    return view[last + 1 :]
+
+
+def _told(message: Message) -> str:
+    before = {"system": "Only you read this.\n\n", "assistant": "You: "}.get(message.role, "")
+    return before + wrapped(visible(message.content), 88) + "\n"
+
+
+def _reply(sitting: Sitting, seat: int, ask: Ask, tell: Tell) -> str:
+    """Ask which form, then for what it leaves open."""
+
+    def asked(question: str) -> str:
+        while (word := ask(question).strip()) in ("/help", "/all", "/quit"):
+            if word == "/quit":
+                raise Left
+            tell(HELP if word == "/help" else "\n".join(map(_told, sitting.view(seat))))
+        return word
+
+    form = _choice("What do you do", sitting.forms(seat), lambda f: f.title, asked)
+    return form.say({blank.name: _filled(form, blank, asked) for blank in form.blanks})
+
+
+def _filled(form: Form, blank: Blank, asked: Ask) -> str:
+    if blank.options:
+        return _choice(f"{form.title} {blank.name}", blank.options, str, asked)
+    return asked(f"{form.title}, {blank.name}: ")
+
+
+def _choice(what: str, options: Sequence, named: Callable, asked: Ask):
+    """Ask for one of several, by its number or its name; the only one is not asked for."""
+    if len(options) == 1:
+        return options[0]
+    names = [named(o) for o in options]
+    numbered = names if all(n.isdigit() for n in names) else [f"{k} {n}" for k, n in enumerate(names, start=1)]
+    by_word = {n.casefold(): o for n, o in zip(names, options, strict=True)}
+    if numbered is not names:
+        by_word |= {str(k): o for k, o in enumerate(options, start=1)}
+    while (word := asked(f"{what} [{', '.join(numbered)}]: ").casefold()) not in by_word:
+        pass
+    return by_word[word]
