@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from maro_lib.model.chat import Chat
     from maro_lib.model.loading import EMBEDDED, START_ADAPTER, STUDY_ADAPTER, Loaded, as_nf4, best_device, load
     from maro_lib.model.local import LocalPolicy, Sampling
-    from maro_lib.model.players import Player, learner
+    from maro_lib.model.players import SCRIPTED, Player, learner
     from maro_lib.model.server import ServerPolicy
 
 __getattr__, __dir__, __all__ = opened(__name__)

@@ -175,7 +175,7 @@ def replay(session: Session, said: SeatReplies) -> Session:
     return session
 
 
-class Table:
+class Exchange:
     """Sessions under way: what waits for a reply goes to its policy, in one batch or one by one as that likes it."""
 
     def __init__(self) -> None:
@@ -213,7 +213,7 @@ class Table:
 
 def advance(sessions: Sequence[Session]) -> int:
     """Give every pending player of every session one reply; return how many that were."""
-    return Table().advance(sessions)
+    return Exchange().advance(sessions)
 
 
 def _answer(asked: Sequence[tuple[Session, Request]]) -> int:
@@ -233,7 +233,7 @@ def run_sessions(
     """Play sessions, `concurrency` at a time, and yield each as it ends; tell of every step, and who plays on."""
     if concurrency < 1:
         raise ValueError(f"concurrency: {concurrency}; at least one game at a time is needed")
-    table, queue, live = Table(), iter(sessions), []
+    table, queue, live = Exchange(), iter(sessions), []
     try:
         while live := live + list(islice(queue, concurrency - len(live))):
             on_step(0, live)

@@ -25,7 +25,7 @@ from maro_lib.world.replies import MAX_REPLY
 from maro_lib.world.scripts import Script
 
 PREFIX = "person "  # of a person's name in the tables
-LONGEST_NAME = 40
+MAX_SIGNS = 40
 
 
 class SittingError(RunError):
@@ -39,8 +39,8 @@ class Person:
     called: str
 
     def __post_init__(self) -> None:
-        if not self.called.isprintable() or not 0 < len(self.called.strip()) <= LONGEST_NAME:
-            raise SittingError(f"name: {self.called[:LONGEST_NAME]!r}; 1 to {LONGEST_NAME} visible signs are needed")
+        if not self.called.isprintable() or not 0 < len(self.called.strip()) <= MAX_SIGNS:
+            raise SittingError(f"name: {self.called[:MAX_SIGNS]!r}; 1 to {MAX_SIGNS} visible signs are needed")
 
     @property
     def name(self) -> str:

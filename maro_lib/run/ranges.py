@@ -28,7 +28,7 @@ RANGES = {
     "bench_half bench_checkpointing start_half",
     "any text": "run from_run script model adapter server_url server_command server_key_env optimiser "
     "accelerate_config judge judge_server_url judge_server_key_env evals safety_evals eval_data keep_as keep_in "
-    "ship_adapter start_model ship_start sweeps slices_at",
+    "ship_adapter start_model ship_start sweeps slices_at opponent person_name",
     "any number": "z0_fixed",
     "traits of a mystery as notebook 02 has them": "elsewhere",
     "0 to 4,000,000,000": "seed lesson_seed",
@@ -53,7 +53,7 @@ RANGES = {
     "1 to 1,024": "lora_rank lora_alpha start_rank",
     "1 to 100,000": "n_exam_games n_exam_items n_points max_new_tokens concurrency server_requests "
     "batch check_every n_views n_matches n_match_scripts n_elsewhere n_check_games eval_batch max_gen_toks "
-    "n_forced n_forced_scripts n_cross n_cross_scripts bench_script bench_actions bench_action_tokens "
+    "n_forced n_forced_scripts n_cross n_cross_scripts n_stand_in bench_script bench_actions bench_action_tokens "
     "bench_observed_tokens start_games start_batch start_check_every start_look_games start_end_games",
     "1 to 1,000,000": "n_games n_scripts n_compare",
     "1 to 1,000,000,000": "batch_tokens",
@@ -75,6 +75,7 @@ RANGES = {
     "one of learn.balancing.MODES": "mode",
     "one of keep, drop": "illegal",
     "one of kept, study, rounds": "contenders",
+    "one of you, skilled, naive, random": "person",
     "one of overall, per_faction": "classes",
     "one of learn.settings.OBJECTIVES": "objective",
     "one of learn.settings.REFERENCE_POINTS": "z0",

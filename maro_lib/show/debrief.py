@@ -7,17 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import matplotlib.pyplot as plt
 import pandas as pd
-from matplotlib.figure import Figure
 
 from maro_lib.learn.decomposition import decompose
-from maro_lib.markup import Html, Shown, card, fold, join, prose, tag
+from maro_lib.markup import Html, Shown, card, fold, join, prose
 from maro_lib.play.policies import Policy
 from maro_lib.play.sitting import Sitting, instead
-from maro_lib.show.figures import STYLE, plot_suspected
-from maro_lib.show.page import picture
-from maro_lib.show.transcript import SEATS, show_game, side_by_side
+from maro_lib.show.transcript import show_game, side_by_side, suspicion_table
 from maro_lib.world.scripts import Script
 
 RULES = ("uniform", "belief_shift")
@@ -49,26 +45,14 @@ def outcome(sitting: Sitting, seat: int) -> str:
     return f"You were {me.name}, {me.faction}, and {reached}. {accused}. It was {', '.join(script.culprits)}."
 
 
-def plot_thoughts(actions: pd.DataFrame, script: Script, seat: int) -> Figure:
-    """Plot how suspected everybody was by the others, round by round."""
-    suspected = suspicion_by_round(actions, script.names)
-    colours = {name: SEATS[k % len(SEATS)] for k, name in enumerate(script.names)}
-    labels = {name: _label(name, script, seat) for name in script.names}
-    last = suspected.iloc[-1]
-    title = f"Most suspected in the end: {', '.join(last.index[last == last.max()])}"
-    return plot_suspected(suspected, colours, labels, title)
-
-
-def _label(name: str, script: Script, seat: int) -> str:
-    notes = ["you"] * (name == script.names[seat]) + ["guilty"] * (name in script.culprits)
-    return f"{name} ({', '.join(notes)})" if notes else name
-
-
 def _suspected(actions: pd.DataFrame, script: Script, seat: int) -> Html:
-    if suspicion_by_round(actions, script.names).empty:
+    by_round = suspicion_by_round(actions, script.names)
+    if by_round.empty:
         return join("Nobody rated anybody in this game.")
-    with plt.rc_context(STYLE):
-        return tag("div", picture(plot_thoughts(actions, script, seat), "suspicion by round"), style="max-width:760px")
+    notes = {script.names[seat]: "you"} | dict.fromkeys(script.culprits, "guilty")
+    if script.names[seat] in script.culprits:
+        notes[script.names[seat]] = "you, guilty"
+    return suspicion_table(by_round.rename(index="after round {}".format), notes)
 
 
 def suspicion_by_round(actions: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:

@@ -330,30 +330,6 @@ def plot_suspicion(stated: Mapping[str, Mapping[str, Sequence[Any]]], title: str
     return finding(ax, title, xlabel="stated suspicion, 0 to 2 (95 % interval)").figure
 
 
-def plot_suspected(
-    suspected: pd.DataFrame, colours: Mapping[str, str], labels: Mapping[str, str], title: str
-) -> Figure:
-    """Plot how suspected each player is after each round (rows: rounds, columns: players), named at the line's end."""
-    _, ax = plt.subplots(figsize=(7.2, 2.8))
-    ends = _apart(suspected.iloc[-1], 0.14)
-    for name in suspected:
-        width = 3 if labels[name] != name else 1.5
-        ax.plot(suspected.index, suspected[name], color=colours[name], linewidth=width, marker="o", markersize=4)
-        ax.annotate(labels[name], (suspected.index[-1], ends[name]), xytext=(8, 0), textcoords="offset points",
-                    va="center", fontsize=9, parse_math=False)  # fmt: skip
-    ax.set_xticks(suspected.index)
-    ax.set_ylim(-0.1, 2.1)
-    return finding(ax, title, xlabel="after round", ylabel="suspicion by the others, 0 to 2").figure
-
-
-def _apart(values: pd.Series, gap: float) -> pd.Series:
-    """Where labels of these values stand, so that none covers another."""
-    placed = values.sort_values()
-    for k in range(1, len(placed)):
-        placed.iloc[k] = max(placed.iloc[k], placed.iloc[k - 1] + gap)
-    return placed
-
-
 def plot_arms(rates: Mapping[str, Mapping[str, Any]], title: str, xlabel: str) -> Figure:
     """Plot a share per row and arm, arms in their colours below one another."""
     fig, ax = _rows(list(rates), height=0.62)

@@ -24,7 +24,7 @@ from maro_lib.show.transcript import LOCK
 from maro_lib.world.phrases import Phrasebook
 from maro_lib.world.protocol import Blank, Form, Message
 
-FEW = 3  # options that are shown as buttons; more are a list
+MAX_BUTTONS = 3  # options that are shown as buttons; more are a list
 THINKING = "The others move …"
 _BUBBLE = "border-radius:8px;padding:4px 10px;margin:6px "
 _OWN, _SEEN, _SECRET = (
@@ -35,17 +35,17 @@ _LINES = "max-height:460px;overflow:auto;display:flex;flex-direction:column-reve
 _SMALL = "opacity:0.75;font-size:12px"
 
 
-def sit(table: Table, *, played_by: Policy | None = None) -> Seat:
-    """Sit down. With `played_by` that policy plays the person's seat to the end, and the chat is there to read."""
+def sit(table: Table, *, played_by: Policy | None = None) -> SeatView:
+    """Sit down. With `played_by` that policy plays the person's seat in the first game, and the chat is to be read."""
     until_the_end = contextlib.ExitStack()
-    sitting = until_the_end.enter_context(table.laid())
+    sitting = until_the_end.enter_context(table.laid(0 if played_by else None))
     if len(sitting.people) != 1:
         raise SittingError("seats: a notebook shows one person's seat; several take turns in a terminal "
                            "(python -m maro_lib play --seat ... --seat ...)")  # fmt: skip
-    return Seat(sitting, until_the_end, played_by)
+    return SeatView(sitting, until_the_end, played_by)
 
 
-class Seat:
+class SeatView:
     """One person's seat, as it is shown."""
 
     def __init__(self, sitting: Sitting, until_the_end: contextlib.ExitStack, played_by: Policy | None = None):
@@ -55,17 +55,23 @@ class Seat:
         sitting.go_on()
         if played_by:
             sitting.played_by(played_by, self.number)
+            until_the_end.close()
         else:
             self._chat, self._note, self._controls = widgets.HTML(), widgets.HTML(), widgets.VBox()
             self.panel = widgets.VBox([self._chat, self._note, self._controls])
             self._show()
 
     def debrief(self, rules: Sequence[str] = RULES, others: Mapping[str, Policy] | None = None) -> Shown:
-        """What the game was about, and what each move was worth, once it is over."""
+        """What was true and what each move was worth, once the game is over; `others`: who says what it would do."""
         if not self.sitting.is_over:
             line = "The game is not over: play it to its end above, then run this cell again."
             return Shown(line, card(line))
-        return debrief(self.sitting, self.number, rules=rules, others=others)
+        return debrief(self.sitting, self.number, rules=rules, others=others or {"an opponent": self.opponent})
+
+    @property
+    def opponent(self) -> Policy:
+        """Who plays another seat."""
+        return next(p for i, p in enumerate(self.sitting.session.seats) if i not in self.sitting.people)
 
     def chat(self) -> Shown:
         """The view of the seat as a chat."""
@@ -88,6 +94,7 @@ class Seat:
         """Show the chat as it is, a note, and what may be replied."""
         self._chat.value = tag("div", self.chat().html, style=_LINES)
         if self.sitting.is_over:
+            self._until_the_end.close()
             note = "The game is over: run the next cell to see what was true, and what your moves were worth."
         self._note.value = tag("div", prose(note), role="status", aria_live="polite") if note else ""
         asked = not self.sitting.is_over
@@ -128,7 +135,7 @@ def _blank(blank: Blank) -> widgets.Widget:
     about = {"description": blank.name, "style": {"description_width": "130px"}}
     if not blank.options:
         return widgets.Textarea(rows=2, layout={"width": "96%"}, **about)
-    if len(blank.options) > FEW:
+    if len(blank.options) > MAX_BUTTONS:
         return widgets.Dropdown(options=[("choose …", ""), *((o, o) for o in blank.options)], **about)
     about["style"]["button_width"] = "48px"
     return widgets.ToggleButtons(options=blank.options, value=None, **about)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import count
+from itertools import count, islice
 from pathlib import Path
 
 from maro_lib.model.adapter_files import base_of
@@ -40,11 +40,16 @@ class Table:
     run: str = PEOPLE
 
     @contextlib.contextmanager
-    def laid(self) -> Iterator[Sitting]:
-        """Sit down to the first game that these people have not finished, for the time of a `with`."""
+    def laid(self, number: int | None = None) -> Iterator[Sitting]:
+        """Sit down to a game, for the time of a `with`: by its number, else the first that is not over."""
         with contextlib.ExitStack() as at_the_table:
             others = {side: at_the_table.enter_context(_seated(who)) for side, who in self.opponents().items()}
-            yield sit_down(self._games(others), self.folder)
+            games = self._games(others)
+            yield (
+                sit_down(games, self.folder)
+                if number is None
+                else Sitting(*next(islice(games, number, None)), self.folder)
+            )
 
     @property
     def folder(self) -> Path:

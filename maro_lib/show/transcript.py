@@ -299,6 +299,18 @@ def _heat(value: int, colour: tuple[int, int, int]) -> Html:
     return tag("td", int(value), style=f"{_NUMBER};{_wash(colour, value / 2)}")
 
 
+def suspicion_table(by_round: pd.DataFrame, notes: Mapping[str, str]) -> Html:
+    """A row for each player: how suspected after each round (rows of `by_round`), from white to full at 2."""
+    names = tuple(by_round)
+    head = _row(*(tag("th", h, style=_CELL) for h in ("suspected by the others, 0 to 2", *by_round.index)))
+    lines = []
+    for name in names:
+        who = tag("td", _name(name, names), " ", tag("span", notes.get(name, ""), style=_SMALL), style=_CELL)
+        cells = (tag("td", f"{x:.1f}", style=f"{_NUMBER};{_wash(SUSPICION, x / 2)}") for x in by_round[name])
+        lines.append(_row(who, *cells))
+    return tag("table", head, *lines, style=_TABLE)
+
+
 # --- credit ------------------------------------------------------------------------------------------
 
 
