@@ -24,7 +24,7 @@ from maro_lib.show.transcript import LOCK
 from maro_lib.world.phrases import Phrasebook
 from maro_lib.world.protocol import Blank, Form, Message
 
-MAX_BUTTONS = 3  # options that are shown as buttons; more are a list
+SHORT = 2  # signs of an option: all so short are buttons, longer ones a list
 THINKING = "The others move …"
 _BUBBLE = "border-radius:8px;padding:4px 10px;margin:6px "
 _OWN, _SEEN, _SECRET = (
@@ -134,8 +134,9 @@ def _blank(blank: Blank) -> widgets.Widget:
     """Something to fill in: buttons for a few options, a list for many, a line for words of one's own."""
     about = {"description": blank.name, "style": {"description_width": "130px"}}
     if not blank.options:
-        return widgets.Textarea(rows=2, layout={"width": "96%"}, **about)
-    if len(blank.options) > MAX_BUTTONS:
+        # sent when it is left, before the button is pressed: sent while typing, the last signs may come after the press
+        return widgets.Textarea(rows=2, layout={"width": "96%"}, continuous_update=False, **about)
+    if any(len(option) > SHORT for option in blank.options):
         return widgets.Dropdown(options=[("choose …", ""), *((o, o) for o in blank.options)], **about)
     about["style"]["button_width"] = "48px"
     return widgets.ToggleButtons(options=blank.options, value=None, **about)
