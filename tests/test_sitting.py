@@ -19,12 +19,14 @@ from maro_lib.play.leaks import plant
 from maro_lib.play.policies import NAIVE, SKILLED, Reply
 from maro_lib.play.rollout import Game, play
 from maro_lib.play.sitting import Person, Sitting, SittingError, find_seat, instead, people_played, sit_down
+from maro_lib.show import terminal
 from maro_lib.show.debrief import debrief, suspicion_by_round
 from maro_lib.show.seat import chat_of, sit
 from maro_lib.show.table import Table, parse_seats
 from maro_lib.show.terminal import CLEAR, play_sitting
 from maro_lib.world.mystery import Rules
 from maro_lib.world.phrases import phrasebook
+from maro_lib.world.protocol import Message
 
 ADA = Person("Ada")
 
@@ -285,17 +287,18 @@ def test_people_take_turns_and_nobody_sees_anothers_secrets(tmp_path):
     assert {o for s in screens for m in re.findall(r"canary\d+x", s) for o in [planted.owners[m][0]]} >= {"Ann", "Cal"}
 
 
-def test_a_models_words_cant_write_elsewhere_on_the_screen(tmp_path):
-    class Hostile:
-        name = "hostile"
+def test_who_leaves_a_shared_screen_leaves_it_empty(tmp_path):
+    people = {"Ann": ADA, "Cal": Person("Cy"), "civilian": SKILLED}
+    sitting = Sitting(Game("g", 0, world(), 0, SHORT), people, tmp_path)
+    answers, told = iter(["", "/all", "/quit"]), []
+    assert not play_sitting(sitting, lambda _: next(answers), told.append)
+    assert told[-1] == CLEAR
 
-        def act(self, requests):
-            return [Reply("I am \x1b[2J\x1b]0;owned\x07 here\u202e.") for _ in requests]
 
-    sitting = sitting_of(tmp_path, policy=Hostile(), seat="Dot")
-    told = []
-    play_sitting(sitting, lambda _: "1", told.append)
-    assert not set("".join(told)) & {"\x1b", "\x07", "\u202e"}
+def test_a_models_words_cant_write_elsewhere_on_the_screen():
+    told = terminal.on_screen(Message("user", "I am \x1b[2J\x1b]0;owned\x07 here\u202e."))
+    assert not set(told) & {"\x1b", "\x07", "\u202e"}
+    assert "here" in told
 
 
 def test_leaving_keeps_the_game_and_the_same_command_goes_on(tmp_path, capsys, monkeypatch):
@@ -389,16 +392,12 @@ def test_run_all_before_the_game_is_over_is_no_error(table):
 
 @pytest.mark.parametrize("hostile", ["<script>alert(1)</script>", "</div><img src=x onerror=alert(1)>"])
 def test_hostile_words_do_nothing_in_the_chat(hostile):
-    from maro_lib.world.protocol import Message
-
     html = chat_of([Message("system", hostile), Message("user", hostile), Message("assistant", hostile)])
     assert "<script" not in html
     assert "<img" not in html
 
 
 def test_what_only_this_player_knows_is_under_a_lock():
-    from maro_lib.world.protocol import Message
-
     book = phrasebook("en", "prose")
     secret = book.private.format(place="mill", text="A letter.")
     html = chat_of([Message("user", f"Ben asks Cal: Why?\n{secret}\nIt is your turn.")], book)

@@ -68,11 +68,10 @@ def _turn(sitting: Sitting, seat: int, ask: Ask, tell: Tell) -> None:
     me = f"{sitting.people[seat]} ({sitting.game.script.names[seat]})"
     if len(sitting.people) > 1:
         ask(f"{me}, it is your turn. When nobody else can see the screen, press Enter. ")
-        tell(CLEAR)
     for message in _news(sitting.view(seat)):
-        tell(_told(message))
+        tell(on_screen(message))
     while why := sitting.say(seat, _reply(sitting, seat, ask, tell)):
-        tell(_told(Message("user", why)))
+        tell(on_screen(Message("user", why)))
     if len(sitting.people) > 1:
         tell(CLEAR)
 
@@ -83,7 +82,8 @@ def _news(view: Sequence[Message]) -> Sequence[Message]:
     return view[last + 1 :]
 
 
-def _told(message: Message) -> str:
+def on_screen(message: Message) -> str:
+    """A message as it is printed, without control signs."""
     before = {"system": "Only you read this.\n\n", "assistant": "You: "}.get(message.role, "")
     return before + wrapped(visible(message.content), 88) + "\n"
 
@@ -95,7 +95,7 @@ def _reply(sitting: Sitting, seat: int, ask: Ask, tell: Tell) -> str:
         while (word := ask(question).strip()) in ("/help", "/all", "/quit"):
             if word == "/quit":
                 raise Left
-            tell(HELP if word == "/help" else "\n".join(map(_told, sitting.view(seat))))
+            tell(HELP if word == "/help" else "\n".join(map(on_screen, sitting.view(seat))))
         return word
 
     form = _choice("What do you do", sitting.forms(seat), lambda f: f.title, asked)
