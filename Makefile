@@ -16,7 +16,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run sweep test lint unit walk notebooks numerics numbers kills gpu lab refresh pages clean
+.PHONY: help run sweep test lint unit walk notebooks numerics numbers kills gpu lab refresh pages handout clean
 
 # A variable that nobody reads is a misspelt one: `make run PARAM=x` would run the default.
 KNOWN := PARAMS PYTHON ONLY FROM FRESH SET DRY VARIANTS CHECKS NUMERIC KILLS
@@ -90,6 +90,9 @@ refresh: .venv/.ready ## execute the notebooks again, in place; an empty `git di
 
 pages: .venv/.ready ## write the figures, tables, maps and pictures of README and docs anew
 	@$(PY) -m maro_lib parameters >docs/parameters.md && $(PY) docs/pages.py && $(PY) docs/loop.py
+
+handout: .venv/.ready ## write the notebooks without answers, and the answers apart, into handout/
+	@$(PY) docs/handout.py
 
 clean: ## remove .venv and the caches, never outputs/
 	rm -rf .venv build maro_lib.egg-info .pytest_cache .ruff_cache .hypothesis
