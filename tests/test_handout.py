@@ -15,6 +15,10 @@ def text_of(cell):
     return "".join(cell["source"])
 
 
+def names_in(trees, use):
+    return {n.id for tree in trees for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, use)}
+
+
 @pytest.fixture(scope="module")
 def handout(tmp_path_factory):
     folder = tmp_path_factory.mktemp("handout")
@@ -38,14 +42,10 @@ def test_a_copy_has_no_answer_and_all_answers_are_in_one_file(handout, path):
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
 def test_nothing_that_a_copy_uses_was_made_in_an_answer(path):
     notebook = json.loads(path.read_text())
-    solutions = [c for c in notebook["cells"] if "solution" in c["metadata"].get("tags", ())]
-    made = {n.id for c in solutions
-            for n in ast.walk(ast.parse(text_of(c))) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}  # fmt: skip
+    trees = [ast.parse(text_of(c)) for c in notebook["cells"] if "solution" in c["metadata"].get("tags", ())]
+    made = names_in(trees, ast.Store)
     kept = [ast.parse(text_of(c)) for c in for_readers(notebook)["cells"] if c["cell_type"] == "code"]
-    stored, loaded = (
-        {n.id for tree in kept for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, kind)}
-        for kind in (ast.Store, ast.Load)
-    )
+    stored, loaded = names_in(kept, ast.Store), names_in(kept, ast.Load)
     assert not (made - stored) & loaded
 
 
