@@ -229,6 +229,18 @@ def test_what_trials_share_is_run_once_and_the_table_has_a_row_for_each(kitchen)
     assert f'<a href="{TRIALS[3]}/report.html">' in page
 
 
+def test_what_another_sweep_has_made_is_taken_over_where_it_is_the_same(kitchen):
+    assert kitchen.sweep(GAMMAS) == 0
+    ran = len(kitchen.ran)
+    before = held_by(run_folder("which"))
+    other = kitchen.file("other.yaml", GAMMAS.replace("gamma: [", "gamma: [0.75, ") + "like: [which, not_run]\n")
+    assert run_sweep(other, notebooks=str(kitchen.notebooks)) == 0
+    again = [stage for stage in kitchen.ran[ran:] if stage.endswith(" 02")]
+    assert again == []
+    assert held_by(run_folder("which")) == before
+    assert len(kitchen.ran) > ran, "what differs is run"
+
+
 def test_compare_reads_a_sweep(kitchen):
     kitchen.sweep(GAMMAS)
     assert compare_runs(["which"]) == compare_runs([str(run_folder("which"))]) == told()
@@ -330,6 +342,7 @@ def test_how_small_a_difference_could_be_found_is_said_before(kitchen, capsys):
      ("question: a\nvalues: {seed: 1}\ngrid: {gamma: [2.0]}", "`gamma` must be above 0, at most 1"),
      ("question: a\nvalues: {seed: 1}\ngrid: {gamma: [0.5, 0.5]}", "`gamma` holds 0.5 twice"),
      ("question: a\nvalues: {seed: 1}\ngrid: {seed: [1, 2]}", "write `seeds: 3`"),
+     ("question: a\nvalues: {seed: 1}\nlike: [which]", "like: names the sweep itself"),
      ("question: a\nvalues: {seed: 1}\nseeds: 0", "`seeds`: input should be greater than or equal to 1, got 0"),
      ("question: a\nvalues: {seed: 1}\narms: {one: {run: x}}", "arms: one: `run` is decided by the sweep"),
      ("question: a\nvalues: {seed: 1}\narms: {one: {gamma: 0.5}}\ngrid: {gamma: [0.5]}", "is set by the grid too"),

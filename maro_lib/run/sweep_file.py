@@ -10,6 +10,7 @@
     measures: [games won]     what the question is about: of notebook 06, or a headline's (05 margin)
     map: true                 the page begins with where it learns, does nothing, collapses: each arm changes one thing
     spread: 6.0               how far a difference between two cells is expected to lie apart from seed to seed (SD)
+    like: [balancing]         other sweeps, whose finished stages are taken over where they are the same
     cpus: 2                   of a trial, with `gpus`, for Ray to find a place for it
 
 Everything that is wrong is said before anything runs: keys, names, types, ranges, what does not go together, what would
@@ -42,6 +43,7 @@ from maro_lib.run.parameters import (
 from maro_lib.run.parameters import read_entries as read_mapping
 from maro_lib.run.prefixes import Asked, Branch, Chain, branches
 from maro_lib.run.series import ROUNDS, Series, StageRun, arrange, find_notebooks
+from maro_lib.run.takeover import why_not
 from maro_lib.runs import ROUND, RunError, in_round, located, run_folder
 from maro_lib.wording import counted, nearest
 
@@ -65,6 +67,7 @@ class SweepFile(BaseModel):
     measures: list[str] = Field(default=["games won"], min_length=1)
     map: bool = False
     spread: float | None = Field(default=None, gt=0)
+    like: list[str] = []
     cpus: float = Field(default=1, gt=0, le=10_000)
     gpus: float = Field(default=0, ge=0, le=10_000)
 
@@ -91,12 +94,21 @@ class Sweep:
     notebooks: tuple[Path, ...]
 
     def series(self, branch: Branch) -> Series:
-        """Return the series of a branch: its stages, in its own folder, going on from its parent."""
+        """Return the series of a branch: its stages, in its own folder, going on from its parent, or a run like it."""
         whole = next(trial.series for trial in self.trials if trial.name == branch.trials[0])
-        own = {"run": f"{self.name}/{branch.name}"}
-        own |= {"from_run": f"{self.name}/{branch.parent}"} if branch.parent else {}
+        run = f"{self.name}/{branch.name}"
         steps = tuple(step for step in whole.steps if step.number in branch.stages)
-        return replace(whole, run=own["run"], params=whole.params | own, steps=steps)
+        alone = replace(whole, run=run, params=whole.params | {"run": run}, steps=steps)
+        source = f"{self.name}/{branch.parent}" if branch.parent else self._run_like(alone)
+        return replace(alone, params=alone.params | {"from_run": source}) if source else alone
+
+    def _run_like(self, series: Series) -> str:
+        """Return a run of another sweep that has finished the first stage just as this series would; else nothing."""
+        first = series.steps[0].notebook
+        runs = [f"{sweep}/{p.parent.name}" for sweep in self.file.like
+                for p in sorted(run_folder(sweep).glob("*/summary.json"))]  # fmt: skip
+        fingerprint = series.fingerprint(first) if runs else None
+        return next((run for run in runs if not why_not(run, series.run, first.stem, fingerprint)), "")
 
 
 def read_sweep(path: Path, folder: Path) -> Sweep:
@@ -173,6 +185,8 @@ def _problems(path: Path, file: SweepFile, base: Mapping, known: Mapping[str, Pa
             yield f"{path}: {place}: `{name}` is decided by the sweep; leave it out"
         elif name == "seed":
             yield f"{path}: {place}: `seed`: write `seeds: 3` for three seeds, and the first under `values`"
+    if path.stem in file.like:
+        yield f"{path}: like: names the sweep itself"
     if file.seeds > 1 and ("seed" not in known or base.get("seed", 0) + file.seeds > 4_000_000_000):
         yield f"{path}: seeds: no notebook has a `seed`, or it becomes too large"
 
