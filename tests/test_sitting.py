@@ -1,5 +1,6 @@
 """People at the table: nothing counts before it is understood, nothing is lost, and nobody sees another's secrets."""
 
+import contextlib
 import itertools
 import os
 import random
@@ -15,6 +16,7 @@ from worlds import varied_scripts, world
 
 from maro_lib.__main__ import main
 from maro_lib.measure.people import people_results
+from maro_lib.model.players import Player
 from maro_lib.play.leaks import plant
 from maro_lib.play.policies import NAIVE, SKILLED, Reply
 from maro_lib.play.rollout import Game, play
@@ -22,7 +24,7 @@ from maro_lib.play.sitting import Person, Sitting, SittingError, find_seat, inst
 from maro_lib.show import terminal
 from maro_lib.show.debrief import debrief, suspicion_by_round
 from maro_lib.show.seat import chat_of, sit
-from maro_lib.show.table import Table, parse_seats
+from maro_lib.show.table import Table, _all_seated, parse_seats
 from maro_lib.show.terminal import CLEAR, play_sitting
 from maro_lib.world.mystery import Rules
 from maro_lib.world.phrases import phrasebook
@@ -250,6 +252,23 @@ def test_the_embedded_model_is_refused_where_it_cant_read():
     table = Table({"civilian": "Ada"}, against="embedded", case="quiet_hours")
     with pytest.raises(SittingError, match="told in prose, which the embedded model can't read"), table.laid():
         pass
+
+
+def test_an_opponent_that_is_not_there_is_a_sentence(capsys):
+    assert main(["play", "--against", "/nowhere"]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("against: model '/nowhere' can't be loaded")
+    assert "Traceback" not in said
+
+
+def test_one_opponent_in_many_seats_is_made_ready_once():
+    with Table({"civilian": "Ada"}, against="naive").laid() as sitting:
+        policies = {id(p) for i, p in enumerate(sitting.session.seats) if i not in sitting.people}
+    assert len(policies) == 1
+    player = Player(model="embedded", precision="float32")
+    with contextlib.ExitStack() as stack:
+        seated = _all_seated({"civilian": player, "culprit": player}, stack)
+        assert seated["civilian"] is seated["culprit"], "one model in memory"
 
 
 # --- the terminal ------------------------------------------------------------------------------------

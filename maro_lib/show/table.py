@@ -43,7 +43,7 @@ class Table:
     def laid(self, number: int | None = None) -> Iterator[Sitting]:
         """Sit down to a game, for the time of a `with`: by its number, else the first that is not over."""
         with contextlib.ExitStack() as at_the_table:
-            others = {side: at_the_table.enter_context(_seated(who)) for side, who in self.opponents().items()}
+            others = _all_seated(self.opponents(), at_the_table)
             games = self._games(others)
             yield (
                 sit_down(games, self.folder)
@@ -97,6 +97,20 @@ def parse_seats(words: Sequence[str] | None, name: str) -> dict[str, str]:
             raise SittingError(f"--seat {word}: {seats[seat]} sits there already; name another character")
         seats[seat] = called or name
     return seats
+
+
+def _all_seated(
+    opponents: Mapping[str, str | Player | Policy], at_the_table: contextlib.ExitStack
+) -> dict[str, Policy]:
+    """Make every opponent ready, once for all of its seats."""
+    seated: dict[int, Policy] = {}
+    for who in opponents.values():
+        if id(who) not in seated:
+            try:
+                seated[id(who)] = at_the_table.enter_context(_seated(who))
+            except RuntimeError as error:  # a model or a server that is not there says so itself
+                raise SittingError(f"against: {error}") from None
+    return {side: seated[id(who)] for side, who in opponents.items()}
 
 
 def _seated(who: str | Player | Policy) -> contextlib.AbstractContextManager[Policy]:
