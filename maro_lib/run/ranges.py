@@ -78,6 +78,7 @@ RANGES = {
     "one of overall, per_faction": "classes",
     "one of learn.settings.OBJECTIVES": "objective",
     "one of learn.settings.REFERENCE_POINTS": "z0",
+    "one of learn.settings.TRACKERS": "report_to",
     "one of measure.metrics.DEFINITIONS": "metrics_mode",
     "one of study.trainbench.SHAPES": "bench_model",
     "one of float32, bfloat16, nf4": "bench_precision",
