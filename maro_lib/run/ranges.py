@@ -67,6 +67,7 @@ RANGES = {
     "0 to 48": "private_clues",
     "one of closed, open": "ending",
     "one of study.scenes.REGISTERS": "register start_register",
+    "one of world.generator.LANGUAGES": "language",
     "one of world.scripts.bundled": "case",
     "one of model.loading.PRECISIONS": "precision judge_precision start_precision",
     "one of runs.OPPONENTS": "opponents",

@@ -10,5 +10,6 @@ from maro_lib.rooms import opened
 
 if TYPE_CHECKING:
     from maro_lib.share.foreign import import_games
+    from maro_lib.share.forms import ForeignGame, read_games
 
 __getattr__, __dir__, __all__ = opened(__name__)

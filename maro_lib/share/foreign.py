@@ -39,7 +39,7 @@ MOST_BYTES = 512 * 2**20  # of all files
 MOST_LINE = 64 * 2**20  # bytes of a line of JSON, or of a file that is one JSON value
 TOO_MUCH = f"at most {MOST_BYTES // 2**20} MB are read: import parts of it into several runs"
 KINDS = (".json", ".jsonl", ".parquet")
-AT_ONCE = 500  # games of a shard
+GAMES_AT_ONCE = 500  # games of a shard
 IMPORTED = "imported"  # in the place of the code that played
 STAGE = "02_rollout"
 
@@ -111,7 +111,7 @@ def _records_of(path: Path) -> Iterator[Any]:
     """The records of a file: a line each, a list of them, or one."""
     if path.suffix == ".parquet":
         n_bytes = 0  # unpacked
-        for batch in pq.ParquetFile(path).iter_batches(AT_ONCE):
+        for batch in pq.ParquetFile(path).iter_batches(GAMES_AT_ONCE):
             if (n_bytes := n_bytes + batch.nbytes) > MOST_BYTES:
                 raise ValueError(f"unpacked it is larger; {TOO_MUCH}")
             yield from batch.to_pylist()
@@ -146,9 +146,9 @@ def _first_words(error: Exception) -> str:
 def _write(folder: Path, games: Sequence[ForeignGame]) -> None:
     digests = {order: content_digest(canonical(game).encode()) for order, game in enumerate(games)}
     with Shards(folder, Wanted(IMPORTED, digests)) as shards:
-        for first in range(0, len(games), AT_ONCE):
+        for first in range(0, len(games), GAMES_AT_ONCE):
             rows = empty_rows()
-            for order, game in enumerate(games[first : first + AT_ONCE], first):
+            for order, game in enumerate(games[first : first + GAMES_AT_ONCE], first):
                 _add_rows(rows, order, game)
             shards.write(rows)
     (folder.parent / f".{folder.name}.lock").unlink()

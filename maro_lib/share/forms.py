@@ -48,7 +48,7 @@ class FormError(ValueError):
 
 
 @dataclass(frozen=True)
-class Seat:
+class Participant:
     """Who sat there."""
 
     name: str
@@ -78,7 +78,7 @@ class ForeignGame:
 
     id: str
     world: str
-    seats: tuple[Seat, ...]
+    seats: tuple[Participant, ...]
     turns: tuple[Turn, ...]
     told: tuple[str, ...] = ()  # by seat: what stands before everything else
     ending: str = ""
@@ -91,7 +91,7 @@ def read_games(records: Iterable[tuple[str, Any]]) -> Iterator[ForeignGame | For
         groups[_recognised(record, place)].append(record)
     for (form, key), group in groups.items():
         try:
-            yield _bounded(FORMS[form](key, group))
+            yield _bounded(READERS[form](key, group))
         except FormError as error:
             yield error
         except (KeyError, TypeError, ValueError, IndexError, AttributeError):
@@ -111,7 +111,7 @@ def _recognised(record: Any, place: str) -> tuple[str, str]:
         return "werewolf", place
     if {"players", "messages"} <= names:
         return "chat", place
-    raise FormError(f"{place}: is of no known form; known are {', '.join(FORMS)} (docs/how-to.md)")
+    raise FormError(f"{place}: is of no known form; known are {', '.join(READERS)} (docs/how-to.md)")
 
 
 def _bounded(game: ForeignGame) -> ForeignGame:
@@ -127,7 +127,7 @@ def _bounded(game: ForeignGame) -> ForeignGame:
     if len({seat.name for seat in game.seats}) < len(game.seats):
         raise FormError("two players have one name")
     turns = tuple(t._replace(seen=_clean(t.seen), text=_clean(t.text), target=_clean(t.target)) for t in game.turns)
-    seats = (Seat(*map(_clean, (s.name, s.role, s.side, s.model)), s.success) for s in game.seats)
+    seats = (Participant(*map(_clean, (s.name, s.role, s.side, s.model)), s.success) for s in game.seats)
     told, ending = tuple(map(_clean, game.told)), _clean(game.ending)
     return replace(game, world=_clean(game.world), seats=_with_sides([*seats]), turns=turns, told=told, ending=ending)
 
@@ -144,7 +144,7 @@ def hidden_sides() -> frozenset[str]:
     return frozenset(yaml.load(text, StrictLoader)["hidden"])
 
 
-def _with_sides(seats: Sequence[Seat]) -> tuple[Seat, ...]:
+def _with_sides(seats: Sequence[Participant]) -> tuple[Participant, ...]:
     """Call a hidden side `culprit` and the other one `civilian`; without sides all are on one."""
     hides = [{s.side.casefold(), s.role.casefold()} & hidden_sides() for s in seats]
     if any(hides) and not all(hides):
@@ -194,13 +194,13 @@ def _parsed(value: Any) -> dict[str, Any]:
 
 def _observed_seats(
     ids: Sequence[int], models: Sequence[str], rewards: Sequence[Any], steps: Sequence[tuple], roles: Mapping[int, str]
-) -> tuple[Seat, ...]:
+) -> tuple[Participant, ...]:
     """Who sat where: role and team are what the game told each player at its beginning."""
     first: dict[int, str] = {}
     for seat, seen, _ in steps:
         first.setdefault(seat, _as_text(seen))
     return tuple(
-        Seat(f"Player {i}", _found(ROLE, first.get(k, "")) or roles.get(k, ""), _found(TEAM, first.get(k, "")),
+        Participant(f"Player {i}", _found(ROLE, first.get(k, "")) or roles.get(k, ""), _found(TEAM, first.get(k, "")),
              models[k], None if rewards[k] is None else int(float(rewards[k]) > 0))
         for k, i in enumerate(ids)
     )  # fmt: skip
@@ -218,7 +218,7 @@ def _as_text(seen: Any) -> str:
     return "\n".join(f"[{'GAME' if int(m[0]) < 0 else f'Player {int(m[0])}'}] {m[1]}" for m in seen)
 
 
-def _observed_turns(seats: Sequence[Seat], steps: Sequence[tuple[int, Any, str]]) -> tuple[Turn, ...]:
+def _observed_turns(seats: Sequence[Participant], steps: Sequence[tuple[int, Any, str]]) -> tuple[Turn, ...]:
     """What was new to each player, and what it did; some logs repeat at every step all that it had seen."""
     turns: list[Turn] = []
     before, phase, last = defaultdict(str), defaultdict(str), {}
@@ -248,7 +248,10 @@ def _as_vote(action: str, names: Sequence[str]) -> tuple[str, str]:
 # --- werewolf and chats: what all heard, and what only some did ----------------------------------------
 
 
-class Line(NamedTuple):
+CALLED = (("role", "role"), ("side", "team"), ("model", "model"))  # what a chat's player may be told with
+
+
+class Heard(NamedTuple):
     """A message: who says it (none: whoever leads the game), and who hears it (none: all)."""
 
     seat: int | None
@@ -266,28 +269,28 @@ def _werewolf(key: str, records: Sequence[Record]) -> ForeignGame:
     roles = [str(players[name]["role"]) for name in names]
     hides = [role.casefold() in hidden_sides() for role in roles]
     won = [int(h == winner.startswith("werewol")) if winner else None for h in hides]
-    seats = tuple(Seat(name, role, "Werewolves" if h else "Villagers", str(players[name].get("model") or ""), w)
+    seats = tuple(Participant(name, role, "Werewolves" if h else "Villagers", str(players[name].get("model") or ""), w)
                   for name, role, h, w in zip(names, roles, hides, won, strict=True))  # fmt: skip
     told = tuple(f"You are {name}. Your role: {role}." for name, role in zip(names, roles, strict=True))
     lines = [line for k, r in enumerate(game["rounds"], 1) for line in _round_lines(k, r, names)]
     return ForeignGame(key, "Werewolf", seats, _heard_turns(seats, lines), told)
 
 
-def _round_lines(k: int, played: Record, names: Sequence[str]) -> Iterator[Line]:
+def _round_lines(k: int, played: Record, names: Sequence[str]) -> Iterator[Heard]:
     """What happened in one round: the night's victim, the debate, the last votes, and who had to go."""
     gone, saved = played.get("eliminated"), played.get("protected")
     night = f"In the night {gone} was removed." if gone and gone != saved else "In the night nobody was removed."
-    yield Line(None, f"Round {k}. {night}", round=k)
+    yield Heard(None, f"Round {k}. {night}", round=k)
     for who, said in played.get("debate") or ():
-        yield Line(names.index(who), said, round=k)
+        yield Heard(names.index(who), said, round=k)
     votes = played.get("votes") or [{}]
     secret = frozenset()  # all vote at a time
     for who, whom in votes[-1].items():
-        yield Line(names.index(who), f"I vote for {whom}.", "vote", whom, k, secret)
+        yield Heard(names.index(who), f"I vote for {whom}.", "vote", whom, k, secret)
     if votes[-1]:
         exiled = played.get("exiled")
         cast = "; ".join(f"{who} voted for {whom}" for who, whom in votes[-1].items())
-        yield Line(None, f"{cast}. {f'{exiled} was voted out' if exiled else 'Nobody was voted out'}.", round=k)
+        yield Heard(None, f"{cast}. {f'{exiled} was voted out' if exiled else 'Nobody was voted out'}.", round=k)
 
 
 def _chat(key: str, records: Sequence[Record]) -> ForeignGame:
@@ -297,8 +300,8 @@ def _chat(key: str, records: Sequence[Record]) -> ForeignGame:
     winner = game.get("winner")
     winners = {str(w).casefold() for w in (winner if isinstance(winner, list) else [winner] if winner else [])}
     seats = tuple(
-        Seat(name, str(p.get("role") or ""), str(p.get("side") or p.get("team") or ""), str(p.get("model") or ""),
-             _has_won(p, winners)) for name, p in zip(names, players, strict=True)
+        Participant(name, *(str(p.get(a) or p.get(b) or "") for a, b in CALLED), _has_won(p, winners))
+        for name, p in zip(names, players, strict=True)
     )  # fmt: skip
     lines = [_message(m, names) for m in game["messages"]]
     is_told = [line.seat is None and m.get("role") == "system" for line, m in zip(lines, game["messages"], strict=True)]
@@ -318,21 +321,21 @@ def _has_won(player: Record, winners: set[str]) -> int | None:
     return int(bool(known & winners)) if winners else None
 
 
-def _message(message: Record, names: Sequence[str]) -> Line:
+def _message(message: Record, names: Sequence[str]) -> Heard:
     """A message of a player, or of whoever leads the game; what is said to some is heard by them alone."""
     seat = names.index(message["name"]) if message.get("name") in names else None
     to = message.get("to") or ()
     heard = frozenset(names.index(name) for name in ([to] if isinstance(to, str) else to) if name in names)
     is_vote = message.get("kind") == "vote" and message.get("target") in names
     kind, target = ("vote", message["target"]) if is_vote else ("answer", "")
-    return Line(seat, str(message["content"]), kind, target, int(message.get("round") or 0), heard if to else None)
+    return Heard(seat, str(message["content"]), kind, target, int(message.get("round") or 0), heard if to else None)
 
 
-def _hears(line: Line, seat: int) -> bool:
+def _hears(line: Heard, seat: int) -> bool:
     return line.to is None or seat in line.to
 
 
-def _heard_turns(seats: Sequence[Seat], lines: Iterable[Line]) -> tuple[Turn, ...]:
+def _heard_turns(seats: Sequence[Participant], lines: Iterable[Heard]) -> tuple[Turn, ...]:
     """Turn a common history into what each player had heard when it spoke; who speaks twice, unasked, speaks once."""
     turns: list[Turn] = []
     heard: list[list[str]] = [[] for _ in seats]
@@ -354,7 +357,7 @@ def _heard_turns(seats: Sequence[Seat], lines: Iterable[Line]) -> tuple[Turn, ..
     return tuple(turns)
 
 
-FORMS: dict[str, Callable[[str, Sequence[Record]], ForeignGame]] = {
+READERS: dict[str, Callable[[str, Sequence[Record]], ForeignGame]] = {
     "mindgames": _mindgames, "textarena": _textarena, "werewolf": _werewolf, "chat": _chat,
 }  # fmt: skip
 
