@@ -26,12 +26,12 @@ import pyarrow.parquet as pq
 
 from maro_lib.embedded.lessons import HOME
 from maro_lib.play.gamebook import Gamebook
-from maro_lib.play.shards import Rows, Shards, TableRow, Wanted, content_digest, empty_rows, read_table
+from maro_lib.play.shards import Rows, Shards, StorageError, TableRow, Wanted, content_digest, empty_rows, read_table
 from maro_lib.play.tables import TABLES
 from maro_lib.runs import Headline, RunError, make_folder, run_folder, shown, write_atomic
 from maro_lib.share.forms import ForeignGame, FormError, Turn, canonical, read_games
 from maro_lib.strict_json import read_json
-from maro_lib.wording import counted
+from maro_lib.wording import counted, first_line
 from maro_lib.world.mirage_files import language_of
 from maro_lib.world.mystery import Rules
 
@@ -67,6 +67,8 @@ def import_games(source: str | Path, run: str) -> str:
         headline = Headline(STAGE, {"imported games": len(games), "left out": left_out.total()})
         write_atomic(building / f"{STAGE}.json", json.dumps(headline._asdict(), indent=1) + "\n")
         building.rename(home)
+    except (StorageError, OSError) as error:
+        raise ImportRefused(f"{shown(home)}: can't be written ({first_line(error)}); nothing is left of it") from None
     finally:
         shutil.rmtree(building, ignore_errors=True)
     return _report(home / "rollout", games, left_out)
