@@ -188,7 +188,13 @@ def test_parquet_and_a_folder_of_files_are_read_alike(tmp_path):
 # --- what can't be used ------------------------------------------------------------------------------
 
 
+HUGE = {"players": ["Ann", "Ben"], "winner": "Ann", "messages": [{"name": "Ann", "content": "Hi.", "round": 10**12}]}
+LOUD = {"players": ["Ann", "Ben"], "winner": "Ann", "messages": [{"name": "Ann", "content": "x" * (2**25 + 1)}]}
+
+
 @pytest.mark.parametrize(("name", "text", "message"), [
+    ("a.json", json.dumps(HUGE), "1 a round that is not between 0 and 20,000"),
+    pytest.param("a.json", json.dumps(LOUD), "1 more than 67,108,864 characters to be heard", id="loud"),
     ("a.jsonl", '{"question": "2 + 2?", "answer": "4"}', "a.jsonl, record 1: is of no known form; known are mindg"),
     ("a.json", '["text"]', "a.json, record 1: is of no known form"),
     ("a.jsonl", '{"players": [\n', "line 1 is not JSON"),

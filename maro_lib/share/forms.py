@@ -34,6 +34,7 @@ Record = Mapping[str, Any]
 MOST_PLAYERS = 64
 MOST_TURNS = 20_000  # of a game
 MOST_TEXT = 2**20  # characters of what was seen or said at a time
+MOST_HEARD = 2**26  # characters that all players of a game hear together
 ROLE = re.compile(r"^(?:\[[^\]\n]*\] ?)?Your role: (.+)$", re.M)
 TEAM = re.compile(r"^(?:\[[^\]\n]*\] ?)?Team: (.+)$", re.M)
 PHASE = re.compile(
@@ -124,6 +125,8 @@ def _bounded(game: ForeignGame) -> ForeignGame:
         raise FormError("nobody says anything")
     if len(game.turns) > MOST_TURNS or any(len(t.seen) > MOST_TEXT or len(t.text) > MOST_TEXT for t in game.turns):
         raise FormError(f"more than {MOST_TURNS:,} turns, or {MOST_TEXT:,} characters at a time")
+    if not all(0 <= turn.round <= MOST_TURNS for turn in game.turns):
+        raise FormError(f"a round that is not between 0 and {MOST_TURNS:,}")
     if len({seat.name for seat in game.seats}) < len(game.seats):
         raise FormError("two players have one name")
     turns = tuple(t._replace(seen=_clean(t.seen), text=_clean(t.text), target=_clean(t.target)) for t in game.turns)
@@ -335,8 +338,10 @@ def _hears(line: Heard, seat: int) -> bool:
     return line.to is None or seat in line.to
 
 
-def _heard_turns(seats: Sequence[Participant], lines: Iterable[Heard]) -> tuple[Turn, ...]:
+def _heard_turns(seats: Sequence[Participant], lines: Sequence[Heard]) -> tuple[Turn, ...]:
     """Turn a common history into what each player had heard when it spoke; who speaks twice, unasked, speaks once."""
+    if len(seats) * sum(len(line.text) for line in lines) > MOST_HEARD:
+        raise FormError(f"more than {MOST_HEARD:,} characters to be heard")
     turns: list[Turn] = []
     heard: list[list[str]] = [[] for _ in seats]
     last: dict[int, int] = {}  # by seat: its last turn
