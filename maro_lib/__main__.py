@@ -1,4 +1,4 @@
-"""The command line, `python -m maro_lib`: run, sweep, play, report, compare, doctor, parameters, audit and bench.
+"""The command line, `python -m maro_lib`: run, sweep, play, report, compare, doctor, parameters, audit, import and bench.
 
 A command imports what it needs, so that the others, and the help, come at once.
 """
@@ -69,6 +69,13 @@ def _audit(given: argparse.Namespace) -> int:
     return int(not is_fit)
 
 
+def _import(given: argparse.Namespace) -> int:
+    from maro_lib.share.foreign import import_games
+
+    print(import_games(given.source, given.to))
+    return 0
+
+
 def _bench(given: argparse.Namespace) -> int:
     from maro_lib.runs import outputs_folder
     from maro_lib.show.figures import plot_paces
@@ -131,6 +138,9 @@ def parser() -> argparse.ArgumentParser:
     audit.add_argument("--games", type=int, default=200, help="games for each kind of scripted player")
     audit.add_argument("--seed", type=int, default=0)
     audit.add_argument("--tokenizer", default="", metavar="FOLDER", help="count tokens per view with this tokenizer")
+    imported = command(_import, "make a run of other people's games")
+    imported.add_argument("source", metavar="FILE|FOLDER", help="games as .json, .jsonl or .parquet, in a known form")
+    imported.add_argument("--to", required=True, metavar="RUN", help="the new run's name: outputs/RUN")
     bench = command(_bench, "measure how fast scripted players, or a model, play")
     bench.add_argument("--games", type=int, default=0, help="how many (10,000 scripted, 96 by a model)")
     bench.add_argument("--model", default="", help="a model's folder or name, or embedded; empty: scripted players")

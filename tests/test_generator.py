@@ -17,8 +17,11 @@ from maro_lib.world.solver import clue_facts, is_solvable, know, suspects
 RICH = Knobs(
     stages=3, special_rules=2, ending="open", characters=7, culprits=2, clues=9, red_herrings=6, private_clues=4
 )
-REGISTERS = ("compact", "prose")
-COMPACT, PROSE = map(story_words, REGISTERS)
+TOLD_IN = {"compact": ("en", "compact"), "prose": ("en", "prose"), "zh": ("zh", "prose")}
+VOICES = {name: dict(zip(("language", "register"), told_in, strict=True)) for name, told_in in TOLD_IN.items()}
+VOICE = pytest.mark.parametrize("voice", VOICES.values(), ids=VOICES)
+COMPACT, PROSE, CHINESE = (story_words(**voice) for voice in VOICES.values())
+PROSES = {"en": PROSE, "zh": CHINESE}
 
 
 def draw_knobs(seed, **fixed):
@@ -40,9 +43,9 @@ def draw_many(n, **fixed):
     return [(knobs := draw_knobs(i, **fixed), generate(i, knobs)) for i in range(n)]
 
 
-@pytest.fixture(scope="module", params=REGISTERS)
+@pytest.fixture(scope="module", params=VOICES.values(), ids=VOICES)
 def drawn(request):
-    return draw_many(100, register=request.param)
+    return draw_many(100, **request.param)
 
 
 @pytest.fixture(scope="module")
@@ -58,8 +61,10 @@ def test_every_mystery_is_solvable(plain):
     assert all(is_solvable(s) for _, s in draw_many(1000))
 
 
-@pytest.mark.parametrize("register", REGISTERS)
-def test_every_mystery_is_solvable_where_the_bounds_are(register):
+@pytest.mark.parametrize(
+    "voice", [VOICES["compact"], VOICES["prose"], pytest.param(VOICES["zh"], marks=pytest.mark.walk)]
+)
+def test_every_mystery_is_solvable_where_the_bounds_are(voice):
     n = 0
     for stages, rules, ending, characters, places, herrings in product(
         (1, 4), (0, 1, 3), ("closed", "open"), (3, 12), (1, 12), (0, 24)
@@ -69,7 +74,7 @@ def test_every_mystery_is_solvable_where_the_bounds_are(register):
                 knobs = Knobs(
                     stages=stages, special_rules=rules, ending=ending, characters=characters, places=places,
                     culprits=culprits, clues=clues, red_herrings=herrings, private_clues=clues + herrings,
-                    register=register,
+                    **voice,
                 )  # fmt: skip
             except ValueError:
                 continue
@@ -165,14 +170,14 @@ def test_the_count_of_every_knob_is_met(drawn):
         assert sum(not c.facts for c in s.clues) == k.red_herrings
         assert sum(bool(c.private_to) for c in s.clues) == k.private_clues
         assert {c.stage for c in s.clues} == set(range(1, k.stages + 1))
-        assert s.register_ == k.register
+        assert (s.language, s.register_) == (k.language, k.register)
         assert s.cell == "SM"[k.stages > 1] + "OU"[k.special_rules > 0] + "CO"[k.ending == "open"]
 
 
-@pytest.mark.parametrize("register", REGISTERS)
-def test_no_clue_text_repeats_where_there_are_most_clues(register):
+@VOICE
+def test_no_clue_text_repeats_where_there_are_most_clues(voice):
     for seed in range(20):
-        knobs = Knobs(characters=3, clues=24, red_herrings=24, special_rules=seed % 4, register=register)
+        knobs = Knobs(characters=3, clues=24, red_herrings=24, special_rules=seed % 4, **voice)
         assert len({c.text for c in generate(seed, knobs).clues}) == 48
 
 
@@ -225,6 +230,8 @@ IMPOSSIBLE = [
     ({"private_clues": 10}, "private_clues: 10 is too many; take 9 or fewer, or more clues or red herrings"),
     ({"ending": "sad"}, "ending: 'sad'; choose 'closed' or 'open'"),
     ({"register": "verse"}, "register: 'verse'; choose 'compact' or 'prose'"),
+    ({"language": "de"}, "language: 'de'; choose 'en' or 'zh'"),
+    ({"language": "zh"}, "register: 'compact' is the embedded model's English; take 'prose' with language 'zh'"),
     ({"clues": "6"}, "clues: '6'; take a whole number"),
     ({"stages": True}, "stages: True; take a whole number"),
 ]
@@ -254,8 +261,9 @@ def test_different_seeds_give_different_scripts_and_titles(plain):
 
 def test_other_knobs_give_another_title():
     titles = {generate(5, k).title for k in (Knobs(), Knobs(stages=2), Knobs(clues=7), Knobs(ending="open"))}
-    titles |= {generate(5, Knobs(register="prose")).title}
-    assert len(titles) == 5
+    titles |= {generate(5, Knobs(**voice)).title for voice in VOICES.values()}
+    assert len(titles) == 6
+    assert generate(5, Knobs(stages=2, ending="open", **VOICES["zh"])).title.endswith(" 5，幕数 2，结局 开放")
 
 
 def test_two_series_share_no_mystery_and_a_longer_one_goes_on():
@@ -333,10 +341,10 @@ STAYS = {
 }
 
 
-@pytest.mark.parametrize("register", REGISTERS)
+@VOICE
 @pytest.mark.parametrize(("knob", "value"), STAYS)
-def test_one_knob_moves_nothing_else(knob, value, register):
-    base = replace(BASE, register=register)
+def test_one_knob_moves_nothing_else(knob, value, voice):
+    base = replace(BASE, **voice)
     for seed in range(40):
         scripts = generate(seed, base), generate(seed, replace(base, **{knob: value}))
         before, after = map(told, scripts)
@@ -395,16 +403,16 @@ def test_a_character_more_keeps_names_and_is_the_culprit_no_more_often_than_othe
     assert 48 < n_new < 96  # 500 / 7
 
 
-def test_both_registers_tell_the_same_logic():
+def test_all_voices_tell_the_same_logic():
     for seed in range(40):
-        compact, prose = (generate(seed, replace(RICH, register=r)) for r in REGISTERS)
-        assert bones(compact) == bones(prose)
+        compact, prose, chinese = (bones(generate(seed, replace(RICH, **voice))) for voice in VOICES.values())
+        assert compact == prose == chinese
 
 
 def bones(script):
     """The logic of a script in seats and numbers."""
     seat = {name: i for i, name in enumerate(script.names)} | {CULPRIT: CULPRIT, "": ""}
-    words = story_words(script.register_)
+    words = story_words(script.language, script.register_)
     places = next(p for p in words.places if set(script.places) <= set(p) and script.given[2].value in p)
     traits = {told: trait for trait, told in words.traits.items()}
 
@@ -441,6 +449,10 @@ def read_texts(script):
 
 def count_words(sections):
     return sum(len(text.split()) for text in sections.model_dump().values())
+
+
+def count_signs(sections):
+    return sum(map(len, sections.model_dump().values()))
 
 
 def test_a_compact_script_keeps_to_its_vocabulary_and_uses_all_of_it():
@@ -490,6 +502,12 @@ def test_prose_sections_are_long_enough_to_play():
             assert all(115 <= count_words(x) <= 300 for c in s.characters for x in c.sections)
 
 
+def test_chinese_sections_are_long_enough_to_play():
+    for knobs in (Knobs(**VOICES["zh"]), Knobs(**VOICES["zh"], stages=4, culprits=2, ending="open")):
+        for s in generate_many(60, 1, knobs):
+            assert all(160 <= count_signs(x) <= 520 for c in s.characters for x in c.sections)
+
+
 def test_culprits_know_each_other(drawn):
     for k, s in drawn:
         for c in (c for c in s.characters if k.culprits > 1 and c.faction == "culprit"):
@@ -504,18 +522,19 @@ def test_later_stages_tell_each_character_something_new(drawn):
             assert len({*told, ""}) == len(told) + 1
 
 
-def test_whoever_a_red_herring_names_knows_the_harmless_truth_of_it():
-    for s in generate_many(100, 2, Knobs(register="prose", red_herrings=8)):
+@pytest.mark.parametrize("language", PROSES)
+def test_whoever_a_red_herring_names_knows_the_harmless_truth_of_it(language):
+    for s in generate_many(100, 2, Knobs(register="prose", language=language, red_herrings=8)):
         for c in s.clues:
             named = [] if c.facts else [x for x in s.characters if x.name in c.text]
             story = {x.name: x.sections[0].script for x in named}
-            thing = [t for k, v in PROSE.phrases.items() if k.startswith("thing/") for t in v if t in c.text]
+            thing = [t for k, v in PROSES[language].phrases.items() if k.startswith("thing/") for t in v if t in c.text]
             assert all(any(t in text for t in thing) for text in story.values())
 
 
-def test_prose_is_clean(drawn):
+def test_english_is_clean(drawn):
     vowel = re.compile(r"\b[Aa] [aeiouAEIOU]|\b[Aa]n [^aeiouAEIOUh]")
-    for _, s in drawn:
+    for _, s in (pair for pair in drawn if pair[0].language == "en"):
         for text in (t for t in read_texts(s) if t):
             assert not re.search(r"[{}\n]|  | [.,;:]|\.\.", text)
             assert not vowel.search(text), text
@@ -524,11 +543,40 @@ def test_prose_is_clean(drawn):
             assert text[-1] in ".?!"
 
 
+def test_chinese_is_clean(drawn):
+    """No Latin sign, no blank, no punctuation twice; a section ends a sentence; nobody is called he or she."""
+    for _, s in (pair for pair in drawn if pair[0].language == "zh"):
+        for text in filter(None, read_texts(s)):
+            assert not re.search(r"[\x00-\x7f]|[，。；：！？、]{2}|^[，。；：！？、]", text), text
+            assert not re.search("他(?!们)|她", text.replace("其他", "").replace("他人", "")), text
+        for text in filter(None, (t for c in s.characters for x in c.sections for t in x.model_dump().values())):
+            assert text[-1] in "。？！"
+
+
+def test_chinese_counts_things_by_their_words():
+    """Of every weapon, garment and sign there is one kind of measure word, and it stands before each."""
+    measures = {"weapon": "把", "garment": "件", "sign": "枚"}
+    for _, s in draw_many(60, **VOICES["zh"], special_rules=1, clues=8):
+        for text in read_texts(s):
+            for trait, measure in measures.items():
+                for value in CHINESE.values[trait]:
+                    for counted in re.findall(rf"一(.){value}", text):
+                        assert counted == measure, text
+
+
 def test_all_lists_are_as_long_as_the_logic_expects():
-    for words in (COMPACT, PROSE):
+    for words in (COMPACT, PROSE, CHINESE):
         assert len(set(words.names)) == 24
         assert {len(set(p)) for p in words.places} == {12}
         assert {t: len(set(v)) for t, v in words.values.items()} == {"weapon": 8, "garment": 8, "sign": 6}
         assert len(words.places) == len(words.settings)
-    assert len(set(PROSE.surnames)) == 24
-    assert {len(PROSE.why[t]) for t in ("weapon", "garment")} == {8}
+    for words in PROSES.values():
+        assert len(set(words.surnames)) == 24
+        assert {len(words.why[t]) for t in ("weapon", "garment")} == {8}
+
+
+def test_both_languages_have_as_many_ways_to_say_each_thing():
+    english, chinese = ({key: len(ways) for key, ways in words.phrases.items()} for words in PROSES.values())
+    assert english == chinese
+    assert (len(PROSE.victims), len(PROSE.settings)) == (len(CHINESE.victims), len(CHINESE.settings))
+    assert (PROSE.first, PROSE.later) == (CHINESE.first, CHINESE.later)

@@ -113,7 +113,7 @@ def title_and_question(notebook: dict) -> Iterator[str]:
     first = notebook["cells"][0]
     if first["cell_type"] != "markdown" or not source(first).startswith("# "):
         yield "the first cell has no title (`# ...`)"
-    elif not re.search(r"\?[*_]*\s*$", source(first), re.MULTILINE):
+    elif not re.search(r"[?？][*_]*\s*$", source(first), re.MULTILINE):
         yield "the first cell has no question: a line that ends in `?`"
 
 

@@ -41,7 +41,7 @@ from maro_lib.model.players import Player
 from maro_lib.play.policies import NAIVE, RANDOM, SKILLED, Reply
 from maro_lib.play.rollout import play, schedule
 from maro_lib.runs import ROOT
-from maro_lib.world.generator import generate_many
+from maro_lib.world.generator import generate, generate_many
 from maro_lib.world.history import Factbook, Moment, moments, public_lines
 from maro_lib.world.mystery import Rules
 from maro_lib.world.phrases import WordsError, read_words
@@ -222,7 +222,8 @@ def test_the_rule_based_judge_says_the_same_again():
 
 def test_the_check_finds_what_is_wrong_with_a_judge():
     assert check_judge(RuleJudge(), HOME, 6)["holds"].all()
-    assert check_judge(RuleJudge(), HOME, 2, "prose")["holds"].all()
+    for voice in ({"register": "prose"}, {"register": "prose", "language": "zh"}):
+        assert check_judge(RuleJudge(), HOME, 4, generate(0, replace(HOME, **voice)))["holds"].all(), voice
     found = check_judge(Fond(), HOME, 4).groupby("question")["holds"].all()
     assert not found["skilled above random"]
     assert not found["blind to names"]

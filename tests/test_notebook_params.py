@@ -61,6 +61,7 @@ ALONE = {
     "benchmark_7b": [*BENCH, "bench_script=[40]", "bench_actions=[3]", "bench_device=cpu"],
     "cold_start": START,
     "strength": ["n_cross=1", "n_cross_scripts=1", "max_new_tokens=12"],
+    "zh": ["n_games=4", "n_scripts=2", "n_compare=4", "n_counterfactual=2", "n_samples=1"],
 }
 LIKE_OTHERS = (
     "gpu_qwen2.5_7b",
@@ -71,6 +72,7 @@ LIKE_OTHERS = (
     "benchmark_smollm2",
     "benchmark_7b",
     "strength",
+    "zh",
 )  # `make test` walks one of each kind, `make walk` all
 
 
@@ -159,7 +161,8 @@ def test_every_shipped_file_is_walked():
     assert stages_of("gpu_qwen2.5_7b") == stages_of("server") == ["02", "03", "04", "05", "06", "07"]
     assert stages_of("smoke") == ["00", "01", "02", "03", "04", "05", "06", "07"]
     assert stages_of("adapter") == ["02", "03", "04", "05", "08"]
-    assert [stages_of(name) for name in ALONE if name != "adapter"] == [["00"], ["10"], *[["09"]] * 3, ["11"], ["12"]]
+    alone = [stages_of(name) for name in ALONE if name != "adapter"]
+    assert alone == [["00"], ["10"], *[["09"]] * 3, ["11"], ["12"], ["01", "02", "03"]]
 
 
 @pytest.mark.parametrize("name", or_in_walk(LEARNERS))

@@ -435,10 +435,10 @@ def test_other_words_or_code_make_other_games_and_comments_do_not(tmp_path, file
 
 
 def test_other_words_of_the_generator_make_other_scripts(monkeypatch):
-    words = story_words("compact")
+    words = story_words("en", "compact")
     other = words.model_copy(update={"phrases": words.phrases | {"seek": ("Find the thief.",)}})
     before = generate_many(1, 0)[0].digest
-    monkeypatch.setattr("maro_lib.world.generator.story_words", lambda register: other)
+    monkeypatch.setattr("maro_lib.world.generator.story_words", lambda *_: other)
     assert generate_many(1, 0)[0].digest != before
 
 

@@ -79,8 +79,10 @@ def varied_scripts() -> dict[str, Script]:
     return bundled() | {
         "generated-compact": generate(0, Knobs(register="compact")),
         "generated-prose": generate(1, Knobs(register="prose")),
+        "generated-zh": generate(4, Knobs(register="prose", language="zh")),
         "generated-rich-compact": generate(2, Knobs(register="compact", **rich)),
         "generated-rich-prose": generate(3, Knobs(register="prose", **rich)),
+        "generated-rich-zh": generate(5, Knobs(register="prose", language="zh", **rich)),
     }
 
 

@@ -16,7 +16,7 @@ from hashlib import blake2b
 
 from maro_lib.world.phrases import story_words
 
-PEOPLE, SITES = story_words("compact").names, story_words("compact").places[0]
+PEOPLE, SITES = story_words("en", "compact").names, story_words("en", "compact").places[0]
 THINGS = ("coin", "ring", "bell", "candle", "hat", "belt", "mask", "rope")
 WORDS = ("gold", "rain", "sun", "night", "fish", "wine", "bird", "home", "love", "war", "smoke", "soap")
 MAX_NUMBER = 9  # one token, so that an answer is one choice

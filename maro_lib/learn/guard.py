@@ -80,6 +80,7 @@ class Guard(TrainerCallback):
         shared = t.accelerator.reduce(numbers.to(t.args.device), "sum")
         shared = dict(zip(names, shared.tolist(), strict=True))
         t.state.log_history.append(shared | {"step": t.state.global_step})
+        t.callback_handler.call_event("on_log", t.args, t.state, t.control, logs=shared)  # trackers hear of it, too
         return shared
 
 

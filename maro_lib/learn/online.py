@@ -83,7 +83,7 @@ def train_online(
     def trainer_of(learner: Loaded) -> OnlineTrainer:
         return OnlineTrainer(learner, online, settings, folder)
 
-    deciding = (asdict(settings), loaded.name, loaded.precision, loaded.fingerprint, online.digest)
+    deciding = (settings.deciding, loaded.name, loaded.precision, loaded.fingerprint, online.digest)
     return carry_out(trainer_of, loaded, settings, folder, text_digest(map(repr, deciding)), watch, live)
 
 

@@ -31,6 +31,7 @@ from maro_lib.learn.pairs import paired_steps
 from maro_lib.learn.references import load_references, save_references
 from maro_lib.learn.rows import Material, Pack, in_packs, make_pack, pack_logps, per_action
 from maro_lib.learn.settings import Settings
+from maro_lib.learn.tracking import PROJECT, tracked_name
 from maro_lib.model.estimates import kept_per_token, shape
 from maro_lib.model.head import bare_head, last_mlp
 from maro_lib.model.loading import Loaded
@@ -351,7 +352,9 @@ def _arguments(loaded: Loaded, settings: Settings, folder: Path, n_steps: int) -
         save_strategy="steps",
         save_steps=settings.check_every,
         seed=settings.seed,
-        report_to="none",
+        report_to=[*settings.report_to],
+        project=PROJECT,
+        run_name=tracked_name(folder),
         disable_tqdm=True,
         logging_nan_inf_filter=False,
         ddp_find_unused_parameters=False,

@@ -13,7 +13,7 @@ import json
 import shutil
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -30,6 +30,7 @@ from maro_lib.learn.guard import Guard, Live, Watch
 from maro_lib.learn.pairs import paired
 from maro_lib.learn.references import REFERENCES_FOLDER, references_path
 from maro_lib.learn.settings import Settings
+from maro_lib.learn.tracking import tracked
 from maro_lib.learn.trainer import Diverged, MaroTrainer, TrainingError, is_on_cpu, whole_checkpoints
 from maro_lib.model.adapter_files import Origin, seal
 from maro_lib.model.loading import Loaded, quiet
@@ -99,7 +100,7 @@ def carry_out(
         _open_job(folder, digest)
     if trained := finished(folder):
         return trained
-    with quiet(), adapted(loaded, settings) as learner:
+    with quiet(), tracked(settings.report_to, folder), adapted(loaded, settings) as learner:
         trainer = trainer_of(learner)
         trainer.add_callback(Guard(trainer, watch, live))
         status, history = _train(trainer, folder), trainer.state.log_history
@@ -170,7 +171,7 @@ def _told(path: Path, kind: type[_Record]) -> _Record | None:
 def _digest(loaded: Loaded, corpus: Corpus, settings: Settings) -> str:
     """All that decides what is learned."""
     total = hashlib.blake2b(digest_size=12)
-    total.update(json.dumps([asdict(settings), loaded.name, loaded.precision, loaded.fingerprint]).encode())
+    total.update(json.dumps([settings.deciding, loaded.name, loaded.precision, loaded.fingerprint]).encode())
     for ids in corpus.ids:
         total.update(np.asarray(ids, np.int32).tobytes())
     total.update(corpus.actions[[*TAKEN, "row", "start", "end"]].to_csv().encode())

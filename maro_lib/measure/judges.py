@@ -52,12 +52,12 @@ def seated(player: Player, *, cache: Path | None = None, retries: int = 2, progr
 # --- can it be believed? -----------------------------------------------------------------------------
 
 
-def check_judge(judge: Judge, knobs: Knobs, n_games: int = 8, register: str = "") -> pd.DataFrame:
+def check_judge(judge: Judge, knobs: Knobs, n_games: int = 8, like: Script | None = None) -> pd.DataFrame:
     """Put the four questions; a row per question and kind of judgement, with the two means that are compared.
 
-    In the `register` of the games to be judged, if one is given; the kit makes English mysteries only.
+    With a script of the games to be judged, in its language and register.
     """
-    knobs = replace(knobs, register=register or knobs.register)
+    knobs = replace(knobs, language=like.language, register=like.register_) if like else knobs
     scripts = generate_many(max(1, n_games // 2), CHECK_SEED, knobs)
     skilled, rand = (_judged(judge, scripts, policy, n_games) for policy in (SKILLED, RANDOM))
     parts = {
@@ -149,5 +149,5 @@ def rename(what: Any, names: Mapping[str, str]) -> Any:
 
 
 def _replaced(text: str, names: Mapping[str, str]) -> str:
-    pattern = "|".join(rf"\b{re.escape(name)}\b" for name in names)
+    pattern = "|".join(rf"(?<!(?a:\w)){re.escape(name)}(?!(?a:\w))" for name in names)  # Chinese has no blanks
     return re.sub(pattern, lambda found: names[found[0]], text)

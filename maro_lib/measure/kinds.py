@@ -32,8 +32,8 @@ def kind_folder(matches: Path, kind: str) -> Path:
 
 
 def kind_books(own: Gamebook, kinds: Changes) -> dict[str, Gamebook]:
-    """Return a gamebook for each kind, with the seed, the rules and the register of a run's own."""
-    home = replace(HOME, register=own.knobs.register)
+    """Return a gamebook for each kind, with the seed, the rules and the words of a run's own."""
+    home = replace(HOME, register=own.knobs.register, language=own.knobs.language)
     return {kind: replace(own, script="", knobs=replace(home, **changed)) for kind, changed in kinds.items()}
 
 

@@ -222,9 +222,12 @@ def _parts(folder: Path, name: str, columns: Sequence[str] | None) -> Iterator[p
 
 
 def read_scripts(folder: Path) -> dict[str, Script]:
-    """Read the scripts that a folder's games were played with, by digest: the column that `games` knows them by."""
+    """Read the scripts that a folder's games were played with, by digest: the column that `games` knows them by.
+
+    Games without a script (an empty digest) are other people's.
+    """
     folder = Path(folder)
-    path, needed = folder / "scripts.yaml", set(read_table(folder, "games", ["digest"])["digest"])
+    path, needed = folder / "scripts.yaml", {*read_table(folder, "games", ["digest"])["digest"]} - {""}
     try:
         if missing := needed - (scripts := _read_scripts(path)).keys():
             raise Unreadable(f"lacks {len(missing)} of the {len(needed)} scripts that were played")

@@ -220,6 +220,13 @@ def _slices(values: Values) -> Iterator[str]:
         yield "slices_at: there are no slices; set `n_slices`"
 
 
+def _trackers(values: Values) -> Iterator[str]:
+    for tracker in values["report_to"]:
+        if not find_spec(tracker):
+            install = f".venv/bin/python -m pip install -e '.[{tracker}]'"
+            yield f"report_to: {tracker} is not installed: {install}, or leave it out"
+
+
 CHECKS: dict[str, Callable[[Values], Iterator[str]]] = {  # the parameters that a check needs
     "script stages characters clues": _knobs,
     "script": _script,
@@ -235,4 +242,5 @@ CHECKS: dict[str, Callable[[Values], Iterator[str]]] = {  # the parameters that 
     "n_slices slices_at server_command": _slices,
     "accelerate_config": _existing("accelerate_config", Path.is_file, "file"),
     "bench_script bench_actions": _sizes,
+    "report_to": _trackers,
 }

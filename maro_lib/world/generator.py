@@ -7,7 +7,7 @@ alone, says through its rule what is so.
 
 Every choice is the option with the smallest hash of (seed, purpose, option), or a hash's place in a fixed list. So
 a choice depends on nothing but its purpose and its options, and moving one knob leaves alone what need not move.
-Both registers tell the same logic in other words. MIRAGE has eight scripts and no such knobs.
+Registers and languages tell the same logic in other words. MIRAGE has eight scripts and no such knobs.
 
 Taught in notebook 01.
 """
@@ -24,7 +24,7 @@ from itertools import count, islice, product
 from typing import Literal, NamedTuple, TypeVar
 
 from maro_lib.wording import counted
-from maro_lib.world.phrases import story_words, texts
+from maro_lib.world.phrases import STORY_BOOKS, story_words, texts
 from maro_lib.world.scripts import (
     CULPRIT,
     Character,
@@ -41,6 +41,7 @@ from maro_lib.world.scripts import (
 )
 
 T = TypeVar("T", bound=Hashable)
+LANGUAGES = ("en", "zh")
 TRAITS = ("weapon", "garment", "spot")  # the profile
 SIGN = "sign"
 N_VALUES = {"weapon": 8, "garment": 8, "spot": 12, SIGN: 6}
@@ -69,6 +70,7 @@ class Knobs:
     red_herrings: int = 3
     private_clues: int = 1  # how many, of evidence and red herrings, are private to one character
     register: Literal["compact", "prose"] = "compact"
+    language: Literal["en", "zh"] = "en"  # Chinese is told in prose
 
     def __post_init__(self) -> None:
         if problems := list(_problems(self)):
@@ -98,7 +100,7 @@ def generate_many(n: int, seed: int, knobs: Knobs | None = None) -> list[Script]
 
 def vocabulary() -> list[str]:
     """Every word that a compact script can show a player, as it is spelt there."""
-    shown = story_words("compact").model_dump(exclude={"first", "later"})  # these hold keys, not words
+    shown = story_words("en", "compact").model_dump(exclude={"first", "later"})  # these hold keys, not words
     without_braces = (re.sub(r"{\w+}", " ", text) for text in texts(shown))
     return sorted({word for text in without_braces for word in re.findall(r"[A-Za-z]+", text)})
 
@@ -113,6 +115,8 @@ def _problems(k: Knobs) -> Iterator[str]:
     if wrong := list(_wrong_values(k)):
         yield from wrong
         return
+    if (k.language, k.register) not in STORY_BOOKS:
+        yield f"register: {k.register!r} is the embedded model's English; take 'prose' with language {k.language!r}"
     yield from _out_of_bounds(k)
     if k.clues < (need := _n_needed(k)):
         of = f"{counted(k.culprits, 'culprit')} under {counted(k.special_rules, 'special rule')}"
@@ -122,7 +126,8 @@ def _problems(k: Knobs) -> Iterator[str]:
 
 
 def _wrong_values(k: Knobs) -> Iterator[str]:
-    for name, (a, b) in {"ending": ("closed", "open"), "register": ("compact", "prose")}.items():
+    two = {"ending": ("closed", "open"), "register": ("compact", "prose"), "language": LANGUAGES}
+    for name, (a, b) in two.items():
         if getattr(k, name) not in (a, b):
             yield f"{name}: {getattr(k, name)!r}; choose {a!r} or {b!r}"
     for name in MIN:
@@ -333,7 +338,7 @@ class _Teller:
 
     def __init__(self, plot: Plot):
         self.plot, self.draws, self.knobs = plot, plot.draws, plot.knobs
-        self.words = story_words(self.knobs.register)
+        self.words = story_words(self.knobs.language, self.knobs.register)
         self._ranks: dict[str, list[int]] = {}
         k = self.draws.one_of("setting", range(len(self.words.settings)))
         self.places, setting = self.words.places[k], self.words.settings[k]
@@ -348,6 +353,7 @@ class _Teller:
         return Script(
             title=self._title(),
             cell=self.knobs.cell,
+            language=self.knobs.language,
             register=self.knobs.register,
             background=self._say("background"),
             stages=tuple(self._stage(k) for k in range(1, self.knobs.stages + 1)),
@@ -364,10 +370,9 @@ class _Teller:
 
     def _names(self) -> list[str]:
         first = self.draws.rank("names", range(N_NAMES))[: self.knobs.characters]
-        if not self.words.surnames:
-            return [self.words.names[i] for i in first]
         last = self.draws.rank("surnames", range(N_NAMES))
-        return [f"{self.words.names[i]} {self.words.surnames[j]}" for i, j in zip(first, last, strict=False)]
+        names, surnames, full = self.words.names, self.words.surnames or [""] * N_NAMES, self.words.full_name
+        return [full.format(first=names[i], last=surnames[j]) for i, j in zip(first, last, strict=False)]
 
     def _publish(self) -> None:
         """Settle what every sentence may mention."""
@@ -418,9 +423,14 @@ class _Teller:
 
     def _title(self) -> str:
         """Name the seed, and each knob that is not where it stands by default."""
-        moved = [f"{f.name.replace('_', ' ')} {getattr(self.knobs, f.name)}" for f in fields(Knobs)
-                 if f.name != "register" and getattr(self.knobs, f.name) != f.default]  # fmt: skip
-        return ", ".join([f"{self._say('title')} {self.plot.seed}", *moved])
+        moved = [f.name for f in fields(Knobs)
+                 if f.name not in ("register", "language") and getattr(self.knobs, f.name) != f.default]  # fmt: skip
+        told = [f"{self._called(name.replace('_', ' '))} {self._called(getattr(self.knobs, name))}" for name in moved]
+        return self.words.comma.join([f"{self._say('title')} {self.plot.seed}", *told])
+
+    def _called(self, knob: str | int) -> str:
+        """How a title calls a knob, or its value."""
+        return self.words.knobs.get(str(knob), str(knob))
 
     def _stage(self, k: int) -> Stage:
         if self.knobs.stages == 1:
@@ -484,7 +494,7 @@ class _Teller:
         layout = (self.words.first if stage == 1 else self.words.later)[self._faction(i)]
         context = self._context(i, stage)
         texts_of = {
-            section: " ".join(line for key in keys for line in self._lines(key, i, stage, context))
+            section: self.words.gap.join(line for key in keys for line in self._lines(key, i, stage, context))
             for section, keys in layout.items()
         }
         return Sections(**texts_of)

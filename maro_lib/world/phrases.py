@@ -22,6 +22,7 @@ from maro_lib.strict_yaml import StrictLoader
 from maro_lib.wording import nearest
 
 WORDS_FOLDER = Path(__file__).with_name("words")
+STORY_BOOKS = {("en", "prose"): "prose", ("en", "compact"): "compact", ("zh", "prose"): "prose_zh"}
 BOOKS = {("en", "prose"): "en", ("en", "compact"): "compact", ("zh", "prose"): "zh", ("zh", "compact"): "zh"}
 Ways = tuple[str, ...]
 
@@ -126,6 +127,10 @@ class Phrasebook(CheckedWords):
 class StoryWords(CheckedWords):
     """What generated mysteries are told in: what things are called, how each is said, what makes up a section."""
 
+    gap: str  # between sentences
+    comma: str  # between parts of a title
+    full_name: str = sentence("first last")
+    knobs: dict[str, str]  # how a title calls a knob, or its value; empty: as it is called in Python
     names: Ways
     surnames: Ways
     victims: Ways
@@ -141,6 +146,7 @@ class StoryWords(CheckedWords):
 
     def problems(self) -> Iterator[str]:
         """Yield what does not fit together."""
+        yield from super().problems()
         if len(self.places) != len(self.settings):
             yield f"places: {len(self.places)} lists, but there are {len(self.settings)} settings"
         known = {*self.phrases, "rumour"}  # said by kind of red herring
@@ -192,6 +198,6 @@ def phrasebook(language: str, register: str) -> Phrasebook:
 
 
 @cache
-def story_words(register: str) -> StoryWords:
-    """Return what generated mysteries of one register are told in."""
-    return read_words(WORDS_FOLDER / f"mysteries_{register}.yaml", StoryWords)
+def story_words(language: str, register: str) -> StoryWords:
+    """Return what generated mysteries of one language and register are told in."""
+    return read_words(WORDS_FOLDER / f"mysteries_{STORY_BOOKS[language, register]}.yaml", StoryWords)
