@@ -28,7 +28,8 @@ NUMBER = r"[+-]?\d+(?:,\d{3})*(?:\.\d+)?"
 FIGURE = re.compile(rf"({NUMBER}(?: [\w%]+)?(?: \[{NUMBER}, {NUMBER}\])?)<!-- (\w+): ([^>]+) -->")
 TABLE = re.compile(r"(<!-- table: ([^>]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 LIBRARY = ROOT / "maro_lib"
-ROOMS = ("world", "play", "model", "embedded", "learn", "measure", "study", "show", "run")  # in the order of the data
+# in the order of the data
+ROOMS = ("world", "play", "model", "embedded", "learn", "measure", "study", "show", "share", "run")
 MEASUREMENTS = ROOT / "docs" / "measurements.yaml"
 STUDY_PICTURE = ROOT / "notebooks" / "images" / "evidence.png"
 

@@ -13,7 +13,8 @@ from maro_lib.rooms import offers
 from maro_lib.runs import ROOT
 
 PACKAGE = ROOT / "maro_lib"
-ROOMS = ("world", "play", "model", "embedded", "learn", "measure", "study", "show", "run")  # each imports from the left
+# each imports from the left
+ROOMS = ("world", "play", "model", "embedded", "learn", "measure", "study", "show", "share", "run")
 LIGHT = ("world", "play", "run")  # opening their names loads no torch
 
 

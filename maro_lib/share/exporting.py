@@ -1,0 +1,109 @@
+"""Export: what a run has made, in the forms of other tools, each in a folder of its own with a card.
+
+    training/      the balanced training set, for `datasets` and TRL
+    games/         its self-play games, for `datasets`
+    adapter/       the adapter, for PEFT
+    merged/        base and adapter as one model, for transformers
+
+A part whose stage has not been run is named, and the others are exported. Nothing is sent anywhere: what is said at the
+end are the commands with which the user may do that. `python -m maro_lib export outputs/x --to FOLDER`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shlex
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow.parquet as pq
+
+from maro_lib.fingerprints import digest, files_of, library_digest
+from maro_lib.learn.export import ExportError
+from maro_lib.model.adapter_files import AdapterError
+from maro_lib.play.shards import StorageError
+from maro_lib.runs import RunError
+from maro_lib.share.folder import ExportFolder, ShareError
+from maro_lib.share.game_set import write_game_set
+from maro_lib.share.source import Source
+from maro_lib.share.terms import terms_of
+from maro_lib.share.training_set import write_training_set
+from maro_lib.share.weights import write_adapter_set, write_merged_set
+from maro_lib.summary import peek_summary
+from maro_lib.wording import amount, counted
+
+
+class Form(NamedTuple):
+    """One form in which something leaves the house: its folder, what it is made of, and what the hub calls it."""
+
+    name: str
+    write: Callable[[Source, Path], None]
+    reads: tuple[str, ...]
+    kind: str  # dataset or model
+
+
+OF_WEIGHTS = ("learning", "training.json", "comparison.parquet", "merged")
+FORMS = (
+    Form("training", write_training_set, ("rollout", "training.parquet", "training.json", "03_decomposition.json"),
+         "dataset"),
+    Form("games", write_game_set, ("rollout", "02_rollout.json"), "dataset"),
+    Form("adapter", write_adapter_set, OF_WEIGHTS[:-1], "model"),
+    Form("merged", write_merged_set, OF_WEIGHTS, "model"),
+)  # fmt: skip
+
+
+def export_run(run: str, n_rounds: int, target: str, *, merging: bool = False) -> str:
+    """Export a run into a folder; return what is there now, what is missing, and how to send it on."""
+    source, folder = Source(run, n_rounds, peek_summary(run), merging), Path(target)
+    code, done, missing = library_digest([f"import {__name__}"]), {}, {}
+    with ExportFolder(folder, run) as export:
+        for part in FORMS:
+            try:
+                done[part] = export.put(part.name, _sources(part, source, code), partial(part.write, source))
+            except ShareError:
+                raise
+            except (RunError, AdapterError, ExportError, StorageError) as error:
+                missing[part] = str(error)
+    return "\n".join(_told(folder, source, done, missing))
+
+
+def _sources(part: Form, source: Source, code: str) -> str:
+    """Digest all that decides what a part holds."""
+    total = hashlib.blake2b(f"{code} {source.n_rounds} {source.summary.parameters}".encode(), digest_size=12)
+    for path in map(source.path, part.reads):
+        total.update((digest(files_of(path), path.parent) if path.exists() else "none").encode())
+    return total.hexdigest()
+
+
+# --- what is said --------------------------------------------------------------------------------------
+
+
+def _told(folder: Path, source: Source, done: dict[Form, str], missing: dict[Form, str]) -> Iterator[str]:
+    yield f"{folder}/"
+    for part, how in done.items():
+        yield f"  {part.name}/  {how}"
+        yield from (f"    {line}" for line in _listed(folder / part.name))
+    yield from (f"{part.name}/ is left out: {why}" for part, why in missing.items())
+    if done:
+        yield from _sending(folder, source, done)
+
+
+def _listed(folder: Path) -> Iterator[str]:
+    """Say of each file of a part how large it is, and of tables how many rows they have."""
+    for path in files_of(folder):
+        rows = f", {counted(pq.read_metadata(path).num_rows, 'row')}" if path.suffix == ".parquet" else ""
+        yield f"{path.relative_to(folder)}  {amount(path.stat().st_size)}{rows}"
+
+
+def _sending(folder: Path, source: Source, done: Iterable[Form]) -> Iterator[str]:
+    """Say how to send it on, or why not to."""
+    if (terms := terms_of(source)).is_restricted:
+        yield f"Nothing has been sent anywhere, and nothing should be. {terms.told}"
+        return
+    yield "Nothing has been sent anywhere. Read the README.md of each part; then these commands publish it:"
+    for part in done:
+        name = f"YOUR_NAME/{source.run.replace('/', '-')}-{part.name}"
+        kind = " --repo-type dataset" if part.kind == "dataset" else ""
+        yield f"  hf upload {name} {shlex.quote(str(folder / part.name))} .{kind}"

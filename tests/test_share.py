@@ -1,0 +1,435 @@
+"""What leaves the house: other tools read it, it is what was trained on, and nothing half-written has a name."""
+
+import json
+import resource
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+from trl_trainers import trl_trainer
+
+from maro_lib.__main__ import main
+from maro_lib.embedded.lessons import HOME
+from maro_lib.learn.balancing import balance
+from maro_lib.learn.corpus import make_corpus, told_views
+from maro_lib.learn.decomposition import decompose
+from maro_lib.learn.settings import Settings
+from maro_lib.learn.training import train
+from maro_lib.measure.matches import CONTROL, MARO
+from maro_lib.model.loading import load, token_logps
+from maro_lib.model.local import LocalPolicy
+from maro_lib.play.gamebook import Gamebook
+from maro_lib.play.policies import NAIVE
+from maro_lib.play.rollout import play
+from maro_lib.play.shards import read_table
+from maro_lib.play.tables import TABLES
+from maro_lib.runs import ROOT, finish_file, run_folder, write_atomic
+from maro_lib.share.cards import Markdown, code, rows_of, write_card
+from maro_lib.share.exporting import export_run
+from maro_lib.share.folder import ExportFolder, ShareError
+from maro_lib.share.source import Source, portable_player
+from maro_lib.share.terms import terms_of
+from maro_lib.share.training_set import conversations, preferences
+from maro_lib.summary import Summary, peek_summary, write_summary
+from maro_lib.world.mystery import Rules
+
+PARTS = ("training", "games", "adapter", "merged")
+MIRAGE = Path(__file__).parent / "fixtures" / "mirage"
+SETTINGS = Settings(learning_rate=5e-4, batch=100, lora_rank=4, lora_alpha=8, epochs=2, seed=3)
+
+
+def finish_stages(name, *notebooks, **headline):
+    for notebook in notebooks:
+        write_atomic(finish_file(name, notebook), json.dumps({"notebook": notebook, "headline": headline}))
+
+
+def change(arm, who, change, low, high, metric="games won", verdict="difference"):
+    numbers = {"base": 0.25, "trained": 0.25 + change, "change": change, "low": low, "high": high, "judge": "rules"}
+    return {"arm": arm, "who": who, "metric": metric, "games": 30, "mysteries": 10, "verdict": verdict, **numbers}
+
+
+COMPARED = [
+    change(MARO, "civilian", 0.125, 0.0625, 0.1875), change(MARO, "culprit", 0.0, 0.0, 0.0),
+    change(CONTROL, "civilian", -0.03125, -0.125, 0.0625), change(CONTROL, "culprit", 0.0, 0.0, 0.0),
+]  # fmt: skip
+
+
+def make_run(name):
+    """A run of the embedded model as 02 to 06 leave it, without merged weights; its figures are made up."""
+    at, book = run_folder(name), Gamebook(seed=7, n_scripts=3, knobs=HOME, rules=Rules(rounds=1))
+    write_atomic_in(at, "gamebook.json", json.dumps(asdict(book)))
+    loaded = load("embedded", precision="float32")
+    played = play(book.games(4), LocalPolicy(loaded), folder=at / "rollout")
+    actions = played.table("actions")
+    kept = balance(actions.assign(weight=decompose(actions, "discounted")), lam_pos=1.5, lam_neg=0.5)
+    kept.actions.to_parquet(at / "training.parquet", index=False)
+    facts = {"mode": "min", "classes": "overall", "lam_pos": kept.lam_pos, "lam_neg": kept.lam_neg}
+    write_atomic(at / "training.json", json.dumps(facts | {"statement": kept.statement}))
+    train(loaded, make_corpus(played.table("dialogues"), kept.actions), SETTINGS, at / "learning")
+    pd.DataFrame(COMPARED).to_parquet(at / "comparison.parquet")
+    write_summary(Summary(run=name, parameters={**asdict(SETTINGS), "model": "embedded", "n_games": 4}))
+    finish_stages(name, "02_rollout", learner="embedded(float32,T=1)")
+    finish_stages(name, "03_decomposition", rule="discounted")
+    finish_stages(name, "04_balancing", "05_maro_training", "06_social_metrics")
+
+
+def write_atomic_in(folder, name, text):
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomic(folder / name, text)
+
+
+@pytest.fixture(scope="module")
+def outputs(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MARO_OUTPUTS", str(tmp_path_factory.mktemp("outputs")))
+        make_run("x")
+        yield run_folder("x").parent
+
+
+@pytest.fixture(scope="module")
+def told(outputs, tmp_path_factory):
+    """A whole export, and what was said of it."""
+    folder = tmp_path_factory.mktemp("shared") / "x"
+    return folder, export_run("x", 1, str(folder), merging=True)
+
+
+@pytest.fixture(scope="module")
+def exported(told):
+    return told[0]
+
+
+@pytest.fixture
+def copied(outputs, tmp_path, monkeypatch):
+    """A copy of the run, to take something from."""
+    monkeypatch.setenv("MARO_OUTPUTS", str(tmp_path / "outputs"))
+    shutil.copytree(outputs / "x", tmp_path / "outputs" / "x")
+    return tmp_path / "outputs" / "x"
+
+
+def card_of(folder):
+    _, header, text = (folder / "README.md").read_text(encoding="utf-8").split("---\n", 2)
+    return yaml.safe_load(header), text
+
+
+def rows(folder, config):
+    return pd.read_parquet(folder / config / "train.parquet")
+
+
+# --- the training set --------------------------------------------------------------------------------
+
+
+def test_a_preference_is_what_was_seen_then_what_was_done(outputs, exported):
+    training = pd.read_parquet(run_folder("x") / "training.parquet").set_index(["game", "agent", "t"])
+    given = rows(exported / "training", "preferences").set_index(["game", "agent", "t"])
+    assert sorted(given.index) == sorted(training.index), "every action that was kept, and once"
+    for key, row in given.iterrows():
+        kept = training.loc[key]
+        assert [m["content"] for m in row["completion"]] == [kept["text"]]
+        assert [m["role"] for m in row["completion"]] == ["assistant"]
+        roles = [m["role"] for m in row["prompt"]]
+        assert roles[0] == "system"
+        assert roles[1:] == ["user", "assistant"] * (len(roles) // 2 - 1) + ["user"]
+        assert (row["label"], row["faction"], row["rule"]) == (kept["desirable"], kept["faction"], "discounted")
+        assert row["weight"] == pytest.approx(kept["weight"])
+    assert given["weight"].nunique() > 2, "else a wrong weight would not be seen"
+
+
+def test_a_conversation_labels_every_kept_action_once(outputs, exported):
+    training = pd.read_parquet(run_folder("x") / "training.parquet")
+    found = []
+    for row in rows(exported / "training", "conversations").itertuples():
+        said = [m["content"] for m in row.messages if m["role"] == "assistant"]
+        assert len(said) == len(row.labels) == len(row.weights)
+        labelled = [pair for pair in zip(said, row.labels, strict=True) if pair[1] is not None]
+        found += [(row.game, row.agent, *pair) for pair in labelled]
+    kept = zip(*(training[name] for name in ("game", "agent", "text", "desirable")), strict=True)
+    assert sorted(found) == sorted(kept)
+
+
+def message(role, content):
+    return {"role": role, "content": content}
+
+
+def told_rows(*views):
+    made = [{"game": "g", "order": 0, "agent": "Ann", "seat": 0, "view": k, "messages": m} for k, m in enumerate(views)]
+    return pd.DataFrame(made)
+
+
+KEPT = pd.DataFrame({
+    "game": "g", "seat": 0, "t": [1, 2, 3], "desirable": [True, False, True], "weight": 1.0, "faction": "civilian",
+})  # fmt: skip
+
+
+def test_views_after_a_summary_go_on_with_the_next_action():
+    first = [message("system", "s"), message("user", "Act?"), message("assistant", "one"), message("user", "Sum up."),
+             message("assistant", "two")]  # fmt: skip
+    second = [message("system", "s"), message("user", "You noted: two. Act?"), message("assistant", "three")]
+    dialogues = told_rows(first, second)
+    assert [v.replies() for v in told_views(dialogues)] == [[(2, 1), (4, 2)], [(2, 3)]]
+    found = [(row["t"], row["completion"][0]["content"], row["label"], len(row["prompt"]))
+             for row in preferences(dialogues, KEPT, "uniform")]  # fmt: skip
+    assert found == [(1, "one", True, 2), (2, "two", False, 4), (3, "three", True, 2)]
+    assert [row["labels"] for row in conversations(dialogues, KEPT, "uniform")] == [[True, False], [True]]
+
+
+def test_a_template_that_rewrites_has_a_row_per_action_and_no_action_twice():
+    first = [message("system", "s"), message("user", "Act?"), message("assistant", "one")]
+    dialogues = told_rows(first, [*first, message("user", "Vote?"), message("assistant", "two")])
+    kept = KEPT[KEPT["t"] < 3]
+    assert [row["t"] for row in preferences(dialogues, kept, "uniform")] == [1, 2]
+    assert [row["labels"] for row in conversations(dialogues, kept, "uniform")] == [[True], [None, False]]
+
+
+def test_datasets_reads_every_config_that_a_card_names(exported, tmp_path, caplog):
+    from datasets import load_dataset
+
+    for part, configs in (("training", ["preferences", "conversations"]), ("games", list(TABLES))):
+        header, text = card_of(exported / part)
+        assert [c["config_name"] for c in header["configs"]] == configs
+        for config, info in zip(configs, header["dataset_info"], strict=True):
+            read = load_dataset(str(exported / part), config, split="train", cache_dir=str(tmp_path))
+            assert len(read) == info["splits"][0]["num_examples"] == len(rows(exported / part, config)) > 0
+            assert all(f"| `{column}` |" in text for column in read.column_names)
+    assert not caplog.records, "a header that is ignored is said so"
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_trl_trains_on_the_tokens_that_were_sampled(exported, tmp_path, monkeypatch):
+    from datasets import load_dataset
+
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)  # TRL would report its use to the hub
+    some = load_dataset(str(exported / "training"), split="train", cache_dir=str(tmp_path)).select(range(8))
+    how = {"loss_type": "apo_zero_unpaired", "per_device_train_batch_size": 4, "learning_rate": 1e-3}
+    loaded = load("embedded", precision="float32")
+    trainer, kept = trl_trainer("KTO", loaded, some, tmp_path / "trl", **how)
+    played = read_table(run_folder("x") / "rollout", "dialogues").set_index(["game", "agent"])
+    assert len(trainer.train_dataset) == len(some), "none is dropped"
+    for row, read in zip(some, trainer.train_dataset, strict=True):
+        dialogue = played.loc[row["game"], row["agent"]]
+        start, end = next((s["start"], s["end"]) for s in dialogue["spans"] if s["t"] == row["t"])
+        assert read["prompt_ids"] == dialogue["token_ids"][:start].tolist()
+        assert read["completion_ids"][: end - start] == dialogue["token_ids"][start:end].tolist()
+        assert loaded.tokenizer.decode(read["completion_ids"][end - start :]).strip() == "", "what the card says"
+    before = {n: p.detach().clone() for n, p in trainer.model.named_parameters() if p.requires_grad}
+    trainer.train()
+    assert len(kept.steps) == 2
+    assert all(np.isfinite(float(h["loss"])) for h in trainer.state.log_history if "loss" in h)
+    moved = [not torch.equal(before[n], p) for n, p in trainer.model.named_parameters() if n in before]
+    assert all(moved)
+
+
+# --- games ---------------------------------------------------------------------------------------------
+
+
+def test_games_are_read_back_as_they_were_played(outputs, exported):
+    for name in TABLES:
+        played = read_table(run_folder("x") / "rollout", name)
+        pd.testing.assert_frame_equal(rows(exported / "games", name), played)
+    assert "title:" in (exported / "games" / "scripts.yaml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "portable"),
+    [("/home/ada/models/qwen(nf4,T=1)", "qwen(nf4,T=1)"), ("embedded(float32,T=1)", "embedded(float32,T=1)"),
+     ("/home/ada/q+/home/ada/mine/adapter(nf4,T=1)", "q+adapter(nf4,T=1)"),
+     ("Qwen/Qwen2.5-7B-Instruct+outputs/a/learning/adapter(nf4,T=1)",) * 2],
+)  # fmt: skip
+def test_a_players_name_loses_the_places_of_this_machine(name, portable):
+    assert portable_player(name) == portable
+
+
+def test_no_file_names_a_place_of_this_machine(outputs, exported):
+    places = [str(outputs.parent).encode(), str(ROOT).encode(), str(exported.parent).encode()]
+    for path in (p for p in exported.rglob("*") if p.is_file()):
+        held = pd.read_parquet(path).to_csv().encode() if path.suffix == ".parquet" else path.read_bytes()
+        assert not [place for place in places if place in held], path.name
+
+
+# --- weights -------------------------------------------------------------------------------------------
+
+
+def logps(model):
+    with torch.inference_mode():
+        return torch.cat(token_logps(model, [[5, 60, 7, 80, 9, 33, 12]]))
+
+
+def test_the_adapter_plays_on_its_base_and_so_do_the_merged_weights(outputs, exported):
+    from peft import PeftModel
+
+    tuned = logps(load("embedded", precision="float32", adapter=str(run_folder("x") / "learning" / "adapter")).model)
+    base = load("embedded", precision="float32")
+    assert (logps(base.model) - tuned).abs().max() > 1e-3, "else nothing is compared"
+    assert torch.equal(logps(load("embedded", precision="float32", adapter=str(exported / "adapter")).model), tuned)
+    assert (logps(load(str(exported / "merged"), precision="float32").model) - tuned).abs().max() < 1e-4
+    by_peft = PeftModel.from_pretrained(base.model, exported / "adapter").eval()
+    assert torch.equal(logps(by_peft), tuned)
+
+
+def test_a_model_card_says_what_it_is_what_it_gained_and_what_the_control_gained(exported):
+    for part, library in (("adapter", "peft"), ("merged", "transformers")):
+        header, text = card_of(exported / part)
+        assert (header["license"], header["library_name"]) == ("apache-2.0", library)
+        assert "| `learning_rate` | 0.0005 |" in text
+        assert "| `lam_pos` | 1.5 |" in text
+        told = r"+0.125 \[+0.062, +0.188\] | -0.031 \[-0.125, +0.062\] | 30 / 10 |"
+        assert f"| civilians | games won | 0.250 | 0.375 | {told}" in text
+        assert "Training finished after 2 steps, on the base as float32." in text
+
+
+def test_a_card_without_figures_or_control_says_so(copied, tmp_path):
+    pd.DataFrame(COMPARED[:2]).to_parquet(copied / "comparison.parquet")
+    export_run("x", 1, str(tmp_path / "out"))
+    assert r"\[+0.062, +0.188\] | no control |" in card_of(tmp_path / "out" / "adapter")[1]
+    finish_file("x", "06_social_metrics").unlink()
+    export_run("x", 1, str(tmp_path / "other"))
+    assert "Not measured: notebook 06 of this run has not been run." in card_of(tmp_path / "other" / "adapter")[1]
+
+
+def test_merged_weights_that_the_run_has_are_copied(copied, exported, tmp_path):
+    shutil.copytree(exported / "merged", copied / "merged")
+    export_run("x", 1, str(tmp_path / "out"))
+    for name in ("model.safetensors", "merged.json"):
+        assert (tmp_path / "out" / "merged" / name).read_bytes() == (copied / "merged" / name).read_bytes()
+
+
+# --- cards -----------------------------------------------------------------------------------------------
+
+HOSTILE = "a | b <script>x</script> [c](http://d)\n---\n# e `f` {{g}} *h* \u202e"
+
+
+def test_a_fact_is_no_markup(tmp_path):
+    cells = rows_of([[HOSTILE, 1]])
+    write_card(tmp_path, "adapter", {}, run=HOSTILE, base=code(HOSTILE), learned=cells, terms=Markdown("*kept*"))
+    _, text = card_of(tmp_path)
+    title, cells = text.strip().splitlines()[0], next(line for line in text.splitlines() if line.startswith("| a"))
+    escaped = r"a \| b \<script\>x\</script\> \[c\](http://d) --- \# e \`f\` \{\{g\}\} \*h\*"
+    assert title == f"# Adapter of a MARO run ({escaped})"
+    assert cells == f"| {escaped} | 1 |"
+    assert "`a | b <script>x</script> [c](http://d) --- # e f {{g}} *h*`" in text
+    assert "*kept*" in text
+
+
+# --- the folder ------------------------------------------------------------------------------------------
+
+
+def test_what_was_written_is_shown_with_the_commands_that_send_it_on(told):
+    folder, said = told
+    lines = said.splitlines()
+    assert lines[0] == f"{folder}/"
+    n = len(rows(folder / "training", "preferences"))
+    assert any(line.startswith("    preferences/train.parquet") and line.endswith(f"{n} rows") for line in lines)
+    for part in PARTS:
+        assert f"  {part}/  written" in lines
+        kind = " --repo-type dataset" if part in ("training", "games") else ""
+        assert f"  hf upload YOUR_NAME/x-{part} {folder / part} .{kind}" in lines
+
+
+def test_again_it_keeps_what_is_the_same_and_makes_the_rest(copied, exported, tmp_path):
+    folder = tmp_path / "out"
+    shutil.copytree(exported, folder)
+    shutil.rmtree(folder / "games")
+    (folder / ".games.tmp").mkdir()  # of an export that was killed
+    card = folder / "training" / "README.md"
+    card.write_text("my own words")
+    said = export_run("x", 1, str(folder), merging=True)
+    assert [f"  {part}/  {how}" in said for part, how in zip(PARTS, ("kept", "written", "kept", "kept"), strict=True)]
+    assert {p.name for p in folder.iterdir()} == {*PARTS, "export.json"}
+    assert card.read_text() == "my own words", "what somebody changed stays"
+
+
+def test_a_changed_run_replaces_a_part_and_sets_aside_what_somebody_changed(copied, tmp_path):
+    folder = tmp_path / "out"
+    export_run("x", 1, str(folder))
+    (folder / "training" / "README.md").write_text("my own words")
+    facts = json.loads((copied / "training.json").read_text())
+    (copied / "training.json").write_text(json.dumps(facts | {"lam_pos": 9.5}))
+    said = export_run("x", 1, str(folder))
+    assert "training/  written; the one before was changed by hand, and is kept as training.changed-1" in said
+    assert "adapter/  written\n" in said
+    assert "games/  kept" in said
+    assert "desirable_weight=9.5" in (folder / "training" / "README.md").read_text()
+    assert (folder / "training.changed-1" / "README.md").read_text() == "my own words"
+
+
+@pytest.mark.parametrize("missing", ["04_balancing.json", "training.parquet"])
+def test_what_is_missing_is_named_and_the_rest_is_exported(copied, tmp_path, missing):
+    (copied / missing).unlink()
+    said = export_run("x", 1, str(tmp_path / "out"))
+    assert "training/ is left out: outputs/x/training.parquet is" in said
+    assert "make run ONLY=04 PARAMS=params/x.yaml" in said
+    assert (
+        "merged/ is left out: outputs/x/merged is missing (`export_merged: false`); --merge makes the weights" in said
+    )
+    assert (tmp_path / "out" / "games" / "README.md").exists()
+    assert not (tmp_path / "out" / "training").exists()
+
+
+def test_a_folder_of_something_else_is_refused(outputs, tmp_path, capsys):
+    (tmp_path / "mine.txt").write_text("mine")
+    with pytest.raises(ShareError, match="holds something that no export has written"):
+        export_run("x", 1, str(tmp_path))
+    assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
+    with ExportFolder(tmp_path / "other", "another"):
+        pass
+    assert main(["export", "x", "--to", str(tmp_path / "other")]) == 1
+    assert "holds the export of the run 'another', not of 'x'" in capsys.readouterr().err
+
+
+def test_two_exports_into_one_folder_are_refused(outputs, tmp_path):
+    with ExportFolder(tmp_path, "x"), pytest.raises(ShareError, match="another process is exporting into it"):
+        export_run("x", 1, str(tmp_path))
+
+
+def test_a_full_disk_leaves_nothing_half_written_and_the_same_command_goes_on(outputs, exported, tmp_path):
+    folder, limits = tmp_path / "out", resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, limits[1]))  # the system's own limit; the adapter is larger
+    try:
+        with pytest.raises(ShareError, match=r"adapter: can't be written .*run the same command again"):
+            export_run("x", 1, str(folder))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert {p.name for p in folder.iterdir()} == {"training", "games", "export.json"}
+    said = export_run("x", 1, str(folder))
+    assert "training/  kept" in said
+    assert "adapter/  written" in said
+
+
+# --- what may be passed on -----------------------------------------------------------------------------------
+
+
+def other_scripts(copied, script, **parameters):
+    """Make the copied run one of other scripts, which scripted players play."""
+    book = Gamebook(script=script, rules=Rules(rounds=1))
+    (copied / "gamebook.json").write_text(json.dumps(asdict(book)))
+    shutil.rmtree(copied / "rollout")
+    play(book.games(1), NAIVE, folder=copied / "rollout")
+    write_summary(peek_summary("x").model_copy(update={"parameters": {"model": "embedded", **parameters}}))
+
+
+def test_what_is_mirages_is_not_to_be_published(copied, tmp_path):
+    other_scripts(copied, str(MIRAGE))
+    said = export_run("x", 1, str(tmp_path / "out"))
+    header, text = card_of(tmp_path / "out" / "games")
+    assert header["license"] == "unknown"
+    assert "The scripts are MIRAGE's." in text
+    assert "do not publish this without their leave" in " ".join(text.split())
+    assert "nothing should be. The scripts are MIRAGE's." in said
+    assert "hf upload" not in said
+
+
+def test_a_bundled_case_is_the_kits_and_words_of_another_model_are_not(copied):
+    other_scripts(copied, "paper_double")
+    assert terms_of(source()).licence == "apache-2.0"
+    other_scripts(copied, "paper_double", model="/home/ada/qwen")
+    terms = terms_of(source())
+    assert terms.licence == "unknown"
+    assert "The words were written by the model qwen." in terms.told
+
+
+def source():
+    return Source("x", 1, peek_summary("x"))
