@@ -1,8 +1,11 @@
 """What leaves the house: other tools read it, it is what was trained on, and nothing half-written has a name."""
 
+import asyncio
 import json
 import resource
 import shutil
+import subprocess
+import sys
 from dataclasses import asdict
 from pathlib import Path
 
@@ -11,7 +14,9 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from servers import Server
 from trl_trainers import trl_trainer
+from worlds import Fixed
 
 from maro_lib.__main__ import main
 from maro_lib.embedded.lessons import HOME
@@ -24,8 +29,8 @@ from maro_lib.measure.matches import CONTROL, MARO
 from maro_lib.model.loading import load, token_logps
 from maro_lib.model.local import LocalPolicy
 from maro_lib.play.gamebook import Gamebook
-from maro_lib.play.policies import NAIVE
-from maro_lib.play.rollout import play
+from maro_lib.play.policies import NAIVE, SKILLED
+from maro_lib.play.rollout import play, schedule
 from maro_lib.play.shards import read_table
 from maro_lib.play.tables import TABLES
 from maro_lib.runs import ROOT, finish_file, run_folder, write_atomic
@@ -38,7 +43,7 @@ from maro_lib.share.training_set import conversations, preferences
 from maro_lib.summary import Summary, peek_summary, write_summary
 from maro_lib.world.mystery import Rules
 
-PARTS = ("training", "games", "adapter", "merged")
+PARTS = ("training", "games", "adapter", "merged", "environment")
 MIRAGE = Path(__file__).parent / "fixtures" / "mirage"
 SETTINGS = Settings(learning_rate=5e-4, batch=100, lora_rank=4, lora_alpha=8, epochs=2, seed=3)
 
@@ -326,7 +331,8 @@ def test_what_was_written_is_shown_with_the_commands_that_send_it_on(told):
     for part in PARTS:
         assert f"  {part}/  written" in lines
         kind = " --repo-type dataset" if part in ("training", "games") else ""
-        assert f"  hf upload YOUR_NAME/x-{part} {folder / part} .{kind}" in lines
+        command = f"  hf upload YOUR_NAME/x-{part} {folder / part} .{kind}"
+        assert (command in lines) == (part != "environment")
 
 
 def test_again_it_keeps_what_is_the_same_and_makes_the_rest(copied, exported, tmp_path):
@@ -337,7 +343,10 @@ def test_again_it_keeps_what_is_the_same_and_makes_the_rest(copied, exported, tm
     card = folder / "training" / "README.md"
     card.write_text("my own words")
     said = export_run("x", 1, str(folder), merging=True)
-    assert [f"  {part}/  {how}" in said for part, how in zip(PARTS, ("kept", "written", "kept", "kept"), strict=True)]
+    assert [
+        f"  {part}/  {how}" in said
+        for part, how in zip(PARTS, ("kept", "written", "kept", "kept", "kept"), strict=True)
+    ]
     assert {p.name for p in folder.iterdir()} == {*PARTS, "export.json"}
     assert card.read_text() == "my own words", "what somebody changed stays"
 
@@ -393,10 +402,64 @@ def test_a_full_disk_leaves_nothing_half_written_and_the_same_command_goes_on(ou
             export_run("x", 1, str(folder))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert {p.name for p in folder.iterdir()} == {"training", "games", "export.json"}
+    assert {p.name for p in folder.iterdir()} == {"training", "games", "export.json"}, "and no more is tried"
     said = export_run("x", 1, str(folder))
     assert "training/  kept" in said
     assert "adapter/  written" in said
+
+
+# --- the environment -------------------------------------------------------------------------------------------
+
+
+def play_by_verifiers(package, **config):
+    """Let the real library play a package's first game, models on a server that plays by rule; its episode and game."""
+    vf = pytest.importorskip("verifiers.v1", reason="verifiers is not installed: pip install -e '.[verifiers]'")
+    from verifiers.v1.utils.loaders import load_environment, resolve_env_config
+
+    env = load_environment(resolve_env_config({"taskset": {"id": package, "n_games": 1}, **config}))
+    sampling = vf.SamplingConfig(max_tokens=64, seed=3, temperature=1.0)
+
+    async def play_first(url):
+        client = vf.EvalClientConfig(base_url=f"{url}/v1", api_key_var="NO_KEY_IS_READ")
+        async with env.serving():
+            (slot,) = env.slots(next(iter(env.taskset)))
+            return await env.run_slot(slot, vf.ModelContext(model="m", client=client, sampling=sampling))
+
+    with Server() as server:
+        return asyncio.run(play_first(server.url)), env.taskset.games[0]
+
+
+def test_verifiers_plays_the_exported_games_and_a_trace_is_its_seats_own_view(copied, tmp_path, monkeypatch):
+    other_scripts(copied, "paper_double")
+    export_run("x", 1, str(tmp_path / "out"))
+    monkeypatch.syspath_prepend(str(tmp_path / "out" / "environment"))
+    episode, game = play_by_verifiers("maro-x", scripted={"culprit": "skilled"}, learners=[])
+    assert episode.ok
+    assert game.seed == schedule([game.script], 1, 7)[0].seed, "the run's own games"
+    said = [[(n.message.role, n.message.content) for n in trace.nodes] for trace in episode.traces]
+    begun = game.environment()
+    begun.reset(len(game.script.characters), game.seed)
+    seats = {begun.private_view(k)[0].content: k for k in range(len(game.script.characters))}
+    spoken = {seats[own[0][1]]: [text for role, text in own if role == "assistant"] for own in said}
+    replies = {(seat, t): text for seat, texts in spoken.items() for t, text in enumerate(texts, 1)}
+    again = play([game], {"civilian": Fixed(replies), "culprit": SKILLED})
+    views = {d.seat: [(m["role"], m["content"]) for m in d.messages] for d in again.table("dialogues").itertuples()}
+    success = again.table("games")["success"][0]
+    assert len(episode.traces) == len(game.script.characters) - game.script.n_culprits
+    for own, trace in zip(said, episode.traces, strict=True):
+        seat = seats[own[0][1]]
+        assert own == views[seat][: len(own)]
+        assert len(views[seat]) - len(own) <= 1, "what came after the last reply"
+        assert (trace.agent.name, trace.agent.trainable) == ("civilian", False)
+        assert (trace.rewards["success"].score, trace.metrics["legal"]) == (success[seat], 1.0)
+
+
+@pytest.mark.walk
+def test_the_environment_can_be_installed(exported, tmp_path):
+    made = shutil.copytree(exported / "environment", tmp_path / "environment")  # building leaves files beside it
+    command = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation", "--target"]
+    subprocess.run([*command, str(tmp_path / "site"), str(made)], check=True)
+    assert {"__init__.py", "game.json", "scripts.yaml"} <= {p.name for p in (tmp_path / "site" / "maro_x").iterdir()}
 
 
 # --- what may be passed on -----------------------------------------------------------------------------------

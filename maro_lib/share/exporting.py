@@ -4,6 +4,7 @@
     games/         its self-play games, for `datasets`
     adapter/       the adapter, for PEFT
     merged/        base and adapter as one model, for transformers
+    environment/   its mysteries as a package, for `verifiers`
 
 A part whose stage has not been run is named, and the others are exported. Nothing is sent anywhere: what is said at the
 end are the commands with which the user may do that. `python -m maro_lib export outputs/x --to FOLDER`.
@@ -25,6 +26,7 @@ from maro_lib.learn.export import ExportError
 from maro_lib.model.adapter_files import AdapterError
 from maro_lib.play.shards import StorageError
 from maro_lib.runs import RunError
+from maro_lib.share.environment import write_environment
 from maro_lib.share.folder import ExportFolder, ShareError
 from maro_lib.share.game_set import write_game_set
 from maro_lib.share.source import Source
@@ -41,7 +43,7 @@ class Form(NamedTuple):
     name: str
     write: Callable[[Source, Path], None]
     reads: tuple[str, ...]
-    kind: str  # dataset or model
+    kind: str  # dataset or model; empty: the hub has no place for it
 
 
 OF_WEIGHTS = ("learning", "training.json", "comparison.parquet", "merged")
@@ -51,6 +53,7 @@ FORMS = (
     Form("games", write_game_set, ("rollout", "02_rollout.json"), "dataset"),
     Form("adapter", write_adapter_set, OF_WEIGHTS[:-1], "model"),
     Form("merged", write_merged_set, OF_WEIGHTS, "model"),
+    Form("environment", write_environment, ("rollout", "gamebook.json"), ""),
 )  # fmt: skip
 
 
@@ -103,7 +106,7 @@ def _sending(folder: Path, source: Source, done: Iterable[Form]) -> Iterator[str
         yield f"Nothing has been sent anywhere, and nothing should be. {terms.told}"
         return
     yield "Nothing has been sent anywhere. Read the README.md of each part; then these commands publish it:"
-    for part in done:
+    for part in (part for part in done if part.kind):
         name = f"YOUR_NAME/{source.run.replace('/', '-')}-{part.name}"
         kind = " --repo-type dataset" if part.kind == "dataset" else ""
         yield f"  hf upload {name} {shlex.quote(str(folder / part.name))} .{kind}"
