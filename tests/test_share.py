@@ -15,6 +15,7 @@ import pytest
 import torch
 import yaml
 from servers import Server
+from tiny_models import tiny_llama, tiny_qwen
 from trl_trainers import trl_trainer
 from worlds import Fixed
 
@@ -26,6 +27,7 @@ from maro_lib.learn.decomposition import decompose
 from maro_lib.learn.settings import Settings
 from maro_lib.learn.training import train
 from maro_lib.measure.matches import CONTROL, MARO
+from maro_lib.model.gguf import GgufError
 from maro_lib.model.loading import load, token_logps
 from maro_lib.model.local import LocalPolicy
 from maro_lib.play.gamebook import Gamebook
@@ -37,13 +39,14 @@ from maro_lib.runs import ROOT, finish_file, run_folder, write_atomic
 from maro_lib.share.cards import Markdown, code, rows_of, write_card
 from maro_lib.share.exporting import export_run
 from maro_lib.share.folder import ExportFolder, ShareError
+from maro_lib.share.gguf_weights import split_name, write_gguf
 from maro_lib.share.source import Source, portable_player
 from maro_lib.share.terms import terms_of
 from maro_lib.share.training_set import conversations, preferences
 from maro_lib.summary import Summary, peek_summary, write_summary
 from maro_lib.world.mystery import Rules
 
-PARTS = ("training", "games", "adapter", "merged", "environment")
+PARTS = ("training", "games", "adapter", "merged", "gguf", "environment")
 MIRAGE = Path(__file__).parent / "fixtures" / "mirage"
 SETTINGS = Settings(learning_rate=5e-4, batch=100, lora_rank=4, lora_alpha=8, epochs=2, seed=3)
 
@@ -69,15 +72,16 @@ def make_run(name):
     at, book = run_folder(name), Gamebook(seed=7, n_scripts=3, knobs=HOME, rules=Rules(rounds=1))
     write_atomic_in(at, "gamebook.json", json.dumps(asdict(book)))
     loaded = load("embedded", precision="float32")
-    played = play(book.games(4), LocalPolicy(loaded), folder=at / "rollout")
+    played = play(book.games(3), LocalPolicy(loaded), folder=at / "rollout")
     actions = played.table("actions")
     kept = balance(actions.assign(weight=decompose(actions, "discounted")), lam_pos=1.5, lam_neg=0.5)
     kept.actions.to_parquet(at / "training.parquet", index=False)
     facts = {"mode": "min", "classes": "overall", "lam_pos": kept.lam_pos, "lam_neg": kept.lam_neg}
     write_atomic(at / "training.json", json.dumps(facts | {"statement": kept.statement}))
-    train(loaded, make_corpus(played.table("dialogues"), kept.actions), SETTINGS, at / "learning")
+    corpus = make_corpus(played.table("dialogues"), kept.actions)
+    train(loaded, corpus, SETTINGS, at / "learning")
     pd.DataFrame(COMPARED).to_parquet(at / "comparison.parquet")
-    write_summary(Summary(run=name, parameters={**asdict(SETTINGS), "model": "embedded", "n_games": 4}))
+    write_summary(Summary(run=name, parameters={**asdict(SETTINGS), "model": "embedded", "n_games": 3}))
     finish_stages(name, "02_rollout", learner="embedded(float32,T=1)")
     finish_stages(name, "03_decomposition", rule="discounted")
     finish_stages(name, "04_balancing", "05_maro_training", "06_social_metrics")
@@ -240,8 +244,8 @@ def test_games_are_read_back_as_they_were_played(outputs, exported):
 
 @pytest.mark.parametrize(
     ("name", "portable"),
-    [("/home/ada/models/qwen(nf4,T=1)", "qwen(nf4,T=1)"), ("embedded(float32,T=1)", "embedded(float32,T=1)"),
-     ("/home/ada/q+/home/ada/mine/adapter(nf4,T=1)", "q+adapter(nf4,T=1)"),
+    [("/data/ada/models/qwen(nf4,T=1)", "qwen(nf4,T=1)"), ("embedded(float32,T=1)", "embedded(float32,T=1)"),
+     ("/data/ada/q+/data/ada/mine/adapter(nf4,T=1)", "q+adapter(nf4,T=1)"),
      ("Qwen/Qwen2.5-7B-Instruct+outputs/a/learning/adapter(nf4,T=1)",) * 2],
 )  # fmt: skip
 def test_a_players_name_loses_the_places_of_this_machine(name, portable):
@@ -302,6 +306,86 @@ def test_merged_weights_that_the_run_has_are_copied(copied, exported, tmp_path):
         assert (tmp_path / "out" / "merged" / name).read_bytes() == (copied / "merged" / name).read_bytes()
 
 
+# --- GGUF ------------------------------------------------------------------------------------------------
+
+
+def tiny_weights(kind, folder):
+    return {"qwen2": tiny_qwen, "llama": tiny_llama}[kind](folder)
+
+
+@pytest.mark.parametrize("kind", ["qwen2", "llama"])
+def test_a_gguf_file_is_read_back_as_the_model_that_it_was_made_of(kind, tmp_path, monkeypatch):
+    monkeypatch.setenv("MARO_CACHE", str(tmp_path / "cache"))
+    model = tiny_weights(kind, tmp_path / kind)
+    write_gguf(model, tmp_path / "mine.gguf")
+    before, after = (load(str(name), precision="float32") for name in (model, tmp_path / "mine.gguf"))
+    assert after.tokenizer.chat_template == before.tokenizer.chat_template
+    text = "Ann asks Ben: What's 1234?\n Vote Ben."
+    assert after.tokenizer(text).input_ids == before.tokenizer(text).input_ids
+    assert (logps(after.model) - logps(before.model)).abs().max() < 0.02, "16 bits round"
+
+
+def test_an_exported_gguf_file_plays_what_was_learned(exported, tmp_path, monkeypatch):
+    monkeypatch.setenv("MARO_CACHE", str(tmp_path / "cache"))
+    merged, one = (load(str(exported / name), precision="float32") for name in ("merged", "gguf/merged.gguf"))
+    assert (logps(one.model) - logps(merged.model)).abs().max() < 0.02
+    assert card_of(exported / "gguf")[0]["library_name"] == "gguf"
+
+
+@pytest.mark.parametrize("change", [{"model_type": "phi3"}, {"rope_parameters": {"rope_type": "llama3"}}])
+def test_what_is_not_written_as_gguf_is_named(change, tmp_path):
+    model = tiny_weights("llama", tmp_path / "model")
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps(config | change))
+    with pytest.raises(GgufError, match=r"llama\.cpp's own converter"):
+        write_gguf(model, tmp_path / "mine.gguf")
+    with pytest.raises(GgufError, match=r"splits text in a way that llama\.cpp has no name for"):
+        split_name({"type": "Whitespace"})
+
+
+def by_llama_cpp(path):
+    why = "llama.cpp is not installed: pip install -e '.[llama]' builds it, in a quarter of an hour"
+    return pytest.importorskip("llama_cpp", reason=why).Llama(str(path), n_ctx=512, logits_all=True, verbose=False)
+
+
+def assert_same_by_llama_cpp(llama, loaded, chat):
+    """The same tokens, and the same log-probabilities but for 16 bits; they are returned."""
+    text = loaded.tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+    ids = loaded.tokenizer(text, add_special_tokens=False).input_ids
+    assert llama.tokenize(text.encode(), add_bos=False, special=True) == ids
+    llama.eval(ids)
+    theirs = torch.log_softmax(torch.tensor(np.array(llama.scores[: len(ids)])), -1)
+    with torch.inference_mode():
+        ours = torch.log_softmax(loaded.model(torch.tensor([ids])).logits[0], -1)
+    assert (theirs - ours).abs().max() < 0.05
+    return torch.tensor([ids])
+
+
+def test_llama_cpp_says_what_the_merged_weights_say(exported):
+    llama, merged = by_llama_cpp(exported / "gguf" / "merged.gguf"), load(str(exported / "merged"), precision="float32")
+    view = [dict(m) for m in rows(exported / "training", "preferences")["prompt"][0]]
+    ids = assert_same_by_llama_cpp(llama, merged, view)
+    said = llama.create_chat_completion(view, max_tokens=24, temperature=0.0)["choices"][0]["message"]["content"]
+    by_us = merged.model.generate(ids, max_new_tokens=24, do_sample=False)[0, ids.shape[1] :]
+    assert said == merged.tokenizer.decode(by_us, skip_special_tokens=True)
+
+
+def test_llama_cpp_reads_a_llama_rightly(tmp_path):
+    model = tiny_weights("llama", tmp_path / "model")
+    write_gguf(model, tmp_path / "mine.gguf")
+    chat = [message("system", "You are Ann."), message("user", "Act? Ask: Ben Cal. 1234 it's")]
+    assert_same_by_llama_cpp(by_llama_cpp(tmp_path / "mine.gguf"), load(str(model), precision="float32"), chat)
+
+
+def test_no_gguf_file_is_made_of_merged_weights_of_an_earlier_training(copied, exported, tmp_path):
+    folder = tmp_path / "out"
+    shutil.copytree(exported, folder)
+    shutil.rmtree(folder / "gguf")
+    note = json.loads((folder / "merged" / "merged.json").read_text())
+    (folder / "merged" / "merged.json").write_text(json.dumps(note | {"adapter_digest": "0" * 24}))
+    assert "gguf/ is left out: there are no merged weights to make it of" in export_run("x", 1, str(folder))
+
+
 # --- cards -----------------------------------------------------------------------------------------------
 
 HOSTILE = "a | b <script>x</script> [c](http://d)\n---\n# e `f` {{g}} *h* \u202e"
@@ -345,7 +429,7 @@ def test_again_it_keeps_what_is_the_same_and_makes_the_rest(copied, exported, tm
     said = export_run("x", 1, str(folder), merging=True)
     assert [
         f"  {part}/  {how}" in said
-        for part, how in zip(PARTS, ("kept", "written", "kept", "kept", "kept"), strict=True)
+        for part, how in zip(PARTS, ("kept", "written", "kept", "kept", "kept", "kept"), strict=True)
     ]
     assert {p.name for p in folder.iterdir()} == {*PARTS, "export.json"}
     assert card.read_text() == "my own words", "what somebody changed stays"
@@ -371,9 +455,8 @@ def test_what_is_missing_is_named_and_the_rest_is_exported(copied, tmp_path, mis
     said = export_run("x", 1, str(tmp_path / "out"))
     assert "training/ is left out: outputs/x/training.parquet is" in said
     assert "make run ONLY=04 PARAMS=params/x.yaml" in said
-    assert (
-        "merged/ is left out: outputs/x/merged is missing (`export_merged: false`); --merge makes the weights" in said
-    )
+    assert "merged/ is left out: outputs/x/merged is missing (`export_merged: false`); --merge makes it" in said
+    assert "gguf/ is left out: there are no merged weights to make it of" in said
     assert (tmp_path / "out" / "games" / "README.md").exists()
     assert not (tmp_path / "out" / "training").exists()
 
@@ -413,7 +496,7 @@ def test_a_full_disk_leaves_nothing_half_written_and_the_same_command_goes_on(ou
 
 def play_by_verifiers(package, **config):
     """Let the real library play a package's first game, models on a server that plays by rule; its episode and game."""
-    vf = pytest.importorskip("verifiers.v1", reason="verifiers is not installed: pip install -e '.[verifiers]'")
+    import verifiers.v1 as vf
     from verifiers.v1.utils.loaders import load_environment, resolve_env_config
 
     env = load_environment(resolve_env_config({"taskset": {"id": package, "n_games": 1}, **config}))
@@ -430,12 +513,13 @@ def play_by_verifiers(package, **config):
 
 
 def test_verifiers_plays_the_exported_games_and_a_trace_is_its_seats_own_view(copied, tmp_path, monkeypatch):
-    other_scripts(copied, "paper_double")
+    pytest.importorskip("verifiers.v1", reason="verifiers is not installed: pip install -e '.[verifiers]'")
+    other_scripts(copied, "quiet_hours")
     export_run("x", 1, str(tmp_path / "out"))
     monkeypatch.syspath_prepend(str(tmp_path / "out" / "environment"))
     episode, game = play_by_verifiers("maro-x", scripted={"culprit": "skilled"}, learners=[])
     assert episode.ok
-    assert game.seed == schedule([game.script], 1, 7)[0].seed, "the run's own games"
+    assert game.seed == schedule([game.script], 1, seed=0)[0].seed, "the run's own games"
     said = [[(n.message.role, n.message.content) for n in trace.nodes] for trace in episode.traces]
     begun = game.environment()
     begun.reset(len(game.script.characters), game.seed)
@@ -488,11 +572,11 @@ def test_what_is_mirages_is_not_to_be_published(copied, tmp_path):
 def test_a_bundled_case_is_the_kits_and_words_of_another_model_are_not(copied):
     other_scripts(copied, "paper_double")
     assert terms_of(source()).licence == "apache-2.0"
-    other_scripts(copied, "paper_double", model="/home/ada/qwen")
+    other_scripts(copied, "paper_double", model="/data/ada/qwen")
     terms = terms_of(source())
     assert terms.licence == "unknown"
     assert "The words were written by the model qwen." in terms.told
 
 
 def source():
-    return Source("x", 1, peek_summary("x"))
+    return Source("x", 1, peek_summary("x"), Path())

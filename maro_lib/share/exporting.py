@@ -4,6 +4,7 @@
     games/         its self-play games, for `datasets`
     adapter/       the adapter, for PEFT
     merged/        base and adapter as one model, for transformers
+    gguf/          the same in one file, for llama.cpp
     environment/   its mysteries as a package, for `verifiers`
 
 A part whose stage has not been run is named, and the others are exported. Nothing is sent anywhere: what is said at the
@@ -24,11 +25,13 @@ import pyarrow.parquet as pq
 from maro_lib.fingerprints import digest, files_of, library_digest
 from maro_lib.learn.export import ExportError
 from maro_lib.model.adapter_files import AdapterError
+from maro_lib.model.gguf import GgufError
 from maro_lib.play.shards import StorageError
 from maro_lib.runs import RunError
 from maro_lib.share.environment import write_environment
 from maro_lib.share.folder import ExportFolder, ShareError
 from maro_lib.share.game_set import write_game_set
+from maro_lib.share.gguf_weights import write_gguf_set
 from maro_lib.share.source import Source
 from maro_lib.share.terms import terms_of
 from maro_lib.share.training_set import write_training_set
@@ -53,13 +56,15 @@ FORMS = (
     Form("games", write_game_set, ("rollout", "02_rollout.json"), "dataset"),
     Form("adapter", write_adapter_set, OF_WEIGHTS[:-1], "model"),
     Form("merged", write_merged_set, OF_WEIGHTS, "model"),
+    Form("gguf", write_gguf_set, OF_WEIGHTS, "model"),
     Form("environment", write_environment, ("rollout", "gamebook.json"), ""),
 )  # fmt: skip
 
 
 def export_run(run: str, n_rounds: int, target: str, *, merging: bool = False) -> str:
     """Export a run into a folder; return what is there now, what is missing, and how to send it on."""
-    source, folder = Source(run, n_rounds, peek_summary(run), merging), Path(target)
+    folder = Path(target)
+    source = Source(run, n_rounds, peek_summary(run), folder, merging)
     code, done, missing = library_digest([f"import {__name__}"]), {}, {}
     with ExportFolder(folder, run) as export:
         for part in FORMS:
@@ -67,7 +72,7 @@ def export_run(run: str, n_rounds: int, target: str, *, merging: bool = False) -
                 done[part] = export.put(part.name, _sources(part, source, code), partial(part.write, source))
             except ShareError:
                 raise
-            except (RunError, AdapterError, ExportError, StorageError) as error:
+            except (RunError, AdapterError, ExportError, GgufError, StorageError) as error:
                 missing[part] = str(error)
     return "\n".join(_told(folder, source, done, missing))
 
@@ -88,7 +93,9 @@ def _told(folder: Path, source: Source, done: dict[Form, str], missing: dict[For
     for part, how in done.items():
         yield f"  {part.name}/  {how}"
         yield from (f"    {line}" for line in _listed(folder / part.name))
-    yield from (f"{part.name}/ is left out: {why}" for part, why in missing.items())
+    for part, why in missing.items():
+        old = "; the one that is there is of an earlier state of the run" * (folder / part.name).exists()
+        yield f"{part.name}/ is left out: {why}{old}"
     if done:
         yield from _sending(folder, source, done)
 

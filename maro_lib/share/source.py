@@ -14,11 +14,12 @@ from maro_lib.summary import Summary
 
 
 class Source(NamedTuple):
-    """A run that is exported."""
+    """A run that is exported, into a folder."""
 
     run: str
     n_rounds: int
     summary: Summary
+    into: Path
     merging: bool = False  # also where the run has no merged weights
 
     def of(self, name: str) -> str:
@@ -50,5 +51,5 @@ class Source(NamedTuple):
 
 
 def portable_player(name: str) -> str:
-    """Return the name of a player without places of this machine: `/home/ada/qwen(nf4,T=1)` is `qwen(nf4,T=1)`."""
+    """Return the name of a player without places of this machine: `/data/ada/qwen(nf4,T=1)` is `qwen(nf4,T=1)`."""
     return re.sub(r"(^|(?<=\+))/[^(+]+", lambda found: portable(found[0]), name)

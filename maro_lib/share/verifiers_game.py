@@ -25,7 +25,7 @@ from maro_lib.play.policies import Policy, Reply, Request
 from maro_lib.play.rollout import Game, Session, schedule
 from maro_lib.runs import read_record
 from maro_lib.world.mystery import Rules
-from maro_lib.world.scripts import FACTIONS, load_scripts
+from maro_lib.world.scripts import FACTIONS, Faction, load_scripts
 
 try:
     import verifiers.v1 as vf
@@ -33,9 +33,6 @@ try:
 except ImportError as error:
     raise ImportError("verifiers is not installed; in an environment of its own, since it wants an older openai than "
                       "the kit's tests: pip install -e '.[verifiers]'") from error  # fmt: skip
-
-
-Faction = Literal["culprit", "civilian"]
 
 
 class GameData(vf.TaskData):

@@ -23,7 +23,7 @@ from maro_lib.learn.training import finished
 from maro_lib.measure.comparison import NOT_JUDGED
 from maro_lib.measure.matches import CONTROL, MARO
 from maro_lib.measure.metrics import with_judge
-from maro_lib.model.adapter_files import ADAPTER_FILES, read_adapter
+from maro_lib.model.adapter_files import ADAPTER_FILES, WEIGHTS, digest_of, read_adapter
 from maro_lib.model.gguf import SMOLLM2
 from maro_lib.runs import MissingInput, shown
 from maro_lib.share.cards import Markdown, code, filled_words, rows_of, write_card
@@ -59,9 +59,16 @@ def write_merged_set(source: Source, folder: Path) -> None:
         folder.rmdir()
         merge(source.summary.parameters["model"], learned, folder)
     else:
-        raise MissingInput(f"{shown(merged)} is missing (`export_merged: false`); --merge makes the weights")
+        raise MissingInput(f"{shown(merged)} is missing (`export_merged: false`); --merge makes it")
     gap = json.loads((folder / NOTE).read_bytes())["largest_gap"]
     write_card(folder, "merged", weights_header(source, "transformers"), gap=f"{gap:.1g}", **weights_facts(source))
+
+
+def is_merged_here(merged: Path, adapter: Path) -> bool:
+    """Whether a folder holds the merged weights of this adapter, not of one that was trained before."""
+    if not (merged / NOTE).exists():
+        return False
+    return json.loads((merged / NOTE).read_bytes())["adapter_digest"] == digest_of((adapter / WEIGHTS).read_bytes())
 
 
 def _copy(files: Iterable[Path], folder: Path) -> None:
