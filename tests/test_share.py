@@ -286,7 +286,7 @@ def test_a_model_card_says_what_it_is_what_it_gained_and_what_the_control_gained
         assert (header["license"], header["library_name"]) == ("apache-2.0", library)
         assert "| `learning_rate` | 0.0005 |" in text
         assert "| `lam_pos` | 1.5 |" in text
-        told = r"+0.125 \[+0.062, +0.188\] | -0.031 \[-0.125, +0.062\] | 30 / 10 |"
+        told = r"+0.125 \[+0.062, +0.188\] | difference | -0.031 \[-0.125, +0.062\] | 30 / 10 |"
         assert f"| civilians | games won | 0.250 | 0.375 | {told}" in text
         assert "Training finished after 2 steps, on the base as float32." in text
 
@@ -294,7 +294,7 @@ def test_a_model_card_says_what_it_is_what_it_gained_and_what_the_control_gained
 def test_a_card_without_figures_or_control_says_so(copied, tmp_path):
     pd.DataFrame(COMPARED[:2]).to_parquet(copied / "comparison.parquet")
     export_run("x", 1, str(tmp_path / "out"))
-    assert r"\[+0.062, +0.188\] | no control |" in card_of(tmp_path / "out" / "adapter")[1]
+    assert r"\[+0.062, +0.188\] | difference | no control |" in card_of(tmp_path / "out" / "adapter")[1]
     finish_file("x", "06_social_metrics").unlink()
     export_run("x", 1, str(tmp_path / "other"))
     assert "Not measured: notebook 06 of this run has not been run." in card_of(tmp_path / "other" / "adapter")[1]

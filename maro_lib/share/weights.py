@@ -20,7 +20,7 @@ from maro_lib.learn.balancing import read_lambdas
 from maro_lib.learn.export import NOTE, merge
 from maro_lib.learn.settings import Settings
 from maro_lib.learn.training import finished
-from maro_lib.measure.comparison import NOT_JUDGED
+from maro_lib.measure.comparison import LEVEL, NOT_JUDGED
 from maro_lib.measure.matches import CONTROL, MARO
 from maro_lib.measure.metrics import with_judge
 from maro_lib.model.adapter_files import ADAPTER_FILES, WEIGHTS, digest_of, read_adapter
@@ -29,17 +29,11 @@ from maro_lib.runs import MissingInput, shown
 from maro_lib.share.cards import Markdown, code, filled_words, rows_of, write_card
 from maro_lib.share.source import Source
 from maro_lib.share.terms import root_model, terms_of
-from maro_lib.wording import signed
+from maro_lib.wording import counted, signed
 
 HUB_NAMES = {SMOLLM2: "HuggingFaceTB/SmolLM2-135M-Instruct"}  # of models that the kit knows by another name
-BEFORE_TRAINING = (
-    "n_games",
-    "n_scripts",
-    "rule",
-    "mode",
-    "classes",
-)  # what a card tells beside the settings of training
-FIGURES_HEAD = "| as | metric | base | trained | change, 95 % interval | control's change | games / scripts |"
+BEFORE_TRAINING = ("n_games", "n_scripts", "rule", "mode", "classes")  # told beside the settings of training
+FIGURES_HEAD = "| as | metric | base | trained | change, 95 % interval | verdict | control's change | games / scripts |"
 NO_FIGURES = "Not measured: notebook 06 of this run has not been run."
 
 
@@ -90,14 +84,19 @@ def weights_facts(source: Source) -> dict[str, object]:
     """Return what every card of weights says of them: what they were made from, how, and what was gained."""
     learned = source.at("learning")
     origin, training = read_adapter(learned / "adapter").origin, finished(learned)
+    n_steps = int(training.curve["objective"].notna().sum())
     known = {name: source.parameter(name) for name in (*BEFORE_TRAINING, *(field.name for field in fields(Settings)))}
     known |= read_lambdas(source.at("training.json"))
-    settings = rows_of((code(name), value) for name, value in known.items() if value is not None)
+    settings = rows_of((code(name), _plain(value)) for name, value in known.items() if value is not None)
     told = filled_words(
-        "learned", status=training.status, steps=f"{training.curve['objective'].notna().sum():,}", settings=settings,
-        precision=origin.precision, figures=figures(source),
+        "learned", status=training.status, steps=counted(n_steps, "step"), settings=settings,
+        precision=origin.precision, figures=figures(source), level=f"{LEVEL:g}",
     )  # fmt: skip
     return {"run": source.title, "base": code(origin.model), "learned": told, "terms": terms_of(source).told}
+
+
+def _plain(value: Any) -> Any:
+    return f"{value:.6g}" if isinstance(value, float) else value
 
 
 def figures(source: Source) -> Markdown:
@@ -109,15 +108,16 @@ def figures(source: Source) -> Markdown:
     control = {(row.who, row.metric): row for row in compared[compared["arm"] == CONTROL].itertuples()}
     own = compared[compared["arm"] == MARO].itertuples()
     rows = [_figure(row, control.get((row.who, row.metric))) for row in own]
-    return Markdown("\n".join([FIGURES_HEAD, "|---" * 7 + "|", rows_of(rows)]))
+    return Markdown("\n".join([FIGURES_HEAD, "|---" * 8 + "|", rows_of(rows)]))
 
 
 def _figure(row: Any, control: Any) -> list[object]:
     what = [f"{row.who}s", with_judge(row.metric, row.judge)]
     if row.verdict == NOT_JUDGED:
-        return [*what, "", "", NOT_JUDGED, "", ""]
+        return [*what, "", "", "", NOT_JUDGED, "", ""]
     blind = "no control" if control is None else _change(control)
-    return [*what, f"{row.base:.3f}", f"{row.trained:.3f}", _change(row), blind, f"{row.games} / {row.mysteries}"]
+    means, n = (f"{row.base:.3f}", f"{row.trained:.3f}"), f"{row.games} / {row.mysteries}"
+    return [*what, *means, _change(row), row.verdict, blind, n]
 
 
 def _change(row: Any) -> str:
