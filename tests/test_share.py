@@ -466,6 +466,14 @@ def test_what_is_missing_is_named_and_the_rest_is_exported(copied, tmp_path, mis
     assert not (tmp_path / "out" / "training").exists()
 
 
+def test_what_is_damaged_is_named_and_the_rest_is_exported(copied, tmp_path):
+    (copied / "training.parquet").write_bytes(b"PAR1 no more")
+    said = export_run("x", 1, str(tmp_path / "out"))
+    assert "training/ is left out: outputs/x/training.parquet: is damaged (" in said
+    assert "notebook 04_balancing makes it again" in said
+    assert "games/  written" in said
+
+
 def test_a_folder_of_something_else_is_refused(outputs, tmp_path, capsys):
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(ShareError, match="holds something that no export has written"):

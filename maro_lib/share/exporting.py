@@ -13,7 +13,6 @@ end are the commands with which the user may do that. `python -m maro_lib export
 
 from __future__ import annotations
 
-import hashlib
 import shlex
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -22,7 +21,7 @@ from typing import NamedTuple
 
 import pyarrow.parquet as pq
 
-from maro_lib.fingerprints import digest, files_of, library_digest
+from maro_lib.fingerprints import files_of, library_digest, output_digest, text_digest
 from maro_lib.learn.export import ExportError
 from maro_lib.model.adapter_files import AdapterError
 from maro_lib.model.gguf import GgufError
@@ -49,27 +48,28 @@ class Form(NamedTuple):
     kind: str  # dataset or model; empty: the hub has no place for it
 
 
-OF_WEIGHTS = ("learning", "training.json", "comparison.parquet", "merged")
+GAMES_MADE = ("rollout", "gamebook.json", "02_rollout.json")  # by these a card knows whose words it holds
+SET_MADE = ("training.parquet", "training.json", "03_decomposition.json")
+LEARNED = ("learning", "training.json", "comparison.parquet")
 FORMS = (
-    Form("training", write_training_set, ("rollout", "training.parquet", "training.json", "03_decomposition.json"),
-         "dataset"),
-    Form("games", write_game_set, ("rollout", "02_rollout.json"), "dataset"),
-    Form("adapter", write_adapter_set, OF_WEIGHTS[:-1], "model"),
-    Form("merged", write_merged_set, OF_WEIGHTS, "model"),
-    Form("gguf", write_gguf_set, OF_WEIGHTS, "model"),
-    Form("environment", write_environment, ("rollout", "gamebook.json"), ""),
-)  # fmt: skip
+    Form("training", write_training_set, (*GAMES_MADE, *SET_MADE), "dataset"),
+    Form("games", write_game_set, GAMES_MADE, "dataset"),
+    Form("adapter", write_adapter_set, (*GAMES_MADE, *LEARNED), "model"),
+    Form("merged", write_merged_set, (*GAMES_MADE, *LEARNED, "merged"), "model"),
+    Form("gguf", write_gguf_set, (*GAMES_MADE, *LEARNED, "merged"), "model"),
+    Form("environment", write_environment, GAMES_MADE, ""),
+)
 
 
 def export_run(run: str, n_rounds: int, target: str, *, merging: bool = False) -> str:
     """Export a run into a folder; return what is there now, what is missing, and how to send it on."""
     folder = Path(target)
     source = Source(run, n_rounds, peek_summary(run), folder, merging)
-    code, done, missing = library_digest([f"import {__name__}"]), {}, {}
+    sources, done, missing = _digests(source), {}, {}
     with ExportFolder(folder, run) as export:
         for part in FORMS:
             try:
-                done[part] = export.put(part.name, _sources(part, source, code), partial(part.write, source))
+                done[part] = export.put(part.name, sources[part], partial(part.write, source))
             except ShareError:
                 raise
             except (RunError, AdapterError, ExportError, GgufError, StorageError) as error:
@@ -77,12 +77,11 @@ def export_run(run: str, n_rounds: int, target: str, *, merging: bool = False) -
     return "\n".join(_told(folder, source, done, missing))
 
 
-def _sources(part: Form, source: Source, code: str) -> str:
-    """Digest all that decides what a part holds."""
-    total = hashlib.blake2b(f"{code} {source.n_rounds} {source.summary.parameters}".encode(), digest_size=12)
-    for path in map(source.path, part.reads):
-        total.update((digest(files_of(path), path.parent) if path.exists() else "none").encode())
-    return total.hexdigest()
+def _digests(source: Source) -> dict[Form, str]:
+    """Digest all that decides what each part holds."""
+    common = [library_digest([f"import {__name__}"]), str(source.n_rounds), str(source.summary.parameters)]
+    made = {name: output_digest(source.of(name), name) for part in FORMS for name in part.reads}
+    return {part: text_digest([*common, *(made[name] for name in part.reads)]) for part in FORMS}
 
 
 # --- what is said --------------------------------------------------------------------------------------
@@ -94,7 +93,8 @@ def _told(folder: Path, source: Source, done: dict[Form, str], missing: dict[For
         yield f"  {part.name}/  {how}"
         yield from (f"    {line}" for line in _listed(folder / part.name))
     for part, why in missing.items():
-        old = "; the one that is there is of an earlier state of the run" * (folder / part.name).exists()
+        is_there = (folder / part.name).exists()
+        old = "; the one that is there is of an earlier state of the run" if is_there else ""
         yield f"{part.name}/ is left out: {why}{old}"
     if done:
         yield from _sending(folder, source, done)

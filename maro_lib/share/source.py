@@ -9,8 +9,23 @@ import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from maro_lib.runs import ROUND, maker, needs, portable, read_headline, round_name, run_folder
+import pandas as pd
+import pyarrow as pa
+
+from maro_lib.runs import (
+    ROUND,
+    RunError,
+    maker,
+    needs,
+    portable,
+    read_headline,
+    remaking,
+    round_name,
+    run_folder,
+    shown,
+)
 from maro_lib.summary import Summary
+from maro_lib.wording import first_line
 
 
 class Source(NamedTuple):
@@ -34,6 +49,14 @@ class Source(NamedTuple):
     def at(self, name: str) -> Path:
         """Return where an artefact lies, whole; raise `MissingInput` where it is not."""
         return needs(self.of(name), name)
+
+    def table(self, name: str) -> pd.DataFrame:
+        """Read an artefact that is one table."""
+        path = self.at(name)
+        try:
+            return pd.read_parquet(path)
+        except (OSError, pa.ArrowException) as error:
+            raise RunError(f"{shown(path)}: is damaged ({first_line(error)}); {remaking(path)}") from None
 
     def headline(self, notebook: str) -> dict[str, Any]:
         return read_headline(self.of(notebook), notebook)

@@ -40,7 +40,7 @@ class Judged(NamedTuple):
 
 def write_training_set(source: Source, folder: Path) -> None:
     """Write a run's balanced training set in both forms, with its card."""
-    training, rule = pd.read_parquet(source.at("training.parquet")), source.headline("03_decomposition")["rule"]
+    training, rule = source.table("training.parquet"), source.headline("03_decomposition")["rule"]
     dialogues = read_table(source.at("rollout"), "dialogues")
     for name, rows in (("preferences", preferences), ("conversations", conversations)):
         _write_rows(folder / name / "train.parquet", name, rows(dialogues, training, rule))

@@ -5,15 +5,12 @@ The card says on what it was trained and how, what it gained in held-out games, 
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 from collections.abc import Iterable
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
-
-import pandas as pd
 
 from maro_lib.fingerprints import files_of
 from maro_lib.learn.balancing import read_lambdas
@@ -25,7 +22,7 @@ from maro_lib.measure.matches import CONTROL, MARO
 from maro_lib.measure.metrics import with_judge
 from maro_lib.model.adapter_files import ADAPTER_FILES, WEIGHTS, digest_of, read_adapter
 from maro_lib.model.gguf import SMOLLM2
-from maro_lib.runs import MissingInput, shown
+from maro_lib.runs import MissingInput, read_record, shown
 from maro_lib.share.cards import Markdown, code, filled_words, rows_of, write_card
 from maro_lib.share.source import Source
 from maro_lib.share.terms import root_model, terms_of
@@ -54,7 +51,7 @@ def write_merged_set(source: Source, folder: Path) -> None:
         merge(source.summary.parameters["model"], learned, folder)
     else:
         raise MissingInput(f"{shown(merged)} is missing (`export_merged: false`); --merge makes it")
-    gap = json.loads((folder / NOTE).read_bytes())["largest_gap"]
+    gap = read_record(folder / NOTE, dict[str, Any])["largest_gap"]
     write_card(folder, "merged", weights_header(source, "transformers"), gap=f"{gap:.1g}", **weights_facts(source))
 
 
@@ -62,7 +59,7 @@ def is_merged_here(merged: Path, adapter: Path) -> bool:
     """Whether a folder holds the merged weights of this adapter, not of one that was trained before."""
     if not (merged / NOTE).exists():
         return False
-    return json.loads((merged / NOTE).read_bytes())["adapter_digest"] == digest_of((adapter / WEIGHTS).read_bytes())
+    return read_record(merged / NOTE, dict[str, Any])["adapter_digest"] == digest_of((adapter / WEIGHTS).read_bytes())
 
 
 def _copy(files: Iterable[Path], folder: Path) -> None:
@@ -102,7 +99,7 @@ def _plain(value: Any) -> Any:
 def figures(source: Source) -> Markdown:
     """Return a table of what was gained in held-out games, the control's gain beside it."""
     try:
-        compared = pd.read_parquet(source.at("comparison.parquet"))
+        compared = source.table("comparison.parquet")
     except MissingInput:
         return Markdown(NO_FIGURES)
     control = {(row.who, row.metric): row for row in compared[compared["arm"] == CONTROL].itertuples()}
