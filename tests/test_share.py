@@ -44,6 +44,7 @@ from maro_lib.share.gguf_weights import split_name, write_gguf
 from maro_lib.share.source import Source, portable_player
 from maro_lib.share.terms import terms_of
 from maro_lib.share.training_set import conversations, preferences
+from maro_lib.share.weights import weights_header
 from maro_lib.summary import Summary, peek_summary, write_summary
 from maro_lib.world.mystery import Rules
 
@@ -289,6 +290,16 @@ def test_a_model_card_says_what_it_is_what_it_gained_and_what_the_control_gained
         told = r"+0.125 \[+0.062, +0.188\] | difference | -0.031 \[-0.125, +0.062\] | 30 / 10 |"
         assert f"| civilians | games won | 0.250 | 0.375 | {told}" in text
         assert "Training finished after 2 steps, on the base as float32." in text
+
+
+@pytest.mark.parametrize(
+    ("model", "base"),
+    [("embedded", None), ("maro_lib/embedded", None), ("Qwen/Qwen2.5-7B-Instruct", "Qwen/Qwen2.5-7B-Instruct"),
+     ("maro_lib/embedded/adapters/smollm2", "HuggingFaceTB/SmolLM2-135M-Instruct")],
+)  # fmt: skip
+def test_a_card_names_the_base_as_the_hub_does(copied, model, base):
+    write_summary(Summary(run="x", parameters={"model": model}))
+    assert weights_header(source(), "peft").get("base_model") == base
 
 
 def test_a_card_without_figures_or_control_says_so(copied, tmp_path):

@@ -67,6 +67,11 @@ class Source(NamedTuple):
         of_rounds = f", round {self.n_rounds} of {self.n_rounds}" if self.n_rounds > 1 else ""
         return f"{self.run}{of_rounds}"
 
+    @property
+    def model(self) -> str:
+        """The model that played and learned."""
+        return self.summary.parameters.get("model", "embedded")
+
     def parameter(self, name: str) -> Any:
         """Return a parameter of the run, of a model or adapter its portable name; nothing if it is not known."""
         value = self.summary.parameters.get(name)

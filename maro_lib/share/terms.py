@@ -69,9 +69,8 @@ def _of_model(source: Source) -> Terms:
 
 
 def root_model(source: Source) -> str:
-    """Return the model at the root of what plays; the embedded one where the run does not say."""
-    name = source.summary.parameters.get("model", "embedded")
+    """Return the model at the root of what plays."""
     try:
-        return base_of(name)
-    except AdapterError:  # its folder is gone, or says nothing
-        return name
+        return base_of(source.model)
+    except AdapterError:  # its folder says nothing
+        return source.model

@@ -22,7 +22,7 @@ from maro_lib.measure.matches import CONTROL, MARO
 from maro_lib.measure.metrics import with_judge
 from maro_lib.model.adapter_files import ADAPTER_FILES, WEIGHTS, digest_of, read_adapter
 from maro_lib.model.gguf import SMOLLM2
-from maro_lib.runs import MissingInput, read_record, shown
+from maro_lib.runs import MissingInput, located, read_record, shown
 from maro_lib.share.cards import Markdown, code, filled_words, rows_of, write_card
 from maro_lib.share.source import Source
 from maro_lib.share.terms import root_model, terms_of
@@ -48,7 +48,7 @@ def write_merged_set(source: Source, folder: Path) -> None:
         _copy(files_of(source.at("merged")), folder)
     elif source.merging:
         folder.rmdir()
-        merge(source.summary.parameters["model"], learned, folder)
+        merge(source.model, learned, folder)
     else:
         raise MissingInput(f"{shown(merged)} is missing (`export_merged: false`); --merge makes it")
     gap = read_record(folder / NOTE, dict[str, Any])["largest_gap"]
@@ -71,7 +71,7 @@ def weights_header(source: Source, library: str) -> dict[str, Any]:
     """Return a model card's header; a base is named where the hub knows it."""
     root = root_model(source)
     name = HUB_NAMES.get(root, root)
-    on_hub = {"base_model": name} if re.fullmatch(r"[\w.-]+/[\w.-]+", name) and not Path(root).exists() else {}
+    on_hub = {"base_model": name} if re.fullmatch(r"[\w.-]+/[\w.-]+", name) and not located(root).exists() else {}
     tags = ["maro", "multi-agent", "self-play", *(["lora"] if library == "peft" else [])]
     return {"license": terms_of(source).licence, "library_name": library, **on_hub,
             "pipeline_tag": "text-generation", "tags": tags}  # fmt: skip
