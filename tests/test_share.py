@@ -47,6 +47,7 @@ from maro_lib.share.training_set import conversations, preferences
 from maro_lib.share.weights import weights_header
 from maro_lib.summary import Summary, peek_summary, write_summary
 from maro_lib.world.mystery import Rules
+from maro_lib.world.scripts import load_scripts
 
 PARTS = ("training", "games", "adapter", "merged", "gguf", "environment")
 MIRAGE = Path(__file__).parent / "fixtures" / "mirage"
@@ -477,6 +478,15 @@ def test_what_is_missing_is_named_and_the_rest_is_exported(copied, tmp_path, mis
     assert not (tmp_path / "out" / "training").exists()
 
 
+@pytest.mark.parametrize("lost", ["adapter_model.safetensors", "base.json"])
+def test_an_adapter_that_lacks_a_file_is_not_exported(copied, tmp_path, lost):
+    (copied / "learning" / "adapter" / lost).unlink()
+    said = export_run("x", 1, str(tmp_path / "out"))
+    assert "adapter/ is left out: " in said
+    assert lost in said
+    assert "environment/  written" in said
+
+
 def test_what_is_damaged_is_named_and_the_rest_is_exported(copied, tmp_path):
     (copied / "training.parquet").write_bytes(b"PAR1 no more")
     said = export_run("x", 1, str(tmp_path / "out"))
@@ -560,6 +570,14 @@ def test_verifiers_plays_the_exported_games_and_a_trace_is_its_seats_own_view(co
         assert len(views[seat]) - len(own) <= 1, "what came after the last reply"
         assert (trace.agent.name, trace.agent.trainable) == ("civilian", False)
         assert (trace.rewards["success"].score, trace.metrics["legal"]) == (success[seat], 1.0)
+
+
+def test_a_package_plays_the_runs_own_games(outputs, exported):
+    package, played = exported / "environment" / "maro_x", read_table(run_folder("x") / "rollout", "games")
+    decides = json.loads((package / "game.json").read_text())
+    games = schedule(list(load_scripts(package / "scripts.yaml").values()), 3, decides["seed"])
+    assert [(g.seed, g.script.digest) for g in games] == list(zip(played["seed"], played["digest"], strict=True))
+    assert decides["rules"]["rounds"] == 1
 
 
 @pytest.mark.walk

@@ -99,7 +99,9 @@ class ChatHarness(vf.Harness[ChatHarnessConfig]):
                 f"{endpoint}/chat/completions", json={"model": ctx.model, "messages": messages},
                 headers={"Authorization": f"Bearer {secret}"},
             )  # fmt: skip
-        return vf.ProgramResult(exit_code=int(answer.is_error), stdout="", stderr=answer.text * answer.is_error)
+        if answer.is_error:
+            return vf.ProgramResult(exit_code=1, stdout="", stderr=answer.text)
+        return vf.ProgramResult(exit_code=0, stdout="", stderr="")  # the library has recorded what was said
 
 
 class GameEnvConfig(vf.EnvConfig):

@@ -20,7 +20,7 @@ from maro_lib.learn.training import finished
 from maro_lib.measure.comparison import LEVEL, NOT_JUDGED
 from maro_lib.measure.matches import CONTROL, MARO
 from maro_lib.measure.metrics import with_judge
-from maro_lib.model.adapter_files import ADAPTER_FILES, WEIGHTS, digest_of, read_adapter
+from maro_lib.model.adapter_files import ADAPTER_FILES, ORIGIN, WEIGHTS, AdapterError, digest_of, read_adapter
 from maro_lib.model.gguf import SMOLLM2
 from maro_lib.runs import MissingInput, located, read_record, shown
 from maro_lib.share.cards import Markdown, code, filled_words, rows_of, write_card
@@ -36,9 +36,9 @@ NO_FIGURES = "Not measured: notebook 06 of this run has not been run."
 
 def write_adapter_set(source: Source, folder: Path) -> None:
     """Copy a run's adapter, with a card."""
-    learned = source.at("learning") / "adapter"
+    learned, facts = source.at("learning") / "adapter", weights_facts(source)  # a damaged one is refused
     _copy((learned / name for name in ADAPTER_FILES), folder)
-    write_card(folder, "adapter", weights_header(source, "peft"), **weights_facts(source))
+    write_card(folder, "adapter", weights_header(source, "peft"), **facts)
 
 
 def write_merged_set(source: Source, folder: Path) -> None:
@@ -81,6 +81,8 @@ def weights_facts(source: Source) -> dict[str, object]:
     """Return what every card of weights says of them: what they were made from, how, and what was gained."""
     learned = source.at("learning")
     origin, training = read_adapter(learned / "adapter").origin, finished(learned)
+    if origin is None:
+        raise AdapterError(f"{shown(learned)}/adapter: no {ORIGIN} says on which model it was trained; train again")
     n_steps = int(training.curve["objective"].notna().sum())
     known = {name: source.parameter(name) for name in (*BEFORE_TRAINING, *(field.name for field in fields(Settings)))}
     known |= read_lambdas(source.at("training.json"))
