@@ -1,4 +1,5 @@
-"""The command line, `python -m maro_lib`: run, sweep, play, report, compare, doctor, parameters, audit, import and bench.
+"""The command line, `python -m maro_lib`: run, sweep, play, report, compare, export, import, doctor, parameters, audit
+and bench.
 
 A command imports what it needs, so that the others, and the help, come at once.
 """
@@ -42,6 +43,14 @@ def _compare(given: argparse.Namespace) -> int:
     from maro_lib.run.compare import compare_runs
 
     print(compare_runs(given.folders))
+    return 0
+
+
+def _export(given: argparse.Namespace) -> int:
+    from maro_lib.run.compare import named_run
+    from maro_lib.share import export_run
+
+    print(export_run(*named_run(given.folder), given.to, merging=given.merge))
     return 0
 
 
@@ -126,6 +135,12 @@ def parser() -> argparse.ArgumentParser:
     report.add_argument("folder", metavar="outputs/RUN", help="the run's folder, or its name")
     compare = command(_compare, "several runs side by side, and their mean")
     compare.add_argument("folders", nargs="+", metavar="outputs/RUN", help="the runs' folders, or their names")
+    export = command(_export, "a run's training set, games and weights in the forms of other tools, each with a card")
+    export.add_argument("folder", metavar="outputs/RUN", help="the run's folder, or its name")
+    export.add_argument("--to", required=True, metavar="FOLDER", help="a new folder, or that of this "
+                        "run's export")  # fmt: skip
+    export.add_argument("--merge", action="store_true", help="also merge the adapter into its base, where the run has "
+                        "not done so (`export_merged: false`)")  # fmt: skip
     doctor = command(_doctor, "say before a long run whether it will work")
     doctor.add_argument("params", metavar="PARAMS", help="a YAML file, such as params/gpu_qwen2.5_7b.yaml")
     for added in (run, doctor):

@@ -70,8 +70,10 @@ def between(low: float, high: float) -> str:
 
 
 def amount(n_bytes: float) -> str:
-    """Say bytes: 5.2 GB (of 2**30), 40 MB."""
-    return f"{n_bytes / GB:.1f} GB" if n_bytes >= GB / 20 else f"{n_bytes / 2**20:.1f} MB"
+    """Say bytes: 5.2 GB (of 2**30), 40.0 MB, 3.1 kB."""
+    units = {"GB": GB, "MB": 2**20}
+    unit = next((unit for unit, size in units.items() if n_bytes >= size / 20), "kB")
+    return f"{n_bytes / units.get(unit, 2**10):.1f} {unit}"
 
 
 def first_line(error: BaseException) -> str:

@@ -156,7 +156,7 @@ def answer(owner: Server, body: dict) -> dict:
     """What vLLM would answer, or without ids, what others would."""
     text = owner.say(body["messages"], body.get("seed", 0))
     choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
-    whole = {"object": "chat.completion", "model": body["model"], "choices": [choice]}
+    whole = {"id": "chat", "created": 0, "object": "chat.completion", "model": body["model"], "choices": [choice]}
     if owner.ids and body.get("return_token_ids"):
         sampled = [*tokens(text), END]
         whole["prompt_token_ids"] = [*([7] * owner.rewrites * len(body["messages"])), *prompt_tokens(body["messages"])]

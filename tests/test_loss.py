@@ -9,6 +9,7 @@ import torch
 from closeness import LOGP, SHARE, near
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from trl_trainers import trl_trainer
 
 from maro_lib.learn import loss as losses
 from maro_lib.learn.loss import (
@@ -328,38 +329,18 @@ ROWS = [  # in the embedded model's language; two micro-batches of three
 
 
 def train_trl(loss_type, folder):
-    """Run TRL's own trainer over the rows, its adapter moved away from the reference; keep each step's gradient."""
+    """Run TRL's own trainer over the rows; return each step's gradient, too."""
     from datasets import Dataset
-    from peft import LoraConfig
-    from transformers import TrainerCallback
-    from trl import KTOConfig, KTOTrainer
 
     from maro_lib.model.loading import load
 
-    gradients = []
-
-    class Keep(TrainerCallback):
-        def on_pre_optimizer_step(self, args, state, control, model, **_):
-            gradients.append([p.grad.clone() for p in model.parameters() if p.requires_grad])
-
-    loaded = load("embedded", precision="float32", device="cpu")
-    settings = KTOConfig(
-        output_dir=str(folder), loss_type=loss_type, beta=BETA, desirable_weight=POS, undesirable_weight=NEG,
-        per_device_train_batch_size=3, num_train_epochs=1, learning_rate=0.0, max_grad_norm=0.0,
-        max_length=None, bf16=False, gradient_checkpointing=False, use_cpu=True, report_to="none",
-        save_strategy="no", logging_steps=1, disable_tqdm=True,
+    rows = Dataset.from_list([{"prompt": p, "completion": c, "label": y} for p, c, y in ROWS])
+    trainer, kept = trl_trainer(
+        "KTO", load("embedded", precision="float32", device="cpu"), rows, folder, loss_type=loss_type, beta=BETA,
+        desirable_weight=POS, undesirable_weight=NEG, per_device_train_batch_size=3,
     )  # fmt: skip
-    trainer = KTOTrainer(
-        model=loaded.model, args=settings, processing_class=loaded.tokenizer, callbacks=[Keep()],
-        train_dataset=Dataset.from_list([{"prompt": p, "completion": c, "label": y} for p, c, y in ROWS]),
-        peft_config=LoraConfig(r=4, lora_dropout=0.0, target_modules="all-linear", task_type="CAUSAL_LM"),
-    )  # fmt: skip
-    generator = torch.Generator().manual_seed(0)
-    for name, parameter in trainer.model.named_parameters():
-        if "lora_B" in name:
-            parameter.data.normal_(0, 0.05, generator=generator)
     trainer.train()
-    return trainer, gradients
+    return trainer, [list(step.values()) for step in kept.steps]
 
 
 def log_probs(model, rows, said="completion_ids"):

@@ -8,6 +8,7 @@ import pytest
 import torch
 from closeness import LOGP, SHARE, near
 from test_training import BASIC, WHOLE_STEP, by_hand, corpus, gap, gradients, sharing, step, tiny, trainer_of, tuned
+from trl_trainers import trl_trainer
 
 from maro_lib.learn.balancing import NothingToLearn
 from maro_lib.learn.corpus import Corpus
@@ -125,38 +126,17 @@ def test_played_games_hold_pairs_of_first_words():
 @pytest.mark.filterwarnings("ignore::FutureWarning")
 def test_same_pairs_same_loss_and_gradient_as_trl(tmp_path, monkeypatch):
     from datasets import Dataset
-    from peft import LoraConfig
-    from transformers import TrainerCallback
-    from trl import DPOConfig, DPOTrainer
 
     from maro_lib.model.loading import load
 
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)  # TRL would report its use to the hub
-    theirs = []
-
-    class Keep(TrainerCallback):
-        def on_pre_optimizer_step(self, args, state, control, model, **_):
-            theirs.append({n: p.grad.clone() for n, p in model.named_parameters() if p.requires_grad})
-
     rows = [
         {"prompt": "You are Ann.\nVote? Ben Cal.\n", "chosen": "Vote Ben.", "rejected": "Vote Cal."},
         {"prompt": "You are Cal.\nAct? Search: barn mill.\n", "chosen": "Search mill.", "rejected": "Ask Ben."},
     ]
     loaded = load("embedded", precision="float32", device="cpu")
-    settings = DPOConfig(
-        output_dir=str(tmp_path), beta=0.3, per_device_train_batch_size=2, num_train_epochs=1, learning_rate=0.0,
-        max_grad_norm=0.0, max_length=None, bf16=False, gradient_checkpointing=False, use_cpu=True, report_to="none",
-        save_strategy="no", logging_steps=1, disable_tqdm=True,
-    )  # fmt: skip
-    trainer = DPOTrainer(
-        model=loaded.model, args=settings, processing_class=loaded.tokenizer, callbacks=[Keep()],
-        train_dataset=Dataset.from_list(rows),
-        peft_config=LoraConfig(r=4, lora_dropout=0.0, target_modules="all-linear", task_type="CAUSAL_LM"),
-    )  # fmt: skip
-    generator = torch.Generator().manual_seed(0)
-    for name, parameter in trainer.model.named_parameters():
-        if "lora_B" in name:
-            parameter.data.normal_(0, 0.05, generator=generator)
+    how = {"beta": 0.3, "per_device_train_batch_size": 2}
+    trainer, kept = trl_trainer("DPO", loaded, Dataset.from_list(rows), tmp_path, **how)
     trainer.train()
     told = next(h["loss"] for h in trainer.state.log_history if "loss" in h)
 
@@ -172,4 +152,4 @@ def test_same_pairs_same_loss_and_gradient_as_trl(tmp_path, monkeypatch):
     trainer.model.zero_grad()
     loss, gradient = step(ours)
     assert loss == near(told, size=LOGP)
-    assert gap(theirs[0], gradient) < 10 * SHARE
+    assert gap(kept.steps[0], gradient) < 10 * SHARE

@@ -17,7 +17,7 @@ from enum import StrEnum
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -188,12 +188,33 @@ def crossed(corpus: Corpus, seed: int) -> Corpus:
 # --- dialogues as sequences ----------------------------------------------------------------------------
 
 
-def _sequences(dialogues: pd.DataFrame, chat: Chat | None) -> Iterator[View]:
-    before: dict[tuple[str, int], tuple[list[Message], int]] = {}  # a player's sequence before: its view, its last t
+class ToldView(NamedTuple):
+    """A view as text, and which of its player's actions its replies are."""
+
+    row: Any  # of the table `dialogues`
+    messages: list[Message]
+    before: int  # replies in the views before
+    n_old: int  # of this view's replies, the first ones, which stand in an earlier row
+
+    def replies(self) -> list[tuple[int, int]]:
+        """Return each reply's place among the messages and the t of its action; those of earlier rows left out."""
+        places = [k for k, message in enumerate(self.messages) if message.role == "assistant"]
+        return list(zip(places, range(self.before + 1, self.before + len(places) + 1), strict=True))[self.n_old :]
+
+
+def told_views(dialogues: pd.DataFrame) -> Iterator[ToldView]:
+    """Yield the views of a table in order; where one view has several rows, each begins with the one before."""
+    before: dict[tuple[str, int], tuple[list[Message], int]] = {}  # a player's row before: its view, its last t
     for d in dialogues.sort_values(["order", "seat", "view"]).itertuples():
         view = [Message(m["role"], m["content"]) for m in d.messages]
         earlier, t = before.get((d.game, d.seat), ([], 0))
-        n_old = _n_replies(earlier) if view[: len(earlier)] == earlier else 0  # where one view has several sequences
+        n_old = _n_replies(earlier) if view[: len(earlier)] == earlier else 0
+        yield ToldView(d, view, t - n_old, n_old)
+        before[d.game, d.seat] = view, t - n_old + _n_replies(view)
+
+
+def _sequences(dialogues: pd.DataFrame, chat: Chat | None) -> Iterator[View]:
+    for d, view, before, n_old in told_views(dialogues):
         if d.exact:
             spans = [Span(**s) for s in d.spans]
             ends = np.cumsum([s.end - s.start for s in spans])
@@ -201,8 +222,7 @@ def _sequences(dialogues: pd.DataFrame, chat: Chat | None) -> Iterator[View]:
         elif chat is None:
             raise ValueError("some dialogues are known as text only; give the `chat` of the model that is trained")
         else:
-            yield from _encoded(d.game, d.seat, view, t - n_old, n_old, chat)
-        before[d.game, d.seat] = view, t - n_old + _n_replies(view)
+            yield from _encoded(d.game, d.seat, view, before, n_old, chat)
 
 
 def _n_replies(view: Sequence[Message]) -> int:
@@ -210,10 +230,7 @@ def _n_replies(view: Sequence[Message]) -> int:
 
 
 def _encoded(game: str, seat: int, view: list[Message], before: int, n_old: int, chat: Chat) -> Iterator[View]:
-    """Encode a view that is known as text: as one sequence where its template allows it, else a row per action.
-
-    There are `before` replies in the views before; the first `n_old` of this one stand in an earlier sequence.
-    """
+    """Encode a view that is known as text: as one sequence where its template allows it, else a row per action."""
     stop, ids, spans = [chat.stop_id], [], []
     for k, message in enumerate(view):
         if message.role != "assistant":

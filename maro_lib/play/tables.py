@@ -42,13 +42,14 @@ def _type(name: str) -> pa.DataType:
     return kind if inner == name else pa.list_(kind)
 
 
-def _read_columns() -> dict[str, tuple[Column, ...]]:
-    tables = yaml.load(Path(__file__).with_name("columns.yaml").read_text(encoding="utf-8"), StrictLoader)
+def read_columns(path: Path) -> dict[str, tuple[Column, ...]]:
+    """Read which columns tables have, from a file of the form of columns.yaml."""
+    tables = yaml.load(path.read_text(encoding="utf-8"), StrictLoader)
     return {table: tuple(Column(name, _type(kind), meaning) for name, (kind, meaning) in columns.items())
             for table, columns in tables.items()}  # fmt: skip
 
 
-TABLES = _read_columns()
+TABLES = read_columns(Path(__file__).with_name("columns.yaml"))
 SCHEMAS = {name: pa.schema([pa.field(c.name, c.type) for c in columns]) for name, columns in TABLES.items()}
 KEYS = {"games": ["order"], "actions": ["order", "step"], "dialogues": ["order", "seat", "view"]}
 

@@ -264,14 +264,15 @@ def _things_of(name: str) -> str:
 # --- culprit and cell ------------------------------------------------------------------------------
 
 
-def _published(title: str) -> Published | None:
+def known_title(title: str) -> Published | None:
+    """Return what is known of a published title, roughly spelt."""
     like = find_like(title, MIRAGE.published, cutoff=0.9)
     return MIRAGE.published[like] if like else None
 
 
 def _find_culprits(case: TitleOnDisk, cast: Cast, given: list[str] | None, notes: list[str]) -> list[str]:
     """Who did it: as given, else as published."""
-    known = _published(case.title)
+    known = known_title(case.title)
     if not (given or known):
         raise ScriptError(f"{case.title}: who did it is not known of this title, so name the culprit: "
                           f"load_mirage(folder, culprits={{{case.title!r}: 'name'}}); players are "
@@ -293,7 +294,7 @@ def _find_cell(case: TitleOnDisk, story: _Story, given: str | None, notes: list[
     if given:
         return given
     first = "S" if len(story.names) == 1 else "M"
-    if known := _published(case.title):
+    if known := known_title(case.title):
         return first + known.cell[1:]
     notes.append(f"cell: {first}OC, where O and C are guesses; give cells={{{case.title!r}: ...}} to say otherwise")
     return first + "OC"
