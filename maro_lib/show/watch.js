@@ -1,0 +1,661 @@
+// The page on which games are watched. It makes elements of text, never of markup, and asks no network.
+// `index` lists all games; a game is unpacked from its chunk when it is opened.
+
+const LISTED = 200; // games that are listed at a time
+const PAUSE = 900; // milliseconds that a move is shown
+const SVG = "http://www.w3.org/2000/svg";
+const page = document.getElementById("page");
+const state = { shown: [], k: -1, step: 0, beside: "", rule: "", views: [], timer: 0 };
+const chunks = new Map();
+let index, list, slider, caption;
+const stage = document.createElement("section");
+
+// --- data -------------------------------------------------------------------------------------------
+
+async function unpack(id) {
+  const packed = Uint8Array.from(atob(document.getElementById(id).textContent), (c) => c.charCodeAt(0));
+  return new Response(new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"))).json();
+}
+
+async function load(k) {
+  const n = Math.floor(k / index.chunk);
+  if (!chunks.has(n)) chunks.set(n, unpack(`chunk-${n}`));
+  return { ...entry(k), ...(await chunks.get(n))[k % index.chunk] };
+}
+
+function entry(k) {
+  const games = index.games;
+  const own = Object.fromEntries(Object.keys(games).map((name) => [name, games[name][k]]));
+  const set = index.sets[own.set];
+  return { ...own, k, set, id: `${set.place}/${own.game}`, pair: `${set.base || set.place}/${own.game}` };
+}
+
+const at = (game, name, i) => (game.actions[name] || [])[i]; // what an action has not is undefined
+const size = (game) => (game.actions.seat || []).length;
+const colour = (seat) => index.seats[(seat < 0 ? index.seats.length - 1 : seat) % index.seats.length];
+const rgba = (rgb, strength) => `rgba(${rgb.join(",")},${(0.55 * strength).toFixed(2)})`;
+const seatOf = (game, name) => game.players.indexOf(name);
+const isCulprit = (game, seat) => (game.culprits || []).includes(game.players[seat]);
+const encoded = (text) => encodeURIComponent(text).replaceAll("%2F", "/");
+const link = (id, step) => `#game=${encoded(id)}&step=${step}`;
+
+// Moments at which opinions were stated: ratings that follow one another are one, and its last step is its time.
+function moments(game) {
+  const found = [];
+  for (let i = 0; i < size(game); i++) {
+    if (!at(game, "suspicion", i) && !at(game, "trust", i)) continue;
+    const last = found[found.length - 1];
+    const goes = last && last.step === i - 1 && !(at(game, "seat", i) in last.suspicion);
+    const now = goes ? last : { suspicion: {}, trust: {} };
+    if (!goes) found.push(now);
+    now.step = i;
+    for (const what of ["suspicion", "trust"]) now[what][at(game, "seat", i)] = at(game, what, i) || [];
+  }
+  return found;
+}
+
+// What the others say of a seat at a moment, on average; nothing if nobody says anything.
+function mean(moment, what, seat) {
+  const said = Object.values(moment[what])
+    .map((row) => row[seat])
+    .filter((x) => x >= 0);
+  return said.length ? said.reduce((a, b) => a + b) / said.length : null;
+}
+
+// --- elements ---------------------------------------------------------------------------------------
+
+function fill(element, attributes, children) {
+  for (const [name, value] of Object.entries(attributes)) {
+    if (typeof value === "function") element.addEventListener(name, value);
+    else if (value !== false && value !== undefined) element.setAttribute(name, value === true ? "" : value);
+  }
+  element.append(...children.filter((child) => child !== null && child !== undefined && child !== ""));
+  return element;
+}
+
+const make = (name, attributes = {}, ...children) => fill(document.createElement(name), attributes, children);
+const draw = (name, attributes = {}, ...children) => fill(document.createElementNS(SVG, name), attributes, children);
+const tinted = (element, background) => (element.style.setProperty("background", background), element);
+const short = (text, n) => (text.length > n ? `${text.slice(0, n - 1)}…` : text);
+
+function nameOf(game, name) {
+  const hex = colour(seatOf(game, name));
+  return tinted(make("bdi", { class: "name" }, name), `${hex}4d`);
+}
+
+function choose(label, options, onchange) {
+  const made = options.map(([value, text]) => make("option", { value }, text));
+  const select = make("select", { change: () => onchange(select.value), "aria-label": label }, ...made);
+  return [make("label", {}, `${label} `, select), select];
+}
+
+function button(text, label, click) {
+  return make("button", { type: "button", "aria-label": label, title: label, click }, text);
+}
+
+// --- the list ---------------------------------------------------------------------------------------
+
+const ORDERS = {
+  "as played": (a, b) => a.k - b.k,
+  "strangest first": (a, b) => (a.expected ?? 9) - (b.expected ?? 9) || a.k - b.k,
+  "most illegal replies first": (a, b) => b.illegal - a.illegal || a.k - b.k,
+  "longest first": (a, b) => b.actions - a.actions || a.k - b.k,
+};
+
+// 1: the trained side wins what base loses in the same game; -1: the other way round; 0: neither, or no match
+function gains(entries) {
+  const base = new Map(entries.filter((e) => !e.set.base).map((e) => [e.id, e]));
+  for (const e of entries) {
+    const other = e.set.base ? base.get(e.pair) : undefined;
+    e.gain = other ? (e.winner === e.set.trained) - (other.winner === e.set.trained) : 0;
+  }
+}
+
+function sidebar() {
+  const entries = index.games.game ? index.games.game.map((_, k) => entry(k)) : [];
+  gains(entries);
+  state.entries = entries;
+  const chosen = { set: "", winner: "", script: "", match: "", order: "as played", illegal: false, text: "" };
+  const refresh = () => listGames(entries, chosen);
+  const set = (name) => (value) => ((chosen[name] = value), refresh());
+  const values = (name) => [...new Set(entries.map((e) => e[name]))].sort().map((value) => [value, value || "nobody"]);
+  const fields = [
+    choose("played", [["", "all"], ...index.sets.map((s, k) => [String(k), s.title])], set("set"))[0],
+    choose("won by", [["", "anybody"], ...values("winner")], set("winner"))[0],
+    choose("script", [["", "all"], ...values("script")], set("script"))[0],
+    choose(
+      "order",
+      Object.keys(ORDERS).map((name) => [name, name]),
+      set("order"),
+    )[0],
+  ];
+  const outcomes = [
+    ["", "all"],
+    ["1", "base loses, trained wins"],
+    ["-1", "base wins, trained loses"],
+  ];
+  if (index.sets.some((s) => s.base)) fields.push(choose("match", outcomes, set("match"))[0]);
+  const illegal = make("input", { type: "checkbox", change: () => set("illegal")(illegal.checked) });
+  const text = make("input", { type: "search", "aria-label": "find", input: () => set("text")(text.value) });
+  fields.push(make("label", {}, illegal, " with illegal replies"), make("label", {}, "find ", text));
+  const left = Object.entries(index.left_out).map(([place, why]) => make("p", { class: "left" }, `${place}: ${why}`));
+  list = { count: make("p", { class: "muted", role: "status" }), rows: make("ol", { class: "games" }) };
+  refresh();
+  const parts = [make("div", { class: "filters" }, ...fields), ...left, list.count, list.rows];
+  return make("details", { class: "list", open: true }, make("summary", {}, `Games of ${index.title}`), ...parts);
+}
+
+function listGames(entries, chosen) {
+  const text = chosen.text.toLowerCase();
+  const kept = (e) =>
+    (chosen.set === "" || e.set === index.sets[chosen.set]) &&
+    (chosen.winner === "" || e.winner === chosen.winner) &&
+    (chosen.script === "" || e.script === chosen.script) &&
+    (chosen.match === "" || e.gain === Number(chosen.match)) &&
+    (!chosen.illegal || e.illegal > 0) &&
+    (!text || `${e.game} ${e.script} ${e.set.title}`.toLowerCase().includes(text));
+  state.shown = entries.filter(kept).sort(ORDERS[chosen.order]);
+  list.count.textContent = `${state.shown.length.toLocaleString("en")} of ${entries.length.toLocaleString("en")} games`;
+  list.rows.replaceChildren();
+  listMore();
+}
+
+function listMore() {
+  list.rows.querySelector(".more")?.remove();
+  const from = list.rows.children.length;
+  list.rows.append(...state.shown.slice(from, from + LISTED).map(row));
+  const left = state.shown.length - list.rows.children.length;
+  if (left > 0)
+    list.rows.append(make("li", { class: "more" }, button(`${left.toLocaleString("en")} more`, "more", listMore)));
+  markRow();
+}
+
+function row(e) {
+  const facts = [
+    `${e.actions} actions`,
+    e.illegal ? `${e.illegal} illegal` : "",
+    e.expected === null ? "" : `log p ${e.expected}`,
+  ];
+  const match = { 1: "base loses, trained wins", "-1": "base wins, trained loses" }[e.gain];
+  const head = make("span", {}, make("bdi", {}, e.game), " ", make("span", { class: "chip" }, won(e)));
+  const about = [short(e.script, 40), e.set.title, ...facts, match].filter(Boolean).join(" · ");
+  return make(
+    "li",
+    { "data-id": e.id },
+    make("a", { href: link(e.id, 0) }, head, make("span", { class: "muted" }, about)),
+  );
+}
+
+const won = (e) => (e.winner ? `${e.winner}${e.winner === "civilian" ? "s" : ""} won` : "no winner");
+
+function markRow() {
+  for (const li of list.rows.children) {
+    const link = li.querySelector("a");
+    if (link) link.toggleAttribute("aria-current", state.k >= 0 && li.dataset.id === state.entries[state.k].id);
+  }
+}
+
+// --- a game -----------------------------------------------------------------------------------------
+
+function view(game) {
+  const steps = size(game);
+  const times = moments(game);
+  const lines = make("ol", { class: "moves", tabindex: "0" });
+  const charts = ["suspicion", "trust"].map((what) => chart(game, times, what));
+  const graph = make("figure");
+  const matrix = make("figure");
+  const rows = [];
+  let part = "";
+  for (let i = 0; i < steps; i++) {
+    const title = partOf(game, i);
+    if (title !== part) lines.append(make("li", { class: "part" }, (part = title)));
+    rows.push(move(game, i));
+    lines.append(rows[i]);
+  }
+  if (game.ending)
+    lines.append(make("li", { class: "part" }, "How it ends"), make("li", { class: "text", dir: "auto" }, game.ending));
+  const pictures = times.length ? [charts[0].figure, graph, matrix, charts[1].figure] : [graph];
+  const body = make("div", { class: "body" }, lines, make("div", { class: "pictures" }, ...pictures));
+  const element = make("article", { lang: game.language || "en" }, heading(game), body);
+  const show = (step) => {
+    const now = Math.min(step, steps - 1);
+    rows.forEach((li, i) => (li.classList.toggle("later", i > now), li.toggleAttribute("aria-current", i === now)));
+    if (rows[now]) centre(lines, rows[now]);
+    charts.forEach((one) => one.show(now));
+    graph.replaceChildren(...asked(game, now));
+    matrix.replaceChildren(...opinions(game, times, now));
+  };
+  return { element, show, game, said: (step) => sentence(game, Math.min(step, steps - 1)) };
+}
+
+function centre(lines, li) {
+  const off = li.offsetTop - lines.offsetTop;
+  if (off < lines.scrollTop || off + li.offsetHeight > lines.scrollTop + lines.clientHeight)
+    lines.scrollTop = off - lines.clientHeight / 3;
+}
+
+function heading(game) {
+  const chips = [game.set.title, game.game, game.cell, game.seed === undefined ? "" : `seed ${game.seed}`].filter(
+    Boolean,
+  );
+  const accused =
+    game.accused === undefined ? [] : [" Accused: ", game.accused ? nameOf(game, game.accused) : "nobody", "."];
+  const outcome = [make("b", {}, `${won(game)[0].toUpperCase()}${won(game).slice(1)}.`), ...accused];
+  const about = make("p", {}, ...outcome, " ", ...chips.map((chip) => make("span", { class: "chip" }, chip)));
+  return make("header", {}, make("h2", {}, make("bdi", {}, game.script)), about, table(game));
+}
+
+function table(game) {
+  const heads = ["player", "faction", "played by", "voted for", "success"];
+  const votes = (game.votes || []).some(Boolean);
+  const rows = game.players.map((name, seat) => {
+    const faction = make(
+      "span",
+      { class: isCulprit(game, seat) ? "chip culprit" : "chip" },
+      (game.factions || [])[seat] || "",
+    );
+    const vote = (game.votes || [])[seat];
+    const cells = [nameOf(game, name), faction, short((game.policies || [])[seat] || "", 60)];
+    cells.push(vote ? nameOf(game, vote) : "", (game.success || [])[seat] ? "reached" : "missed");
+    return make("tr", {}, ...cells.map((cell, k) => (k === 3 && !votes ? null : make("td", {}, cell))));
+  });
+  const top = make("tr", {}, ...heads.map((head, k) => (k === 3 && !votes ? null : make("th", {}, head))));
+  return make("details", { class: "seats" }, make("summary", {}, "Who sits where"), make("table", {}, top, ...rows));
+}
+
+function partOf(game, i) {
+  const named = { intro: "Introductions", vote: "The vote" };
+  return named[at(game, "phase", i)] || `Round ${at(game, "round", i) ?? 0}`;
+}
+
+const agent = (game, i) => game.players[at(game, "seat", i) ?? 0] || "";
+
+function sentence(game, i) {
+  if (i < 0) return "no moves";
+  const verb = index.verbs[at(game, "kind", i)] || at(game, "kind", i);
+  const whom = at(game, "target", i) || at(game, "place", i) || "";
+  return `${partOf(game, i)}: ${agent(game, i)} ${verb} ${whom}`.trim();
+}
+
+function move(game, i) {
+  const seat = at(game, "seat", i) ?? 0;
+  const target = at(game, "target", i);
+  const verb = index.verbs[at(game, "kind", i)] || at(game, "kind", i);
+  const marks = [
+    at(game, "illegal", i) ? "against the rules" : "",
+    at(game, "retry", i) ? "second try" : "",
+    at(game, "kind", i) === "vote" && isCulprit(game, seatOf(game, target)) ? "guilty" : "",
+    at(game, "private", i) ? "private" : "",
+  ].filter(Boolean);
+  const what = make(
+    "div",
+    {},
+    nameOf(game, agent(game, i)),
+    ` ${verb} `,
+    target ? nameOf(game, target) : null,
+    at(game, "place", i) ? make("b", {}, at(game, "place", i)) : null,
+    ...marks.map((mark) => make("span", { class: `chip ${mark === "against the rules" ? "warning" : ""}` }, mark)),
+  );
+  const rated = at(game, "suspicion", i) || at(game, "trust", i);
+  const text = rated ? ratings(game, i) : make("div", { class: "text", dir: "auto" }, at(game, "text", i) || "");
+  const found = at(game, "found", i);
+  const whose = at(game, "secret", i) ? "this player alone knows what: " : "";
+  const clue = found ? make("div", { class: "text found", dir: "auto" }, `${whose}${found}`) : null;
+  const said = make("div", { class: "said" }, what, text, clue);
+  said.style.setProperty("border-color", colour(seat));
+  const step = make("a", { class: "step", href: link(game.id, i), title: "a permanent link to this step" }, i);
+  return make("li", { class: "move" }, step, credit(game, i), said);
+}
+
+function ratings(game, i) {
+  const parts = [
+    ["suspicion", "suspects ", "nobody"],
+    ["trust", " trusts ", "nobody"],
+  ].map(([what, verb, none]) => {
+    const row = at(game, what, i) || [];
+    const named = row.map((x, seat) => [x, seat]).filter(([x]) => x > 0);
+    const chips = named.map(([x, seat]) =>
+      tinted(
+        make("span", { class: "chip" }, `${short(game.players[seat], 24)} ${x}`),
+        rgba(index.colours[what], x / 2),
+      ),
+    );
+    return make("span", {}, verb, ...(chips.length ? chips : [none]));
+  });
+  return make("div", { class: "rated" }, ...parts);
+}
+
+// --- credit -----------------------------------------------------------------------------------------
+
+function credit(game, i) {
+  if (!state.rule) return null;
+  const all = game.actions[`credit ${state.rule}`] || [];
+  const top = Math.max(...all.map((x) => Math.abs(x ?? 0)), 0);
+  const x = all[i] ?? null;
+  const said =
+    x === null ? "" : x === 0 ? "0" : `${x > 0 ? "+" : "−"}${Math.abs(x).toFixed(Math.abs(x) < 0.005 ? 4 : 2)}`;
+  const made = make("span", { class: "credit", title: `credit by ${state.rule}` }, said);
+  return x && top ? tinted(made, rgba(index.colours[x > 0 ? "praise" : "blame"], Math.abs(x) / top)) : made;
+}
+
+const rules = (game) =>
+  Object.keys(game.actions)
+    .filter((name) => name.startsWith("credit "))
+    .map((name) => name.slice(7));
+
+// --- pictures ---------------------------------------------------------------------------------------
+
+const [WIDE, HIGH, LEFT, RIGHT, TOP, LOW] = [420, 132, 22, 128, 10, 22]; // of a picture, and its margins
+const LINE = 13; // from one name to the next
+
+// How a kind of opinion about each player goes: a line each, in the player's colour, thick for a culprit.
+function chart(game, times, what) {
+  const end = Math.max(size(game) - 1, 1);
+  const x = (step) => LEFT + (WIDE - LEFT - RIGHT) * (step / end);
+  const y = (value) => HIGH - LOW - (HIGH - LOW - TOP) * (value / 2);
+  const caption = make("figcaption");
+  const veil = draw("rect", { y: 0, height: HIGH - LOW + 2, class: "veil" });
+  const now = draw("line", { y1: TOP - 6, y2: HIGH - LOW, class: "now" });
+  const svg = draw("svg", {
+    viewBox: `0 0 ${WIDE} ${HIGH}`,
+    role: "img",
+    "aria-label": `${what} over time`,
+    click: jump,
+  });
+  function jump(event) {
+    const box = svg.getBoundingClientRect();
+    const share = (((event.clientX - box.left) / box.width) * WIDE - LEFT) / (WIDE - LEFT - RIGHT);
+    go(Math.round(Math.min(Math.max(share, 0), 1) * end));
+  }
+  for (const value of [0, 1, 2]) {
+    svg.append(draw("line", { x1: LEFT, x2: WIDE - RIGHT, y1: y(value), y2: y(value), class: "grid" }));
+    svg.append(draw("text", { x: LEFT - 6, y: y(value) + 4, "text-anchor": "end" }, value));
+  }
+  for (let i = 1; i < size(game); i++) {
+    if (at(game, "round", i) === at(game, "round", i - 1)) continue;
+    svg.append(draw("line", { x1: x(i), x2: x(i), y1: TOP, y2: HIGH - LOW, class: "grid" }));
+    svg.append(draw("text", { x: x(i) + 3, y: HIGH - 8 }, `round ${at(game, "round", i)}`));
+  }
+  const ends = [];
+  game.players.forEach((name, seat) => {
+    const points = times.map((m) => [x(m.step), mean(m, what, seat)]).filter(([, value]) => value !== null);
+    if (!points.length) return;
+    const drawn = points.map(([px, value]) => `${px.toFixed(1)},${y(value).toFixed(1)}`).join(" ");
+    const style = { stroke: colour(seat), class: isCulprit(game, seat) ? "line culprit" : "line" };
+    svg.append(draw("polyline", { points: drawn, ...style }));
+    for (const [px, value] of points) svg.append(draw("circle", { cx: px, cy: y(value), r: 2.5, fill: colour(seat) }));
+    ends.push({ name, seat, y: y(points[points.length - 1][1]) });
+  });
+  svg.append(veil, now, ...labels(game, ends));
+  const show = (step) => {
+    veil.setAttribute("x", x(step));
+    veil.setAttribute("width", WIDE - RIGHT + 2 - x(step));
+    for (const side of ["x1", "x2"]) now.setAttribute(side, x(step));
+    caption.replaceChildren(...finding(game, times, what, step));
+  };
+  return { figure: make("figure", {}, caption, svg), show };
+}
+
+// Names at the ends of lines, moved apart so that none lies on another.
+function labels(game, ends) {
+  ends.sort((a, b) => a.y - b.y);
+  const places = ends.map((end) => end.y);
+  for (let k = 1; k < places.length; k++) places[k] = Math.max(places[k], places[k - 1] + LINE);
+  for (let k = places.length - 1, low = HIGH - LOW + LINE / 2; k >= 0; k--, low = places[k + 1] - LINE)
+    places[k] = Math.min(places[k], low);
+  return ends.flatMap((end, k) => {
+    const [from, to, guilty] = [WIDE - RIGHT + 2, WIDE - RIGHT + 10, isCulprit(game, end.seat)];
+    const name = short(end.name, guilty ? 12 : 18) + (guilty ? " (culprit)" : "");
+    const dash = draw("line", { x1: from, x2: to, y1: end.y, y2: places[k], stroke: colour(end.seat) });
+    return [dash, draw("text", { x: to + 3, y: places[k] + 4, class: guilty ? "guilty" : "" }, name)];
+  });
+}
+
+function finding(game, times, what, step) {
+  const moment = times.filter((m) => m.step <= step).pop();
+  const verb = { suspicion: ["suspected", "Suspicion"], trust: ["trusted", "Trust"] }[what];
+  if (!moment) return [`${verb[1]}: nobody has been asked yet`];
+  const values = game.players.map((_, seat) => mean(moment, what, seat) ?? 0);
+  const top = Math.max(...values);
+  if (!top) return [`${verb[1]}: nobody is ${verb[0]}`];
+  const most = game.players.filter((_, seat) => values[seat] === top);
+  const names = most.flatMap((name, k) => [k ? ", " : "", nameOf(game, name)]);
+  return [`Most ${verb[0]}: `, ...names, ` (${top.toFixed(1)} of 2, as the others say)`];
+}
+
+// Who suspects whom at the last moment before a step: a row rates, a column is rated.
+function opinions(game, times, step) {
+  const moment = times.filter((m) => m.step <= step).pop();
+  const caption = make(
+    "figcaption",
+    {},
+    moment ? "Who suspects whom, 0 to 2: a row says it of a column" : "Who suspects whom: not asked yet",
+  );
+  if (!moment) return [caption];
+  const mark = (seat) =>
+    tinted(make("th", { title: game.players[seat] }, short(game.players[seat], 7)), `${colour(seat)}4d`);
+  const body = game.players.map((_, rater) => {
+    const row = moment.suspicion[rater] || [];
+    const cells = game.players.map((_, rated) => {
+      const value = row[rated] ?? -1;
+      return value < 0
+        ? make("td", { class: "none" })
+        : tinted(make("td", {}, value), rgba(index.colours.suspicion, value / 2));
+    });
+    return make("tr", {}, mark(rater), ...cells);
+  });
+  const head = make("tr", {}, make("th"), ...game.players.map((_, seat) => mark(seat)));
+  return [caption, make("table", { class: "matrix" }, head, ...body)];
+}
+
+// Who asked whom up to a step, and who voted for whom: players on a circle, an arrow for each pair.
+function asked(game, step) {
+  const edges = new Map();
+  const got = { ask: new Map(), vote: new Map() };
+  for (let i = 0; i <= step; i++) {
+    const kind = at(game, "kind", i),
+      to = seatOf(game, at(game, "target", i));
+    if (to < 0 || at(game, "illegal", i) || !(kind in got)) continue;
+    const key = `${kind} ${at(game, "seat", i)} ${to}`;
+    const edge = edges.get(key) || { kind, from: at(game, "seat", i), to, n: 0 };
+    edges.set(key, { ...edge, n: edge.n + 1, latest: i === step });
+    got[kind].set(to, (got[kind].get(to) || 0) + 1);
+  }
+  const width = 300,
+    height = 220,
+    n = game.players.length;
+  const place = (seat) => {
+    const turn = (2 * Math.PI * seat) / n - Math.PI / 2;
+    return [width / 2 + 84 * Math.cos(turn), height / 2 + 74 * Math.sin(turn), turn];
+  };
+  const svg = draw("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": "who asked whom" });
+  svg.append(...[...edges.values()].flatMap((edge) => arrow(edge, place(edge.from), place(edge.to))));
+  game.players.forEach((name, seat) => {
+    const [x, y, turn] = place(seat);
+    const side = Math.abs(Math.cos(turn)) < 0.2 ? "middle" : Math.cos(turn) > 0 ? "start" : "end";
+    const off = side === "middle" ? [0, Math.sin(turn) * 18 + 4] : [Math.cos(turn) > 0 ? 11 : -11, 4];
+    const guilty = isCulprit(game, seat);
+    if (guilty) svg.append(draw("circle", { cx: x, cy: y, r: 9.5, class: "ring" }));
+    svg.append(draw("circle", { cx: x, cy: y, r: 6.5, fill: colour(seat) }, draw("title", {}, name)));
+    svg.append(
+      draw(
+        "text",
+        { x: x + off[0], y: y + off[1], "text-anchor": side, class: guilty ? "guilty" : "" },
+        short(name, 11),
+      ),
+    );
+  });
+  const votes = got.vote.size > 0;
+  const caption = make("figcaption", {}, ...most(game, votes ? got.vote : got.ask, votes));
+  const key = make(
+    "p",
+    { class: "muted" },
+    `An arrow: ${votes ? "asks (solid), votes for (dashed)" : "asks"}; thicker: more often${(game.culprits || []).length ? "; ring: culprit" : ""}.`,
+  );
+  return [caption, svg, key];
+}
+
+function most(game, got, votes) {
+  if (!got.size) return ["Nobody has asked anybody yet"];
+  const top = Math.max(...got.values());
+  const names = [...got]
+    .filter(([, n]) => n === top)
+    .flatMap(([seat], k) => [k ? ", " : "", nameOf(game, game.players[seat])]);
+  return [votes ? "Most votes: " : "Asked most: ", ...names, ` (${top})`];
+}
+
+function arrow(edge, [x1, y1], [x2, y2]) {
+  const far = Math.hypot(x2 - x1, y2 - y1) || 1;
+  const [dx, dy] = [(x2 - x1) / far, (y2 - y1) / far];
+  const [mx, my] = [(x1 + x2) / 2 - dy * 16, (y1 + y2) / 2 + dx * 16]; // bent, so that both ways are seen
+  const tip = Math.hypot(x2 - mx, y2 - my);
+  const [tx, ty] = [(x2 - mx) / tip, (y2 - my) / tip];
+  const [ex, ey] = [x2 - tx * 12, y2 - ty * 12];
+  const wide = 1 + Math.min(edge.n, 6);
+  const style = { class: `edge ${edge.kind}${edge.latest ? " latest" : ""}` };
+  const head = [
+    [ex, ey],
+    [ex - tx * 8 - ty * (3 + wide), ey - ty * 8 + tx * (3 + wide)],
+    [ex - tx * 8 + ty * (3 + wide), ey - ty * 8 - tx * (3 + wide)],
+  ];
+  const line = {
+    d: `M${x1},${y1} Q${mx},${my} ${ex - tx * 6},${ey - ty * 6}`,
+    stroke: colour(edge.from),
+    "stroke-width": wide,
+  };
+  return [
+    draw("path", { ...style, ...line, fill: "none" }),
+    draw("polygon", { ...style, points: head.join(" "), fill: colour(edge.from) }),
+  ];
+}
+
+// --- the page ---------------------------------------------------------------------------------------
+
+function go(step) {
+  const end = Math.max(...state.views.map((one) => size(one.game))) - 1;
+  state.step = Math.min(Math.max(step, 0), end);
+  slider.max = end;
+  slider.value = state.step;
+  slider.setAttribute("aria-valuetext", state.views[0].said(state.step));
+  caption.textContent = `step ${state.step} of ${end} · ${state.views[0].said(state.step)}`;
+  for (const one of state.views) one.show(state.step);
+  const beside = state.views[1] ? `&beside=${encoded(state.views[1].game.set.place)}` : "";
+  history.replaceState(null, "", link(state.views[0].game.id, state.step) + beside);
+}
+
+function play() {
+  const was = state.timer;
+  clearInterval(state.timer);
+  state.timer = was ? 0 : setInterval(() => (state.step < Number(slider.max) ? go(state.step + 1) : play()), PAUSE);
+}
+
+// Where two games part.
+function parted(one, other) {
+  const differ = (_, i) => ["seat", "kind", "text"].some((name) => at(one, name, i) !== at(other, name, i));
+  const step = Array.from({ length: Math.max(size(one), size(other)) }).findIndex(differ);
+  const said = step < 0 ? "Both games are the same." : button(`They part at step ${step}`, "go there", () => go(step));
+  return make("p", { class: "parted" }, said);
+}
+
+async function openGame(k, step) {
+  const wanted = `${k} ${state.beside} ${state.rule}`;
+  state.k = k;
+  state.wanted = wanted;
+  const own = await load(k);
+  const others = state.entries.filter((e) => e.pair === own.pair && e.k !== k);
+  const second = others.find((e) => e.set.place === state.beside);
+  const games = second ? [own, await load(second.k)] : [own];
+  if (state.wanted !== wanted) return; // somebody has gone on to another game meanwhile
+  state.views = games.map(view);
+  const tables = make("div", { class: "views", "data-n": games.length }, ...state.views.map((one) => one.element));
+  stage.replaceChildren(controls(own, others, second), ...(second ? [parted(...games)] : []), tables);
+  go(step);
+  markRow();
+}
+
+function controls(game, others, second) {
+  slider = make("input", {
+    type: "range",
+    min: 0,
+    max: 1,
+    "aria-label": "step",
+    input: () => go(Number(slider.value)),
+  });
+  caption = make("output", { class: "caption" });
+  const near = (by) => () => {
+    const at = state.shown.findIndex((e) => e.k === state.k) + by;
+    if (state.shown[at]) location.hash = link(state.shown[at].id, 0);
+  };
+  const again = (name) => (value) => ((state[name] = value), openGame(state.k, state.step));
+  const [rule, rules_] = choose(
+    "colour by credit",
+    [["", "none"], ...rules(game).map((name) => [name, name])],
+    again("rule"),
+  );
+  rules_.value = rules(game).includes(state.rule) ? state.rule : "";
+  const [beside, besides] = choose(
+    "beside it",
+    [["", "nothing"], ...others.map((e) => [e.set.place, e.set.title])],
+    again("beside"),
+  );
+  besides.value = second ? state.beside : "";
+  const steps = [
+    button("◀", "one step back", () => go(state.step - 1)),
+    slider,
+    button("▶", "one step on", () => go(state.step + 1)),
+    button("play", "let it run, or stop", play),
+  ];
+  const legend = state.rule
+    ? make(
+        "span",
+        { class: "muted" },
+        tinted(make("span", { class: "chip" }, "praise"), rgba(index.colours.praise, 1)),
+        tinted(make("span", { class: "chip" }, "blame"), rgba(index.colours.blame, 1)),
+      )
+    : null;
+  const more = [
+    button("↑ game", "the game before it in the list", near(-1)),
+    button("↓ game", "the next game of the list", near(1)),
+  ];
+  return make(
+    "div",
+    { class: "controls" },
+    make("div", { class: "steps" }, ...steps, ...more),
+    caption,
+    make("div", { class: "choices" }, rule, legend, others.length ? beside : null),
+  );
+}
+
+// Open what the address names; without a name, the first game of the list.
+function follow() {
+  const asked = new URLSearchParams(location.hash.slice(1));
+  if (!state.entries.length) return;
+  const found = state.entries.find((e) => e.id === asked.get("game"));
+  const first = asked.get("game") ? null : state.shown[0];
+  if (!found && !first) {
+    stage.replaceChildren(make("p", {}, `There is no game ${asked.get("game")} on this page.`));
+    return;
+  }
+  if (asked.has("beside")) state.beside = asked.get("beside"); // else what was chosen for the game before
+  openGame((found || first).k, Number(asked.get("step")) || 0);
+}
+
+function onkey(event) {
+  const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+  if (!step || !state.views.length || event.altKey || event.ctrlKey || event.metaKey) return;
+  if (event.target.closest("input,select")) return; // the slider moves itself
+  event.preventDefault();
+  go(state.step + step);
+}
+
+async function main() {
+  index = await unpack("index");
+  const side = sidebar();
+  page.replaceChildren(side, stage);
+  performance.mark("listed");
+  addEventListener("hashchange", follow);
+  addEventListener("keydown", onkey);
+  follow();
+}
+
+main();
