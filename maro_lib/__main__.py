@@ -1,4 +1,4 @@
-"""The command line, `python -m maro_lib`: run, sweep, report, compare, doctor, parameters, audit and bench.
+"""The command line, `python -m maro_lib`: run, sweep, report, watch, compare, doctor, parameters, audit and bench.
 
 A command imports what it needs, so that the others, and the help, come at once.
 """
@@ -27,6 +27,14 @@ def _report(given: argparse.Namespace) -> int:
     from maro_lib.show.report import write_report
 
     print(shown(write_report(*named_run(given.folder))))
+    return 0
+
+
+def _watch(given: argparse.Namespace) -> int:
+    from maro_lib.run.compare import run_name
+    from maro_lib.show.watch import said_of, write_watch
+
+    print(said_of(write_watch(run_name(given.folder))))
     return 0
 
 
@@ -99,6 +107,8 @@ def parser() -> argparse.ArgumentParser:
     sweep.add_argument("--notebooks", default="", metavar="FOLDER", help="another series than notebooks/")
     report = command(_report, "write a run's report.html again, from what its stages have left")
     report.add_argument("folder", metavar="outputs/RUN", help="the run's folder, or its name")
+    watch = command(_watch, "write the page on which a run's games are watched: watch.html")
+    watch.add_argument("folder", metavar="outputs/RUN", help="the run's folder, or its name")
     compare = command(_compare, "several runs side by side, and their mean")
     compare.add_argument("folders", nargs="+", metavar="outputs/RUN", help="the runs' folders, or their names")
     doctor = command(_doctor, "say before a long run whether it will work")

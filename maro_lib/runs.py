@@ -78,6 +78,7 @@ EXPERIMENTS = (  # run only when they are asked for
     "12_strength",
 )
 OPPONENTS = ("self", "base", "earlier", "diverse")
+REPORT_PAGE, WATCH_PAGE = "report.html", "watch.html"  # of a run, written at its end
 GAMES, STEPS = "games.parquet", "curves.parquet"  # of a sweep: every game of its matches, every step of its trainings
 
 

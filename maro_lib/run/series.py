@@ -41,9 +41,11 @@ from maro_lib.run.takeover import check_source, take_over, why_not
 from maro_lib.runs import (
     EXPERIMENTS,
     GAMES,
+    REPORT_PAGE,
     ROOT,
     ROUND,
     STAGES,
+    WATCH_PAGE,
     RunError,
     artefact,
     clear_leftovers,
@@ -373,20 +375,35 @@ def run_stages(series: Series, fresh: bool) -> Stop | None:
 def conclude(series: Series, stop: Stop | None) -> Path:
     """Write the report, also of a run that stopped; one that would say the same again is left as it is."""
     n_rounds = series.values.get(ROUNDS, 1)
-    page = run_folder(series.run) / "report.html"
+    page = run_folder(series.run) / REPORT_PAGE
     summary = read_summary(series.run)[0].model_copy(update={"stopped": stop})
     made_of = report_digest([summary, *(read_summary(round_name(series.run, k))[0] for k in range(2, n_rounds + 1))])
     if summary.report_of != made_of or not page.exists():
-        from maro_lib.show.report import write_report  # it loads torch
-
-        page.unlink(missing_ok=True)
+        _take_pages_away(series.run)
         write_summary(summary)
-        write_report(series.run, n_rounds)
+        _write_pages(series.run, n_rounds)
         summary = read_summary(series.run)[0].model_copy(update={"report_of": made_of})
     write_summary(summary)
     if stop is None:
         say(f"\n{' '.join(in_brief(summary))}\nRead all of it in {shown(page)}")
     return page
+
+
+def _write_pages(run: str, n_rounds: int) -> None:
+    """Write the page on which games are watched, if there are any, then the report, which leads to it."""
+    from maro_lib.show.game_sets import set_places
+    from maro_lib.show.report import write_report  # it loads torch
+    from maro_lib.show.watch import said_of, write_watch
+
+    if set_places(run):
+        say(f"\nIts games, to be watched: {said_of(write_watch(run))}")
+    write_report(run, n_rounds)
+
+
+def _take_pages_away(run: str) -> None:
+    """Remove what tells of the time before."""
+    for page in (REPORT_PAGE, WATCH_PAGE):
+        (run_folder(run) / page).unlink(missing_ok=True)
 
 
 def report_digest(summaries: Sequence[Summary]) -> str:
@@ -414,7 +431,7 @@ def run_or_skip(series: Series, step: StageRun, label: str, summary: Summary, fr
             return take_stage(series, notebook, label, summary, fingerprint)
         why = [*why, f"not taken over from {series.source}: {'; '.join(differ)}"]
     say(f"{label}: running" + (f" ({'; '.join(why)})" if why and not fresh else ""))
-    (run_folder(round_of(series.run)[0]) / "report.html").unlink(missing_ok=True)  # it tells of the time before
+    _take_pages_away(round_of(series.run)[0])
     kept = kept_by(old.fingerprint, fingerprint, notebook.stem) if old and not fresh else ()
     prepare(series.run, notebook.stem, kept)
     spent = old.seconds if old and kept and old.status in ("running", "failed") else 0.0

@@ -34,7 +34,7 @@ NOT_A_SET = ("before",)  # what a stage that starts anew puts its old artefacts 
 DEEPEST = 6  # folders below a run's
 MOST_FITTED = 30_000  # actions of a set, up to which rules that fit a model are asked too: a second each
 FITTED = {name for name, rule in CREDIT_RULES.items() if rule.weigh.__module__ == credit_models.__name__}
-KEPT = "as kept by 03"
+KEPT_CREDIT = "as kept by 03"
 
 
 class GameSet(NamedTuple):
@@ -72,7 +72,7 @@ def set_places(run: str) -> list[str]:
     return sorted(found, key=lambda place: (place.startswith("round_"), place.split("/")[:-1], place))
 
 
-def base_of(place: str, places: Iterable[str]) -> str:
+def paired_base(place: str, places: Iterable[str]) -> str:
     """Return where base played the games of a line-up: beside it, or in a folder above."""
     known, above = {*places} - {place}, place
     while above:
@@ -87,7 +87,7 @@ def read_set(run: str, place: str, places: Iterable[str]) -> GameSet:
     folder = run_folder(run) / place
     actions = read_table(folder, "actions")
     return GameSet(
-        place, read_table(folder, "games"), actions, base_of(place, places), _credit(folder, actions),
+        place, read_table(folder, "games"), actions, paired_base(place, places), _credit(folder, actions),
         expected_words(folder), _clues(folder),
     )  # fmt: skip
 
@@ -110,7 +110,7 @@ def _kept_credit(folder: Path, actions: pd.DataFrame) -> dict[str, pd.Series]:
     if folder.name != "rollout" or not path.exists():
         return {}
     kept = pd.read_parquet(path, columns=[*KEYS["actions"], "weight"])
-    return {KEPT: actions[KEYS["actions"]].merge(kept, how="left")["weight"]}
+    return {KEPT_CREDIT: actions[KEYS["actions"]].merge(kept, how="left")["weight"]}
 
 
 def _clues(folder: Path) -> dict[str, dict[str, Clue]]:

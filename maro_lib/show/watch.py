@@ -1,6 +1,6 @@
 """A page on which a run's games are watched: a list with filters, a slider through a game, who suspects and asks whom.
 
-    outputs/<run>/watch.html    self-contained; its only script is known by its hash, and no network is asked
+    outputs/<run>/watch.html    self-contained; its one script is known by its hash, and no network is asked
     watch.html#game=matches/civilian/game-00007&step=12    a move, for ever
 
 A list of all games and, fifty at a time, the games themselves lie in the page as compressed JSON, in base64: no text of
@@ -24,16 +24,15 @@ import numpy as np
 import pandas as pd
 
 from maro_lib.markup import Html, Shown, tag, visible
-from maro_lib.play.shards import StorageError
-from maro_lib.runs import RunError, run_folder, shown, write_atomic
+from maro_lib.runs import WATCH_PAGE, RunError, run_folder, shown, write_atomic
 from maro_lib.show.game_sets import GameSet, read_set, set_places
 from maro_lib.show.transcript import BLAME, PRAISE, SEATS, SUSPICION, TRUST, VERBS
 from maro_lib.wording import amount, counted, first_line
 
-PAGE = "watch.html"
+WATCH_FILES = ("watch.css", "watch_pictures.js", "watch.js")
 CHUNK = 50  # games that are unpacked together
-MOST_GAMES = 20_000  # of a page, which somebody has to open; the first of each set
-LONGEST = 4_000  # characters of one text
+MOST_WATCHED = 20_000  # of a page, which somebody has to open; the first of each set
+LONGEST_TEXT = 4_000  # characters of one text
 POLICY_OF = "default-src 'none'; script-src '{script}'; style-src '{style}'; base-uri 'none'; form-action 'none'"
 OF_GAME = (  # what is shown of a game and of an action, as far as its world knows it
     "cell", "language", "seed", "ending", "accused", "culprits", "players", "factions", "policies", "success", "votes",
@@ -55,8 +54,8 @@ def write_watch(run: str) -> Path:
         except Exception as error:  # what is damaged on disk may cost its set, never the page
             left_out[place] = first_line(error)
     if not sets:
-        raise StorageError("; ".join(left_out.values()))
-    path = run_folder(run) / PAGE
+        raise RunError("\n".join(left_out.values()))
+    path = run_folder(run) / WATCH_PAGE
     write_atomic(path, watch_page(run, sets, left_out))
     return path
 
@@ -84,7 +83,8 @@ def move_link(place: str, game: str, step: int = 0) -> str:
 
 def watch_page(title: str, sets: Sequence[GameSet], left_out: Mapping[str, str] | None = None) -> str:
     """Put games on one page."""
-    script, style = (Path(__file__).with_name(f"watch.{kind}").read_text(encoding="utf-8") for kind in ("js", "css"))
+    style, *scripts = (Path(__file__).with_name(name).read_text(encoding="utf-8") for name in WATCH_FILES)
+    script = "\n".join(scripts)
     policy = POLICY_OF.format(script=_source(script), style=_source(style))
     blocks = list(_blocks(title, sets, left_out or {}))
     head = tag(
@@ -107,7 +107,7 @@ def _source(text: str) -> str:
 
 def _blocks(title: str, sets: Sequence[GameSet], left_out: Mapping[str, str]) -> Iterator[Html]:
     """Yield what the page holds: the list of all games, then the games, some at a time."""
-    most = MOST_GAMES // len(sets)
+    most = fitting([len(one.games) for one in sets])
     listed, waiting, n = [], [], 0
     for k, one in enumerate(sets):
         for entry, game in _games(one, most):
@@ -122,6 +122,15 @@ def _blocks(title: str, sets: Sequence[GameSet], left_out: Mapping[str, str]) ->
     index = {"title": title, "sets": told, "games": _columns(listed), "left_out": {**left_out, **cut}, "chunk": CHUNK}
     colours = {"praise": PRAISE, "blame": BLAME, "suspicion": SUSPICION, "trust": TRUST}
     yield _block("index", _clean(index) | {"seats": SEATS, "colours": colours, "verbs": VERBS})
+
+
+def fitting(sizes: Sequence[int], most: int = MOST_WATCHED) -> int:
+    """Return how many games of a set there may be: as many of each, where a page can't hold all."""
+    for k, size in enumerate(sorted(sizes)):
+        if size > (share := most // (len(sizes) - k)):
+            return share
+        most -= size
+    return max(sizes, default=0)
 
 
 def _block(name: str, what: Any) -> Html:
@@ -190,7 +199,11 @@ def _rounded(x: float) -> float | None:
 def _clean(what: Any) -> Any:
     """Return what JSON can hold, and a page can show: every text visible, and bounded."""
     if isinstance(what, str):
-        text = what if len(what) <= LONGEST else f"{what[:LONGEST]}… ({len(what) - LONGEST:,} more characters)"
+        text = (
+            what
+            if len(what) <= LONGEST_TEXT
+            else f"{what[:LONGEST_TEXT]}… ({len(what) - LONGEST_TEXT:,} more characters)"
+        )
         return text if text.isprintable() else visible(text)
     if isinstance(what, Mapping):
         return {_clean(key): _clean(value) for key, value in what.items()}
