@@ -181,7 +181,7 @@ def test_hostile_texts_do_nothing(opened, outputs, sets, tmp_path):
     name = one.games["players"][0][0]
     games = one.games.assign(script=ATTACK, ending=ATTACK, cell=ATTACK, winner=ATTACK, accused=ATTACK)
     games["players"] = [[ATTACK if who == name else who for who in names] for names in games["players"]]
-    texts = dict.fromkeys(("text", "phase", "kind", "target", "place"), ATTACK)
+    texts = dict.fromkeys(("text", "phase", "kind", "target", "place"), f"\u202e{ATTACK}")
     page = watch_page(ATTACK, [one._replace(place=f"x/{ATTACK}", games=games, actions=one.actions.assign(**texts))])
     (tmp_path / "page.html").write_text(page, encoding="utf-8")
     tab = opened((tmp_path / "page.html").as_uri())
@@ -190,6 +190,7 @@ def test_hostile_texts_do_nothing(opened, outputs, sets, tmp_path):
     tab.keyboard.press("ArrowRight")
     assert tab.locator("img, b:not([class]) b").count() == 0
     assert tab.locator(".moves >> text=<img src=x").first.is_visible(), "shown as the text that it is"
+    assert "\u202e" not in tab.content(), "nothing turns the direction of what stands around it"
     assert tab.title() == f"Games of {ATTACK}"
     assert tab.evaluate("new URLSearchParams(location.hash.slice(1)).get('game')").startswith(f"x/{ATTACK}/")
 
