@@ -24,6 +24,11 @@ from maro_lib.world.mystery import Rules
 
 PLACES = ["rollout", "matches/civilian", "matches/culprit", "matches/nobody"]
 N = 8  # games of a line-up
+IN_SIGHT = """() => {
+    const li = document.querySelector(".move[aria-current]"), own = li.getBoundingClientRect();
+    const list = li.parentNode.getBoundingClientRect();
+    return own.top >= list.top && own.bottom <= list.bottom + 1;
+}"""
 
 
 @pytest.fixture(scope="module")
@@ -170,7 +175,7 @@ def test_a_run_without_games_says_which_notebook_plays_them(outputs, capsys):
 
 def test_a_cell_shows_the_page_at_a_move(outputs, view):
     assert repr(view) == said_of(outputs / "watch.html")
-    assert 'src="watch.html#game=rollout/g000001&amp;step=5"' in view.html
+    assert 'src="watch.html" name="game=rollout/g000001&amp;step=5"' in view.html
 
 
 # --- what it does ------------------------------------------------------------------------------------
@@ -226,9 +231,13 @@ def test_arrows_move_through_a_game_with_the_slider_or_without(opened, address):
     assert tab.evaluate(step) == tab.locator("input[type=range]").get_attribute("max")
     tab.keyboard.press("ArrowRight")
     assert tab.locator(".move.later").count() == 0
+    for width in (1200, 390):
+        tab.set_viewport_size({"width": width, "height": 800})
+        tab.locator("input[type=range]").fill("12")
+        assert tab.evaluate(IN_SIGHT), f"on a screen of {width} the step is scrolled to"
     tab.locator("select[aria-label=order]").focus()
     tab.keyboard.press("ArrowLeft")
-    assert tab.evaluate(step) == tab.locator("input[type=range]").get_attribute("max"), "a list's arrows are its own"
+    assert tab.evaluate(step) == "12", "a list's arrows are its own"
 
 
 def test_filters_leave_what_the_tables_say(opened, address, sets):

@@ -229,7 +229,7 @@ function view(game) {
 }
 
 function centre(lines, li) {
-  const off = li.offsetTop - lines.offsetTop;
+  const off = li.offsetTop; // `lines` is what it is measured from
   if (off < lines.scrollTop || off + li.offsetHeight > lines.scrollTop + lines.clientHeight)
     lines.scrollTop = off - lines.clientHeight / 3;
 }
@@ -442,7 +442,7 @@ function controls(game, others, second) {
 
 // Open what the address names; without a name, the first game of the list.
 function follow() {
-  const asked = new URLSearchParams(location.hash.slice(1));
+  const asked = new URLSearchParams(location.hash.slice(1) || window.name); // a frame's name: see watch.py
   if (!state.entries.length) return;
   const found = state.entries.find((e) => e.id === asked.get("game"));
   const first = asked.get("game") ? null : state.shown[0];

@@ -23,7 +23,7 @@ from urllib.parse import quote
 import numpy as np
 import pandas as pd
 
-from maro_lib.markup import Html, Shown, tag, visible
+from maro_lib.markup import Html, Shown, join, tag, visible
 from maro_lib.runs import WATCH_PAGE, RunError, run_folder, shown, write_atomic
 from maro_lib.show.game_sets import GameSet, read_set, set_places
 from maro_lib.show.transcript import BLAME, PRAISE, SEATS, SUSPICION, TRUST, VERBS
@@ -63,9 +63,12 @@ def write_watch(run: str) -> Path:
 def watch_run(run: str, place: str = "", game: str = "", step: int = 0, height: int = 720) -> Shown:
     """Make a run's page, and show it in a notebook's cell: at a move of a game, if one is named."""
     path = write_watch(run)
-    link = os.path.relpath(path) + (f"#{move_link(place, game, step)}" if game else "")
-    frame = tag("iframe", src=link, width="100%", height=height, style="border:1px solid rgba(128,128,128,0.4)")
-    return Shown(said_of(path), Html(frame + tag("div", tag("a", said_of(path), href=link, target="_blank"))))
+    at, move = os.path.relpath(path), move_link(place, game, step) if game else ""
+    # the move is the frame's name, since JupyterLab takes a `#` for a part of the file's name
+    frame = tag(
+        "iframe", src=at, name_=move, width="100%", height=height, style="border:1px solid rgba(128,128,128,0.4)"
+    )
+    return Shown(said_of(path), join(frame, tag("div", said_of(path), style="opacity:0.75;font-size:12px")))
 
 
 def said_of(path: Path) -> str:
