@@ -89,7 +89,7 @@ refresh: .venv/.ready ## execute the notebooks again, in place; an empty `git di
 		--NotebookExporter.preprocessors=nbconvert.preprocessors.CoalesceStreamsPreprocessor "$$notebook" || exit; done)
 
 pages: .venv/.ready ## write the figures, tables, maps and pictures of README and docs anew
-	@$(PY) -m maro_lib parameters >docs/parameters.md && $(PY) docs/pages.py && $(PY) docs/loop.py
+	@$(PY) -m maro_lib parameters >docs/parameters.md && $(PY) docs/pages.py && $(PY) docs/loop.py && $(PY) docs/strip.py
 
 clean: ## remove .venv and the caches, never outputs/
 	rm -rf .venv build maro_lib.egg-info .pytest_cache .ruff_cache .hypothesis

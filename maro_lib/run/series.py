@@ -36,6 +36,7 @@ from maro_lib.model.players import SCRIPTED
 from maro_lib.progress import WATCHED
 from maro_lib.provenance import surroundings
 from maro_lib.run.parameters import Parameter, ParameterError, declared, effective, load_params
+from maro_lib.run.pulse import pulse
 from maro_lib.run.quick import not_asked, quick_problems
 from maro_lib.run.takeover import check_source, take_over, why_not
 from maro_lib.runs import (
@@ -222,16 +223,23 @@ def opening(series: Series) -> str:
 
 def expected_time(series: Series) -> str:
     """Say how long a series took here the last time, else what its parameter file says of the whole."""
-    with contextlib.suppress(RunError):  # a damaged summary is set aside later
-        summaries = [peek_summary(round_name(series.run, step.round)) for step in series.steps]
-        records = [s.stages.get(step.notebook.stem) for s, step in zip(summaries, series.steps, strict=True)]
-        if all(r and r.status in ("ran", "skipped") for r in records) and summaries[0].host == surroundings()["host"]:
-            return f"{duration(sum(record.seconds for record in records))} the last time"
+    if seconds := last_seconds(series):
+        return f"{duration(sum(seconds))} the last time"
     lines = series.params_file.read_text(encoding="utf-8").splitlines()
     head = " ".join(line.lstrip("# ") for line in takewhile(lambda line: line.startswith("#"), lines))
     if takes := re.search(rf"{re.escape(series.part)}\b takes ([^.;]*)" if series.part else r"\bTakes ([^.;]*)", head):
         return takes[1]
     return f"how long is not known; `doctor {series.params_file}` estimates the games"
+
+
+def last_seconds(series: Series) -> list[float]:
+    """Return how long each step took on this machine the last time; nothing if one of them is not known."""
+    with contextlib.suppress(RunError):  # a damaged summary is set aside later
+        summaries = [peek_summary(round_name(series.run, step.round)) for step in series.steps]
+        records = [s.stages.get(step.notebook.stem) for s, step in zip(summaries, series.steps, strict=True)]
+        if all(r and r.status in ("ran", "skipped") for r in records) and summaries[0].host == surroundings()["host"]:
+            return [record.seconds for record in records]
+    return []
 
 
 def check_rounds(values: dict[str, Any], known: dict[str, Parameter]) -> None:
@@ -356,13 +364,16 @@ def reading(run: str) -> Iterator[None]:
 def run_stages(series: Series, fresh: bool) -> Stop | None:
     """Run or skip each stage in turn, until one stops: then say where and why."""
     summaries: dict[int, Summary] = {}
+    seconds = last_seconds(series)
     for i, step in enumerate(series.steps, 1):
         part = series.in_round(step.round)
         try:
             if step.round not in summaries:
                 summaries[step.round] = open_summary(part)
             label = f"[{i}/{len(series.steps)}] {step.name}"
-            if stop := run_or_skip(part, step, label, summaries[step.round], fresh):
+            with pulse(part.run, label, sum(seconds[i - 1 :])):
+                stop = run_or_skip(part, step, label, summaries[step.round], fresh)
+            if stop:
                 return stop.model_copy(update={"stage": step.name})
         except (RunError, OSError) as error:
             return Stop(error=str(error), stage=step.name)
