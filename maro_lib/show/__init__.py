@@ -11,6 +11,7 @@ from maro_lib.rooms import opened
 if TYPE_CHECKING:
     from maro_lib.show.figures import BLUE, GREY, ORANGE, STYLE, finding
     from maro_lib.show.report import write_report
+    from maro_lib.show.sliders import slide
     from maro_lib.show.strip import plot_strip
     from maro_lib.show.transcript import show_game, show_script, show_view, side_by_side
     from maro_lib.show.watch import watch_run, write_watch
