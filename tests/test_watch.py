@@ -12,7 +12,7 @@ from test_report import ATTACK, CHROMIUM, Attacks
 
 from maro_lib.__main__ import main
 from maro_lib.embedded.lessons import HOME
-from maro_lib.learn.decomposition import decompose
+from maro_lib.learn.decomposition import cheap_rules, decompose
 from maro_lib.play.policies import NAIVE, SKILLED, Mixture
 from maro_lib.play.rollout import play, schedule
 from maro_lib.play.shards import read_table
@@ -293,6 +293,8 @@ def test_base_and_trained_stand_side_by_side_and_go_together(opened, address, se
 def test_credit_by_any_rule_colours_the_moves(opened, address, sets):
     tab = opened(f"{address}#game=rollout/g000000&step=0")
     assert tab.locator(".credit").count() == 0
+    rules = tab.locator("select[aria-label='colour by credit'] option").all_inner_texts()
+    assert rules == ["none", KEPT_CREDIT, *cheap_rules()], "also one that gives nothing in this game"
     choose(tab, "colour by credit", KEPT_CREDIT)
     actions = sets["rollout"].actions.query("game == 'g000000'")
     said = {0: "0", 1: "+1.00", -1: "−1.00"}

@@ -187,8 +187,14 @@ def _shown_game(game: Mapping[str, Any], columns: Mapping[str, list], part: slic
     own["secret"] = [bool(clue and clue.private_to) for clue in found]
     about = {name: list(value) if isinstance(value, np.ndarray) else value for name, value in game.items()}
     about |= {"seed": str(game["seed"])}  # beyond what a script of a page counts exactly
-    kept = {name: values for name, values in own.items() if any(x not in ("", None, False) for x in values)}
+    kept = {name: values for name, values in own.items() if _is_known(name, values)}
     return _clean({name: about[name] for name in OF_GAME if name in about}) | {"actions": kept}
+
+
+def _is_known(name: str, values: list) -> bool:
+    """Whether a column says something; that a rule gives nothing to any action of a game is something."""
+    unknown = (None,) if name.startswith("credit ") else ("", None, False)
+    return any(x not in unknown for x in values)
 
 
 def _numbers(given: Iterable[int] | None) -> list[int] | None:
