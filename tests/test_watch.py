@@ -186,7 +186,10 @@ def test_hostile_texts_do_nothing(opened, outputs, sets, tmp_path):
     name = one.games["players"][0][0]
     games = one.games.assign(script=ATTACK, ending=ATTACK, cell=ATTACK, winner=ATTACK, accused=ATTACK)
     games["players"] = [[ATTACK if who == name else who for who in names] for names in games["players"]]
-    texts = dict.fromkeys(("text", "phase", "kind", "target", "place"), f"\u202e{ATTACK}")
+    texts = dict.fromkeys(("text", "target", "place"), f"\u202e{ATTACK}") | {"phase": "toString"}
+    texts["kind"] = [
+        ("constructor", ATTACK)[k % 2] for k in range(len(one.actions))
+    ]  # every object of a script has one
     page = watch_page(ATTACK, [one._replace(place=f"x/{ATTACK}", games=games, actions=one.actions.assign(**texts))])
     (tmp_path / "page.html").write_text(page, encoding="utf-8")
     tab = opened((tmp_path / "page.html").as_uri())

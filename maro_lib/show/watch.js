@@ -2,6 +2,10 @@
 // `index` lists all games; a game is unpacked from its chunk when it is opened.
 
 const LISTED = 200; // games that are listed at a time
+const PHASES = new Map([
+  ["intro", "Introductions"],
+  ["vote", "The vote"],
+]); // that are no round
 const PAUSE = 900; // milliseconds that a move is shown
 const SVG = "http://www.w3.org/2000/svg";
 const page = document.getElementById("page");
@@ -83,10 +87,11 @@ function nameOf(game, name) {
   return tinted(make("bdi", { class: "name" }, name), `${hex}4d`);
 }
 
-function choose(label, options, onchange) {
+function choose(label, options, chosen, onchange) {
   const made = options.map(([value, text]) => make("option", { value }, text));
   const select = make("select", { change: () => onchange(select.value), "aria-label": label }, ...made);
-  return [make("label", {}, `${label} `, select), select];
+  select.value = chosen;
+  return make("label", {}, `${label} `, select);
 }
 
 function button(text, label, click) {
@@ -118,23 +123,20 @@ function sidebar() {
   const chosen = { set: "", winner: "", script: "", match: "", order: "as played", illegal: false, text: "" };
   const refresh = () => listGames(entries, chosen);
   const set = (name) => (value) => ((chosen[name] = value), refresh());
-  const values = (name) => [...new Set(entries.map((e) => e[name]))].sort().map((value) => [value, value || "nobody"]);
+  const pairs = (names) => names.map((name) => [name, name || "nobody"]);
+  const values = (name) => pairs([...new Set(entries.map((e) => e[name]))].sort());
   const fields = [
-    choose("played", [["", "all"], ...index.sets.map((s, k) => [String(k), s.title])], set("set"))[0],
-    choose("won by", [["", "anybody"], ...values("winner")], set("winner"))[0],
-    choose("script", [["", "all"], ...values("script")], set("script"))[0],
-    choose(
-      "order",
-      Object.keys(ORDERS).map((name) => [name, name]),
-      set("order"),
-    )[0],
+    choose("played", [["", "all"], ...index.sets.map((s, k) => [String(k), s.title])], "", set("set")),
+    choose("won by", [["", "anybody"], ...values("winner")], "", set("winner")),
+    choose("script", [["", "all"], ...values("script")], "", set("script")),
+    choose("order", pairs(Object.keys(ORDERS)), chosen.order, set("order")),
   ];
   const outcomes = [
     ["", "all"],
     ["1", "base loses, trained wins"],
     ["-1", "base wins, trained loses"],
   ];
-  if (index.sets.some((s) => s.base)) fields.push(choose("match", outcomes, set("match"))[0]);
+  if (index.sets.some((s) => s.base)) fields.push(choose("match", outcomes, "", set("match")));
   const illegal = make("input", { type: "checkbox", change: () => set("illegal")(illegal.checked) });
   const text = make("input", { type: "search", "aria-label": "find", input: () => set("text")(text.value) });
   fields.push(make("label", {}, illegal, " with illegal replies"), make("label", {}, "find ", text));
@@ -219,7 +221,8 @@ function view(game) {
   const element = make("article", { lang: game.language || "en" }, heading(game), body);
   const show = (step) => {
     const now = Math.min(step, steps - 1);
-    rows.forEach((li, i) => (li.classList.toggle("later", i > now), li.toggleAttribute("aria-current", i === now)));
+    rows.forEach((li, i) => li.classList.toggle("later", i > now));
+    rows.forEach((li, i) => li.toggleAttribute("aria-current", i === now));
     if (rows[now]) centre(lines, rows[now]);
     charts.forEach((one) => one.show(now));
     graph.replaceChildren(...asked(game, now));
@@ -235,9 +238,7 @@ function centre(lines, li) {
 }
 
 function heading(game) {
-  const chips = [game.set.title, game.game, game.cell, game.seed === undefined ? "" : `seed ${game.seed}`].filter(
-    Boolean,
-  );
+  const chips = [game.set.title, game.game, game.cell, `seed ${game.seed}`].filter(Boolean);
   const accused =
     game.accused === undefined ? [] : [" Accused: ", game.accused ? nameOf(game, game.accused) : "nobody", "."];
   const outcome = [make("b", {}, `${won(game)[0].toUpperCase()}${won(game).slice(1)}.`), ...accused];
@@ -246,41 +247,39 @@ function heading(game) {
 }
 
 function table(game) {
-  const heads = ["player", "faction", "played by", "voted for", "success"];
-  const votes = (game.votes || []).some(Boolean);
+  const chip = (text, seat) => make("span", { class: isCulprit(game, seat) ? "chip culprit" : "chip" }, text);
+  const columns = {
+    factions: ["faction", chip],
+    policies: ["played by", (text) => short(text, 60)],
+    votes: ["voted for", (name) => (name ? nameOf(game, name) : "")],
+    success: ["success", (is) => (is ? "reached" : "missed")],
+  };
+  const known = Object.keys(columns).filter((name) => game[name] && game[name].length);
+  const heads = ["player", ...known.map((name) => columns[name][0])].map((head) => make("th", {}, head));
   const rows = game.players.map((name, seat) => {
-    const faction = make(
-      "span",
-      { class: isCulprit(game, seat) ? "chip culprit" : "chip" },
-      (game.factions || [])[seat] || "",
-    );
-    const vote = (game.votes || [])[seat];
-    const cells = [nameOf(game, name), faction, short((game.policies || [])[seat] || "", 60)];
-    cells.push(vote ? nameOf(game, vote) : "", (game.success || [])[seat] ? "reached" : "missed");
-    return make("tr", {}, ...cells.map((cell, k) => (k === 3 && !votes ? null : make("td", {}, cell))));
+    const cells = known.map((column) => columns[column][1](game[column][seat], seat));
+    return make("tr", {}, ...[nameOf(game, name), ...cells].map((cell) => make("td", {}, cell)));
   });
-  const top = make("tr", {}, ...heads.map((head, k) => (k === 3 && !votes ? null : make("th", {}, head))));
-  return make("details", { class: "seats" }, make("summary", {}, "Who sits where"), make("table", {}, top, ...rows));
+  const whole = make("table", {}, make("tr", {}, ...heads), ...rows);
+  return make("details", { class: "seats" }, make("summary", {}, "Who sits where"), whole);
 }
 
 function partOf(game, i) {
-  const named = { intro: "Introductions", vote: "The vote" };
-  return named[at(game, "phase", i)] || `Round ${at(game, "round", i) ?? 0}`;
+  return PHASES.get(at(game, "phase", i)) || `Round ${at(game, "round", i) ?? 0}`;
 }
 
+const verb = (game, i) => index.verbs.get(at(game, "kind", i)) || at(game, "kind", i);
 const agent = (game, i) => game.players[at(game, "seat", i) ?? 0] || "";
 
 function sentence(game, i) {
   if (i < 0) return "no moves";
-  const verb = index.verbs[at(game, "kind", i)] || at(game, "kind", i);
   const whom = at(game, "target", i) || at(game, "place", i) || "";
-  return `${partOf(game, i)}: ${agent(game, i)} ${verb} ${whom}`.trim();
+  return `${partOf(game, i)}: ${agent(game, i)} ${verb(game, i)} ${whom}`.trim();
 }
 
 function move(game, i) {
   const seat = at(game, "seat", i) ?? 0;
   const target = at(game, "target", i);
-  const verb = index.verbs[at(game, "kind", i)] || at(game, "kind", i);
   const marks = [
     at(game, "illegal", i) ? "against the rules" : "",
     at(game, "retry", i) ? "second try" : "",
@@ -291,7 +290,7 @@ function move(game, i) {
     "div",
     {},
     nameOf(game, agent(game, i)),
-    ` ${verb} `,
+    ` ${verb(game, i)} `,
     target ? nameOf(game, target) : null,
     at(game, "place", i) ? make("b", {}, at(game, "place", i)) : null,
     ...marks.map((mark) => make("span", { class: `chip ${mark === "against the rules" ? "warning" : ""}` }, mark)),
@@ -308,19 +307,12 @@ function move(game, i) {
 }
 
 function ratings(game, i) {
-  const parts = [
-    ["suspicion", "suspects ", "nobody"],
-    ["trust", " trusts ", "nobody"],
-  ].map(([what, verb, none]) => {
+  const parts = Object.entries({ suspicion: "suspects ", trust: " trusts " }).map(([what, verb]) => {
     const row = at(game, what, i) || [];
     const named = row.map((x, seat) => [x, seat]).filter(([x]) => x > 0);
-    const chips = named.map(([x, seat]) =>
-      tinted(
-        make("span", { class: "chip" }, `${short(game.players[seat], 24)} ${x}`),
-        rgba(index.colours[what], x / 2),
-      ),
-    );
-    return make("span", {}, verb, ...(chips.length ? chips : [none]));
+    const chip = (x, seat) => make("span", { class: "chip" }, `${short(game.players[seat], 24)} ${x}`);
+    const chips = named.map(([x, seat]) => tinted(chip(x, seat), rgba(index.colours[what], x / 2)));
+    return make("span", {}, verb, ...(chips.length ? chips : ["nobody"]));
   });
   return make("div", { class: "rated" }, ...parts);
 }
@@ -401,18 +393,10 @@ function controls(game, others, second) {
     if (state.shown[at]) location.hash = link(state.shown[at].id, 0);
   };
   const again = (name) => (value) => ((state[name] = value), openGame(state.k, state.step));
-  const [rule, rules_] = choose(
-    "colour by credit",
-    [["", "none"], ...rules(game).map((name) => [name, name])],
-    again("rule"),
-  );
-  rules_.value = rules(game).includes(state.rule) ? state.rule : "";
-  const [beside, besides] = choose(
-    "beside it",
-    [["", "nothing"], ...others.map((e) => [e.set.place, e.set.title])],
-    again("beside"),
-  );
-  besides.value = second ? state.beside : "";
+  const known = rules(game).map((name) => [name, name]);
+  const rule = choose("colour by credit", [["", "none"], ...known], state.rule, again("rule"));
+  const sets = others.map((e) => [e.set.place, e.set.title]);
+  const beside = choose("beside it", [["", "nothing"], ...sets], second ? state.beside : "", again("beside"));
   const steps = [
     button("◀", "one step back", () => go(state.step - 1)),
     slider,
@@ -451,7 +435,7 @@ function follow() {
     return;
   }
   if (asked.has("beside")) state.beside = asked.get("beside"); // else what was chosen for the game before
-  openGame((found || first).k, Number(asked.get("step")) || 0);
+  openGame((found || first).k, Math.trunc(Number(asked.get("step"))) || 0);
 }
 
 function onkey(event) {
@@ -464,9 +448,10 @@ function onkey(event) {
 
 async function main() {
   index = await unpack("index");
+  index.verbs = new Map(Object.entries(index.verbs)); // a kind may be any text
   const side = sidebar();
   page.replaceChildren(side, stage);
-  performance.mark("listed");
+  requestAnimationFrame(() => performance.mark("listed"));
   addEventListener("hashchange", follow);
   addEventListener("keydown", onkey);
   follow();

@@ -3,46 +3,31 @@
 
 const [WIDE, HIGH, LEFT, RIGHT, TOP, LOW] = [420, 132, 22, 128, 10, 22]; // of a picture, and its margins
 const LINE = 13; // from one name to the next
+const [ACROSS, DOWN] = [300, 220]; // of the picture of who asked whom
 
 // How a kind of opinion about each player goes: a line each, in the player's colour, thick for a culprit.
 function chart(game, times, what) {
   const end = Math.max(size(game) - 1, 1);
   const x = (step) => LEFT + (WIDE - LEFT - RIGHT) * (step / end);
   const y = (value) => HIGH - LOW - (HIGH - LOW - TOP) * (value / 2);
-  const caption = make("figcaption");
   const veil = draw("rect", { y: 0, height: HIGH - LOW + 2, class: "veil" });
   const now = draw("line", { y1: TOP - 6, y2: HIGH - LOW, class: "now" });
-  const svg = draw("svg", {
-    viewBox: `0 0 ${WIDE} ${HIGH}`,
-    role: "img",
-    "aria-label": `${what} over time`,
-    click: jump,
-  });
+  const lines = game.players.map((_, seat) => line(game, times, what, seat, x, y));
+  const svg = draw(
+    "svg",
+    { viewBox: `0 0 ${WIDE} ${HIGH}`, role: "img", "aria-label": `${what} over time`, click: jump },
+    ...grid(game, x, y),
+    ...lines.flatMap((one) => one.parts),
+    veil,
+    now,
+    ...labels(game, lines),
+  );
   function jump(event) {
     const box = svg.getBoundingClientRect();
     const share = (((event.clientX - box.left) / box.width) * WIDE - LEFT) / (WIDE - LEFT - RIGHT);
     go(Math.round(Math.min(Math.max(share, 0), 1) * end));
   }
-  for (const value of [0, 1, 2]) {
-    svg.append(draw("line", { x1: LEFT, x2: WIDE - RIGHT, y1: y(value), y2: y(value), class: "grid" }));
-    svg.append(draw("text", { x: LEFT - 6, y: y(value) + 4, "text-anchor": "end" }, value));
-  }
-  for (let i = 1; i < size(game); i++) {
-    if (at(game, "round", i) === at(game, "round", i - 1)) continue;
-    svg.append(draw("line", { x1: x(i), x2: x(i), y1: TOP, y2: HIGH - LOW, class: "grid" }));
-    svg.append(draw("text", { x: x(i) + 3, y: HIGH - 8 }, `round ${at(game, "round", i)}`));
-  }
-  const ends = [];
-  game.players.forEach((name, seat) => {
-    const points = times.map((m) => [x(m.step), mean(m, what, seat)]).filter(([, value]) => value !== null);
-    if (!points.length) return;
-    const drawn = points.map(([px, value]) => `${px.toFixed(1)},${y(value).toFixed(1)}`).join(" ");
-    const style = { stroke: colour(seat), class: isCulprit(game, seat) ? "line culprit" : "line" };
-    svg.append(draw("polyline", { points: drawn, ...style }));
-    for (const [px, value] of points) svg.append(draw("circle", { cx: px, cy: y(value), r: 2.5, fill: colour(seat) }));
-    ends.push({ name, seat, y: y(points[points.length - 1][1]) });
-  });
-  svg.append(veil, now, ...labels(game, ends));
+  const caption = make("figcaption");
   const show = (step) => {
     veil.setAttribute("x", x(step));
     veil.setAttribute("width", WIDE - RIGHT + 2 - x(step));
@@ -52,9 +37,34 @@ function chart(game, times, what) {
   return { figure: make("figure", {}, caption, svg), show };
 }
 
+// The scale of opinions, and where rounds begin.
+function grid(game, x, y) {
+  const scale = [0, 1, 2].flatMap((value) => [
+    draw("line", { x1: LEFT, x2: WIDE - RIGHT, y1: y(value), y2: y(value), class: "grid" }),
+    draw("text", { x: LEFT - 6, y: y(value) + 4, "text-anchor": "end" }, value),
+  ]);
+  const rounds = game.actions.round || [];
+  const begins = rounds.map((k, i) => [k, i]).filter(([k, i]) => i && k !== rounds[i - 1]);
+  const word = begins.length <= 5 ? "round " : ""; // else there is room for their numbers alone
+  const parts = begins.flatMap(([k, i]) => [
+    draw("line", { x1: x(i), x2: x(i), y1: TOP, y2: HIGH - LOW, class: "grid" }),
+    draw("text", { x: x(i) + 3, y: HIGH - 8 }, `${word}${k}`),
+  ]);
+  return [...scale, ...parts];
+}
+
+function line(game, times, what, seat, x, y) {
+  const known = times.map((m) => [x(m.step), mean(m, what, seat)]).filter(([, value]) => value !== null);
+  const points = known.map(([px, value]) => [px.toFixed(1), y(value).toFixed(1)]);
+  const style = { stroke: colour(seat), class: isCulprit(game, seat) ? "line culprit" : "line" };
+  const dots = points.map(([cx, cy]) => draw("circle", { cx, cy, r: 2.5, fill: colour(seat) }));
+  const parts = [draw("polyline", { points: points.map((point) => point.join(",")).join(" "), ...style }), ...dots];
+  return { name: game.players[seat], seat, parts, y: points.length ? Number(points[points.length - 1][1]) : null };
+}
+
 // Names at the ends of lines, moved apart so that none lies on another.
-function labels(game, ends) {
-  ends.sort((a, b) => a.y - b.y);
+function labels(game, lines) {
+  const ends = lines.filter((one) => one.y !== null).sort((a, b) => a.y - b.y);
   const places = ends.map((end) => end.y);
   for (let k = 1; k < places.length; k++) places[k] = Math.max(places[k], places[k - 1] + LINE);
   for (let k = places.length - 1, low = HIGH - LOW + LINE / 2; k >= 0; k--, low = places[k + 1] - LINE)
@@ -106,49 +116,47 @@ function opinions(game, times, step) {
 
 // Who asked whom up to a step, and who voted for whom: players on a circle, an arrow for each pair.
 function asked(game, step) {
+  const { edges, got } = aimed(game, step);
+  const place = (seat) => {
+    const turn = (2 * Math.PI * seat) / game.players.length - Math.PI / 2;
+    return [ACROSS / 2 + 84 * Math.cos(turn), DOWN / 2 + 74 * Math.sin(turn), turn];
+  };
+  const arrows = edges.flatMap((edge) => arrow(edge, place(edge.from), place(edge.to)));
+  const players = game.players.flatMap((_, seat) => player(game, seat, ...place(seat)));
+  const frame = { viewBox: `0 0 ${ACROSS} ${DOWN}`, role: "img", "aria-label": "who asked whom" };
+  const votes = got.vote.size > 0;
+  const caption = make("figcaption", {}, ...most(game, votes ? got.vote : got.ask, votes));
+  const kinds = votes ? "asks (solid), votes for (dashed)" : "asks";
+  const ring = (game.culprits || []).length ? "; ring: culprit" : "";
+  const key = make("p", { class: "muted" }, `An arrow: ${kinds}; thicker: more often${ring}.`);
+  return [caption, draw("svg", frame, ...arrows, ...players), key];
+}
+
+// The pairs of whom somebody aimed a question or a vote at somebody, and how often each player got one.
+function aimed(game, step) {
   const edges = new Map();
   const got = { ask: new Map(), vote: new Map() };
   for (let i = 0; i <= step; i++) {
-    const kind = at(game, "kind", i),
-      to = seatOf(game, at(game, "target", i));
-    if (to < 0 || at(game, "illegal", i) || !(kind in got)) continue;
-    const key = `${kind} ${at(game, "seat", i)} ${to}`;
-    const edge = edges.get(key) || { kind, from: at(game, "seat", i), to, n: 0 };
-    edges.set(key, { ...edge, n: edge.n + 1, latest: i === step });
+    const [kind, from, to] = [at(game, "kind", i), at(game, "seat", i), seatOf(game, at(game, "target", i))];
+    if (to < 0 || at(game, "illegal", i) || !Object.hasOwn(got, kind)) continue;
+    const key = `${kind} ${from} ${to}`;
+    edges.set(key, { kind, from, to, n: (edges.get(key)?.n || 0) + 1, latest: i === step });
     got[kind].set(to, (got[kind].get(to) || 0) + 1);
   }
-  const width = 300,
-    height = 220,
-    n = game.players.length;
-  const place = (seat) => {
-    const turn = (2 * Math.PI * seat) / n - Math.PI / 2;
-    return [width / 2 + 84 * Math.cos(turn), height / 2 + 74 * Math.sin(turn), turn];
-  };
-  const svg = draw("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": "who asked whom" });
-  svg.append(...[...edges.values()].flatMap((edge) => arrow(edge, place(edge.from), place(edge.to))));
-  game.players.forEach((name, seat) => {
-    const [x, y, turn] = place(seat);
-    const side = Math.abs(Math.cos(turn)) < 0.2 ? "middle" : Math.cos(turn) > 0 ? "start" : "end";
-    const off = side === "middle" ? [0, Math.sin(turn) * 18 + 4] : [Math.cos(turn) > 0 ? 11 : -11, 4];
-    const guilty = isCulprit(game, seat);
-    if (guilty) svg.append(draw("circle", { cx: x, cy: y, r: 9.5, class: "ring" }));
-    svg.append(draw("circle", { cx: x, cy: y, r: 6.5, fill: colour(seat) }, draw("title", {}, name)));
-    svg.append(
-      draw(
-        "text",
-        { x: x + off[0], y: y + off[1], "text-anchor": side, class: guilty ? "guilty" : "" },
-        short(name, 11),
-      ),
-    );
-  });
-  const votes = got.vote.size > 0;
-  const caption = make("figcaption", {}, ...most(game, votes ? got.vote : got.ask, votes));
-  const key = make(
-    "p",
-    { class: "muted" },
-    `An arrow: ${votes ? "asks (solid), votes for (dashed)" : "asks"}; thicker: more often${(game.culprits || []).length ? "; ring: culprit" : ""}.`,
-  );
-  return [caption, svg, key];
+  return { edges: [...edges.values()], got };
+}
+
+function player(game, seat, x, y, turn) {
+  const name = game.players[seat];
+  const guilty = isCulprit(game, seat);
+  const side = Math.abs(Math.cos(turn)) < 0.2 ? "middle" : Math.cos(turn) > 0 ? "start" : "end";
+  const off = { middle: [0, Math.sin(turn) * 18 + 4], start: [11, 4], end: [-11, 4] }[side];
+  const style = { x: x + off[0], y: y + off[1], "text-anchor": side, class: guilty ? "guilty" : "" };
+  return [
+    ...(guilty ? [draw("circle", { cx: x, cy: y, r: 9.5, class: "ring" })] : []),
+    draw("circle", { cx: x, cy: y, r: 6.5, fill: colour(seat) }, draw("title", {}, name)),
+    draw("text", style, short(name, 11)),
+  ];
 }
 
 function most(game, got, votes) {
