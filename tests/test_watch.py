@@ -269,7 +269,8 @@ def test_filters_leave_what_the_tables_say(opened, address, sets):
 
 
 def test_the_strangest_game_comes_first(opened, sets, tmp_path):
-    expected = pd.Series({f"g{k:06d}": -1.0 - (k == 5) for k in range(1, N)})  # of g000000 nothing is known
+    expected = pd.Series({f"g{k:06d}": -1.0 - (k == 5) for k in range(N)})
+    expected["g000000"] = -np.inf  # no number to compare with
     page = watch_page("x", [sets["rollout"]._replace(expected=expected)])
     (tmp_path / "page.html").write_text(page, encoding="utf-8")
     tab = opened((tmp_path / "page.html").as_uri())
@@ -351,6 +352,9 @@ def test_what_a_mystery_alone_has_may_be_missing(opened, tmp_path):
     tab = opened((tmp_path / "page.html").as_uri())
     assert tab.locator("header b").inner_text() == "No winner."
     assert tab.locator("figcaption").count() == 1, "who asked whom is known in any world"
+    alone = bare._replace(actions=bare.actions[bare.actions["seat"] == 0])
+    (tmp_path / "alone.html").write_text(watch_page("x", [alone]), encoding="utf-8")
+    assert opened((tmp_path / "alone.html").as_uri()).locator(".move").count() == 3, "one player, in the first seat"
 
 
 def test_it_fits_a_narrow_screen_and_follows_the_dark(opened, address):

@@ -406,8 +406,11 @@ def _write_pages(run: str, n_rounds: int) -> None:
     from maro_lib.show.report import write_report  # it loads torch
     from maro_lib.show.watch import said_of, write_watch
 
-    if set_places(run):
-        say(f"\nIts games, to be watched: {said_of(write_watch(run))}")
+    try:
+        if set_places(run):
+            say(f"\nIts games, to be watched: {said_of(write_watch(run))}")
+    except Exception as error:  # what is damaged on disk may cost this page, never the report of a long run
+        say(f"\nIts games can't be watched: {type(error).__name__}: {error}")
     write_report(run, n_rounds)
 
 

@@ -14,6 +14,7 @@ import base64
 import gzip
 import hashlib
 import json
+import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -65,9 +66,8 @@ def watch_run(run: str, place: str = "", game: str = "", step: int = 0, height: 
     path = write_watch(run)
     at, move = os.path.relpath(path), move_link(place, game, step) if game else ""
     # the move is the frame's name, since JupyterLab takes a `#` for a part of the file's name
-    frame = tag(
-        "iframe", src=at, name_=move, width="100%", height=height, style="border:1px solid rgba(128,128,128,0.4)"
-    )
+    edge = "border:1px solid rgba(128,128,128,0.4)"
+    frame = tag("iframe", src=at, name_=move, width="100%", height=height, style=edge)
     return Shown(said_of(path), join(frame, tag("div", said_of(path), style="opacity:0.75;font-size:12px")))
 
 
@@ -192,8 +192,8 @@ def _shown_game(game: Mapping[str, Any], columns: Mapping[str, list], part: slic
 
 
 def _is_known(name: str, values: list) -> bool:
-    """Whether a column says something; that a rule gives nothing to any action of a game is something."""
-    unknown = (None,) if name.startswith("credit ") else ("", None, False)
+    """Whether a column says something; zeros say something as seats, and as what a rule gives."""
+    unknown = (None,) if name == "seat" or name.startswith("credit ") else ("", None, False)
     return any(x not in unknown for x in values)
 
 
@@ -202,18 +202,14 @@ def _numbers(given: Iterable[int] | None) -> list[int] | None:
 
 
 def _rounded(x: float) -> float | None:
-    return None if x != x else float(f"{x:.3g}")
+    return float(f"{x:.3g}") if math.isfinite(x) else None
 
 
 def _clean(what: Any) -> Any:
     """Return what JSON can hold, and a page can show: every text visible, and bounded."""
     if isinstance(what, str):
-        text = (
-            what
-            if len(what) <= LONGEST_TEXT
-            else f"{what[:LONGEST_TEXT]}… ({len(what) - LONGEST_TEXT:,} more characters)"
-        )
-        return text if text.isprintable() else visible(text)
+        more = f"… ({len(what) - LONGEST_TEXT:,} more characters)" if len(what) > LONGEST_TEXT else ""
+        return (what if what.isprintable() else visible(what))[:LONGEST_TEXT] + more
     if isinstance(what, Mapping):
         return {_clean(key): _clean(value) for key, value in what.items()}
     if isinstance(what, list | tuple):
