@@ -59,7 +59,7 @@ unit: .venv/.ready .venv/.smollm2 .venv/.ray
 	@$(PY) -m pytest -n 2 --dist worksteal --durations=10 -m "not walk" tests
 
 walk: .venv/.ready .venv/.smollm2 .venv/.ray ## every parameter file and sweep to its end, with small sizes; Ray killed everywhere (a quarter of an hour)
-	@$(PY) -m pytest -n 2 --dist worksteal --durations=30 tests/test_notebook_params.py tests/test_experiments.py tests/test_on_ray.py tests/test_share.py
+	@$(PY) -m pytest -n 2 --dist worksteal --durations=30 tests/test_notebook_params.py tests/test_experiments.py tests/test_on_ray.py tests/test_share.py tests/test_watch.py tests/test_lab.py tests/test_pairs.py
 
 # Two processes of one thread each: the notebooks that hand on to one another, and those that stand alone.
 nbval = $(PY) -m pytest --nbval --nbval-current-env --durations=10 $(1)
@@ -89,7 +89,7 @@ refresh: .venv/.ready ## execute the notebooks again, in place; an empty `git di
 		--NotebookExporter.preprocessors=nbconvert.preprocessors.CoalesceStreamsPreprocessor "$$notebook" || exit; done)
 
 pages: .venv/.ready ## write the figures, tables, maps and pictures of README and docs anew
-	@$(PY) -m maro_lib parameters >docs/parameters.md && $(PY) docs/pages.py && $(PY) docs/loop.py
+	@$(PY) -m maro_lib parameters >docs/parameters.md && $(PY) docs/pages.py && $(PY) docs/loop.py && $(PY) docs/strip.py
 
 handout: .venv/.ready ## write the notebooks without answers, and the answers apart, into handout/
 	@$(PY) docs/handout.py

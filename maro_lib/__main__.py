@@ -1,5 +1,5 @@
-"""The command line, `python -m maro_lib`: run, sweep, play, report, compare, export, import, doctor, parameters, audit
-and bench.
+"""The command line, `python -m maro_lib`: run, sweep, play, report, watch, compare, export, import, doctor, parameters,
+audit and bench.
 
 A command imports what it needs, so that the others, and the help, come at once.
 """
@@ -36,6 +36,14 @@ def _report(given: argparse.Namespace) -> int:
     from maro_lib.show.report import write_report
 
     print(shown(write_report(*named_run(given.folder))))
+    return 0
+
+
+def _watch(given: argparse.Namespace) -> int:
+    from maro_lib.run.compare import run_name
+    from maro_lib.show.watch import said_of, write_watch
+
+    print(said_of(write_watch(run_name(given.folder))))
     return 0
 
 
@@ -133,6 +141,8 @@ def parser() -> argparse.ArgumentParser:
     played.add_argument("--run", default="people", help="the folder under outputs/ that the games are kept in")
     report = command(_report, "write a run's report.html again, from what its stages have left")
     report.add_argument("folder", metavar="outputs/RUN", help="the run's folder, or its name")
+    watch = command(_watch, "write the page on which a run's games are watched: watch.html")
+    watch.add_argument("folder", metavar="outputs/RUN", help="the run's folder, or its name")
     compare = command(_compare, "several runs side by side, and their mean")
     compare.add_argument("folders", nargs="+", metavar="outputs/RUN", help="the runs' folders, or their names")
     export = command(_export, "a run's training set, games and weights in the forms of other tools, each with a card")

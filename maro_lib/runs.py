@@ -80,6 +80,7 @@ EXPERIMENTS = (  # run only when they are asked for
     "13_at_the_table",
 )
 OPPONENTS = ("self", "base", "earlier", "diverse")
+REPORT_PAGE, WATCH_PAGE = "report.html", "watch.html"  # of a run, written at its end
 GAMES, STEPS = "games.parquet", "curves.parquet"  # of a sweep: every game of its matches, every step of its trainings
 
 

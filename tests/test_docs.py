@@ -23,6 +23,7 @@ from pages import (
     pages,
     study_picture,
 )
+from strip import PICTURE, write_game
 from test_rooms import ROOMS as ORDER
 
 from maro_lib import __main__ as command_line
@@ -219,3 +220,10 @@ def test_the_pictures_of_the_loop_are_drawn_by_code_with_their_stage_lit(tmp_pat
         assert np.abs(picture - plt.imread(drawn)).mean() < 0.01, "run `make pages`"
         lit = [stage.name for stage, share in zip(LOOP, blue(picture), strict=True) if share > 0.2]
         assert lit == [stage.name for stage in LOOP if drawn.stem.removeprefix("loop_") in stage.notebooks]
+
+
+def test_the_picture_of_a_game_is_drawn_by_code(tmp_path):
+    drawn = plt.imread(write_game(tmp_path / "game.png"))
+    kept = plt.imread(PICTURE)
+    assert kept.shape == drawn.shape
+    assert np.abs(kept - drawn).mean() < 0.01, "run `make pages`"

@@ -21,7 +21,7 @@ from maro_lib.play.policies import NAIVE, RANDOM, SKILLED, Policy, Reply
 from maro_lib.play.rollout import play, schedule
 from maro_lib.play.shards import read_scripts, read_table
 from maro_lib.run.compare import compare_runs
-from maro_lib.runs import RunError, run_folder
+from maro_lib.runs import WATCH_PAGE, RunError, run_folder
 from maro_lib.show.report import answer_sentences, beyond_control, chosen, write_report
 from maro_lib.summary import Summary, in_brief, read_summary, write_summary
 from maro_lib.wording import signed
@@ -86,6 +86,7 @@ def outputs(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def page(outputs):
+    (run_folder("a") / WATCH_PAGE).touch()
     return write_report("a").read_text(encoding="utf-8")
 
 
@@ -202,6 +203,12 @@ def test_three_games_are_a_win_a_loss_and_the_strangest(outputs):
     assert all(own[game] == "culprit" for title, game in titles.items() if title.startswith("A loss"))
 
 
+def test_its_games_lead_to_the_page_on_which_they_are_watched(outputs, page):
+    links = re.findall(r'<a href="([^"]*)">Watch it', page)
+    games = [game for _, _, game in chosen(saved(run_folder("a") / "matches"))]
+    assert links == [f"watch.html#game=matches/civilian/{game}&amp;step=0" for game in games]
+
+
 def test_a_judge_is_shown_with_its_accuracy(page):
     assert "Can the judge be believed?" in page
     assert "Pairs with a known answer: 100.0 % [92.6, 100.0] (n = 48) right." in page
@@ -213,6 +220,7 @@ def test_a_judge_is_shown_with_its_accuracy(page):
 def test_what_is_not_judged_is_said_and_not_counted(outputs):
     make_run("silent", judge=RuleJudge(failed={("compact", kind): "it fails" for kind in ABILITIES}))
     text = write_report("silent").read_text(encoding="utf-8")
+    assert "Watch it" not in text, "there is no page for that"
     rows = [re.findall(r"<td[^>]*>([^<]*)", line) for line in text.split("</tr>") if "ICI (rules)" in line]
     assert rows == [["ICI (rules)", *[""] * 5, NOT_JUDGED, "0 / 0"]] * 4
     beside = pd.DataFrame(read_summary("silent")[0].report["Beside what others published"])

@@ -27,16 +27,21 @@ METRICS = ("games won", "Victory", "CIC, all together", "TII", "ICI", "SCI")
 
 def named_run(folder: str) -> tuple[str, int]:
     """Return the run that a folder (or a name) means, and how many rounds it has."""
-    name, outputs = folder, outputs_folder().resolve()
-    if (Path(folder) / "summary.json").exists():
-        try:
-            name = str(Path(folder).resolve().relative_to(outputs))
-        except ValueError:
-            raise RunError(f"{folder}: lies outside {outputs}; set MARO_OUTPUTS to the folder that holds it") from None
+    name = run_name(folder)
     if not (run_folder(name) / "summary.json").exists():
-        raise RunError(f"{folder}: there is no run of that name in {outputs} (no summary.json)")
+        raise RunError(f"{folder}: there is no run of that name in {outputs_folder().resolve()} (no summary.json)")
     summary, _ = read_summary(name)
     return name, int(summary.parameters.get("maro_iterations", 1))
+
+
+def run_name(folder: str) -> str:
+    """Return the name of the run that a folder (or a name) means."""
+    outputs, at = outputs_folder().resolve(), Path(folder).resolve()
+    if at.is_dir() and at.is_relative_to(outputs):
+        return str(at.relative_to(outputs))
+    if (at / "summary.json").exists():
+        raise RunError(f"{folder}: lies outside {outputs}; set MARO_OUTPUTS to the folder that holds it")
+    return folder
 
 
 def compare_runs(folders: Sequence[str]) -> str:

@@ -36,14 +36,17 @@ from maro_lib.model.players import SCRIPTED
 from maro_lib.progress import WATCHED
 from maro_lib.provenance import surroundings
 from maro_lib.run.parameters import Parameter, ParameterError, declared, effective, load_params
+from maro_lib.run.pulse import pulse
 from maro_lib.run.quick import not_asked, quick_problems
 from maro_lib.run.takeover import check_source, take_over, why_not
 from maro_lib.runs import (
     EXPERIMENTS,
     GAMES,
+    REPORT_PAGE,
     ROOT,
     ROUND,
     STAGES,
+    WATCH_PAGE,
     RunError,
     artefact,
     clear_leftovers,
@@ -220,16 +223,23 @@ def opening(series: Series) -> str:
 
 def expected_time(series: Series) -> str:
     """Say how long a series took here the last time, else what its parameter file says of the whole."""
-    with contextlib.suppress(RunError):  # a damaged summary is set aside later
-        summaries = [peek_summary(round_name(series.run, step.round)) for step in series.steps]
-        records = [s.stages.get(step.notebook.stem) for s, step in zip(summaries, series.steps, strict=True)]
-        if all(r and r.status in ("ran", "skipped") for r in records) and summaries[0].host == surroundings()["host"]:
-            return f"{duration(sum(record.seconds for record in records))} the last time"
+    if seconds := last_seconds(series):
+        return f"{duration(sum(seconds))} the last time"
     lines = series.params_file.read_text(encoding="utf-8").splitlines()
     head = " ".join(line.lstrip("# ") for line in takewhile(lambda line: line.startswith("#"), lines))
     if takes := re.search(rf"{re.escape(series.part)}\b takes ([^.;]*)" if series.part else r"\bTakes ([^.;]*)", head):
         return takes[1]
     return f"how long is not known; `doctor {series.params_file}` estimates the games"
+
+
+def last_seconds(series: Series) -> list[float]:
+    """Return how long each step took on this machine the last time; nothing if one of them is not known."""
+    with contextlib.suppress(RunError):  # a damaged summary is set aside later
+        summaries = [peek_summary(round_name(series.run, step.round)) for step in series.steps]
+        records = [s.stages.get(step.notebook.stem) for s, step in zip(summaries, series.steps, strict=True)]
+        if all(r and r.status in ("ran", "skipped") for r in records) and summaries[0].host == surroundings()["host"]:
+            return [record.seconds for record in records]
+    return []
 
 
 def check_rounds(values: dict[str, Any], known: dict[str, Parameter]) -> None:
@@ -354,13 +364,16 @@ def reading(run: str) -> Iterator[None]:
 def run_stages(series: Series, fresh: bool) -> Stop | None:
     """Run or skip each stage in turn, until one stops: then say where and why."""
     summaries: dict[int, Summary] = {}
+    seconds = last_seconds(series)
     for i, step in enumerate(series.steps, 1):
         part = series.in_round(step.round)
         try:
             if step.round not in summaries:
                 summaries[step.round] = open_summary(part)
             label = f"[{i}/{len(series.steps)}] {step.name}"
-            if stop := run_or_skip(part, step, label, summaries[step.round], fresh):
+            with pulse(part.run, label, sum(seconds[i - 1 :])):
+                stop = run_or_skip(part, step, label, summaries[step.round], fresh)
+            if stop:
                 return stop.model_copy(update={"stage": step.name})
         except (RunError, OSError) as error:
             return Stop(error=str(error), stage=step.name)
@@ -373,20 +386,38 @@ def run_stages(series: Series, fresh: bool) -> Stop | None:
 def conclude(series: Series, stop: Stop | None) -> Path:
     """Write the report, also of a run that stopped; one that would say the same again is left as it is."""
     n_rounds = series.values.get(ROUNDS, 1)
-    page = run_folder(series.run) / "report.html"
+    page = run_folder(series.run) / REPORT_PAGE
     summary = read_summary(series.run)[0].model_copy(update={"stopped": stop})
     made_of = report_digest([summary, *(read_summary(round_name(series.run, k))[0] for k in range(2, n_rounds + 1))])
     if summary.report_of != made_of or not page.exists():
-        from maro_lib.show.report import write_report  # it loads torch
-
-        page.unlink(missing_ok=True)
+        _take_pages_away(series.run)
         write_summary(summary)
-        write_report(series.run, n_rounds)
+        _write_pages(series.run, n_rounds)
         summary = read_summary(series.run)[0].model_copy(update={"report_of": made_of})
     write_summary(summary)
     if stop is None:
         say(f"\n{' '.join(in_brief(summary))}\nRead all of it in {shown(page)}")
     return page
+
+
+def _write_pages(run: str, n_rounds: int) -> None:
+    """Write the page on which games are watched, if there are any, then the report, which leads to it."""
+    from maro_lib.show.game_sets import set_places
+    from maro_lib.show.report import write_report  # it loads torch
+    from maro_lib.show.watch import said_of, write_watch
+
+    try:
+        if set_places(run):
+            say(f"\nIts games, to be watched: {said_of(write_watch(run))}")
+    except Exception as error:  # what is damaged on disk may cost this page, never the report of a long run
+        say(f"\nIts games can't be watched: {type(error).__name__}: {error}")
+    write_report(run, n_rounds)
+
+
+def _take_pages_away(run: str) -> None:
+    """Remove what tells of the time before."""
+    for page in (REPORT_PAGE, WATCH_PAGE):
+        (run_folder(run) / page).unlink(missing_ok=True)
 
 
 def report_digest(summaries: Sequence[Summary]) -> str:
@@ -414,7 +445,7 @@ def run_or_skip(series: Series, step: StageRun, label: str, summary: Summary, fr
             return take_stage(series, notebook, label, summary, fingerprint)
         why = [*why, f"not taken over from {series.source}: {'; '.join(differ)}"]
     say(f"{label}: running" + (f" ({'; '.join(why)})" if why and not fresh else ""))
-    (run_folder(round_of(series.run)[0]) / "report.html").unlink(missing_ok=True)  # it tells of the time before
+    _take_pages_away(round_of(series.run)[0])
     kept = kept_by(old.fingerprint, fingerprint, notebook.stem) if old and not fresh else ()
     prepare(series.run, notebook.stem, kept)
     spent = old.seconds if old and kept and old.status in ("running", "failed") else 0.0

@@ -5,8 +5,8 @@ A finished run comes in; folders go out, each with a card, that `datasets`, TRL,
 notebooks read like one that was played here. Nothing is sent anywhere, no key is read.
 
 `exporting` makes all folders, one module each, into a `folder` in which nothing is half-written: `training_set`,
-`game_set`, `weights`, `gguf_weights` and `environment`, whose package plays by `verifiers_game`; `cards` and `terms` say
-what they are, and whether they may be passed on. `forms` reads others' games, `foreign` makes a run of them.
+`game_set`, `weights`, `gguf_weights` and `environment`, whose package plays by `verifiers_game`; `cards` and `terms`
+say what they are, and whether they may be passed on. `forms` reads others' games, `foreign` makes a run of them.
 """
 
 from typing import TYPE_CHECKING

@@ -27,10 +27,12 @@ from maro_lib.measure.gold import BY_CHANCE, accuracy
 from maro_lib.measure.metrics import overall, with_judge
 from maro_lib.play.rollout import Played
 from maro_lib.play.shards import read_scripts, read_table
-from maro_lib.runs import ROUND, maker, read_record, round_name, run_folder, write_atomic
+from maro_lib.runs import REPORT_PAGE, ROUND, WATCH_PAGE, maker, read_record, round_name, run_folder, write_atomic
 from maro_lib.show import figures
+from maro_lib.show.game_sets import expected_words
 from maro_lib.show.page import Part, number, page_of, picture, table_of
 from maro_lib.show.transcript import show_game
+from maro_lib.show.watch import move_link
 from maro_lib.statistics import Mean, Rate
 from maro_lib.study.rounds import wins_by_round
 from maro_lib.summary import Summary, read_summary, write_summary
@@ -93,7 +95,7 @@ def write_report(run: str, n_rounds: int = 1) -> Path:
     made = Run(run, n_rounds, summary)
     parts = [part for make, needed in PARTS.items() if made.has(*needed) for part in _made(make, made)]
     numbers = {part.title or "answer": part.numbers for part in parts if part.numbers is not None}
-    path = run_folder(run) / "report.html"
+    path = run_folder(run) / REPORT_PAGE
     write_atomic(path, page_of(f"MARO: {run}", parts))
     write_summary(summary.model_copy(update={"report": json.loads(json.dumps(numbers, default=float))}))
     return path
@@ -415,10 +417,18 @@ def games(run: Run) -> Iterator[Part]:
         credit = decompose(tables["actions"], rule)
         script = read_scripts(places[key])[row["digest"]]
         view = show_game(tables, game, script=script, credit=pd.Series(credit, tables["actions"].index))
-        shown.append(fold(join(tag("b", title), ": ", view.line), view.html))
+        shown.append(fold(join(tag("b", title), ": ", view.line), _watch_link(run, places[key], game), view.html))
         named[title] = game
     note = LABELS.games.format(rule=rule)
     yield Part("Three games worth reading", join(tag("p", note, class_="muted"), *shown), named)
+
+
+def _watch_link(run: Run, place: Path, game: str) -> Html:
+    """Lead to a game on the page on which all are watched, if there is one."""
+    if not (run_folder(run.name) / WATCH_PAGE).exists():
+        return Html()
+    at = place.relative_to(run_folder(run.name)).as_posix()
+    return tag("p", tag("a", "Watch it, move by move", href=f"{WATCH_PAGE}#{move_link(at, game)}"))
 
 
 def chosen(places: dict[tuple[str, str], Path]) -> Iterator[tuple[str, tuple[str, str], str]]:
@@ -435,10 +445,8 @@ def chosen(places: dict[tuple[str, str], Path]) -> Iterator[tuple[str, tuple[str
     if len(lost):
         title = "A loss where the base wins" if lost.iloc[0] < 0 else "A loss, as of the base"
         yield title, key, own.loc[lost.index[0], "game"]
-    dialogues = read_table(places[key], "dialogues", ["game", "logps"]).dropna(subset="logps")
-    if len(dialogues):  # sampled by a model
-        mean = dialogues.groupby("game")["logps"].agg(lambda rows: float(np.concatenate(rows.to_list()).mean()))
-        yield "The strangest: whose words were least expected", key, str(mean.idxmin())
+    if len(expected := expected_words(places[key])):  # sampled by a model
+        yield "The strangest: whose words were least expected", key, str(expected.idxmin())
 
 
 # --- what else a reader needs ------------------------------------------------------------------------

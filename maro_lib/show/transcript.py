@@ -52,7 +52,7 @@ _NUMBER = f"padding:1px 6px;text-align:center;vertical-align:middle;{_EDGE}"
 _NARROW = "font-size:10px;line-height:12px;padding:2px 0;overflow-wrap:break-word"
 _FIXED = f"{_TABLE};table-layout:fixed;width:100%"
 _ROW = "background:rgba(128,128,128,0)"  # JupyterLab stripes rows: the same tint would have two colours
-_VERBS = {"intro": "says", "ask": "asks", "answer": "answers", "search": "searches", "rate": "rates",
+VERBS = {"intro": "says", "ask": "asks", "answer": "answers", "search": "searches", "rate": "rates",
           "vote": "votes for", "summary": "sums up for itself", "illegal": "replies against the rules"}  # fmt: skip
 
 
@@ -233,7 +233,7 @@ def _told(action: Any, then: Any, scene: _Scene) -> Iterator[Html]:
     whom = {"ask": scene.name(action.target), "vote": scene.name(action.target), "search": tag("b", action.place)}
     again = tag("span", "second try", style=_WARNING) if action.retry else ""
     guilty = tag("span", "guilty", style=_CULPRIT) if action.kind == "vote" and action.target in scene.culprits else ""
-    verb = tag("span", f" {_VERBS[action.kind]} ", style=_MUTED)
+    verb = tag("span", f" {VERBS[action.kind]} ", style=_MUTED)
     yield tag("div", scene.name(action.agent), verb, whom.get(action.kind, ""), " ", again, guilty)
     if action.kind == "search":
         yield _find(action, scene)
@@ -405,7 +405,7 @@ def _brief(action: Any, scene: _Scene, rating: str = "") -> Html:
     found = f"{action.place}: {clue.text}" if clue else action.place
     words = {"search": found, "vote": "", "rate": rating}.get(action.kind)
     short = _shortened(_spoken(action, scene) if words is None else words)
-    verb = tag("span", f"{_VERBS[action.kind]} ", style=_MUTED)
+    verb = tag("span", f"{VERBS[action.kind]} ", style=_MUTED)
     style = "overflow:hidden;overflow-wrap:break-word"
     return tag("div", verb, whom, " " if whom else "", tag("bdi", short), style=style)
 

@@ -1,0 +1,50 @@
+"""The pulse: while a stage runs, a log says how far it is."""
+
+import contextlib
+import time
+
+import pytest
+
+from maro_lib.play.policies import NAIVE, SKILLED
+from maro_lib.play.rollout import play, schedule
+from maro_lib.run.pulse import games_since, how_far, pulse
+from maro_lib.runs import run_folder
+from maro_lib.world.mystery import Rules
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    monkeypatch.setenv("MARO_OUTPUTS", str(tmp_path))
+    return "a"
+
+
+def test_games_are_counted_as_they_reach_the_disk_and_those_before_are_not(run, small_world):
+    games = schedule([small_world], 4, 0, Rules(rounds=1))
+    began = time.time()
+    assert games_since(run, began) == ""
+    winners = play(games, {"civilian": SKILLED, "culprit": NAIVE}, folder=run_folder(run) / "rollout").table("games")
+    share = 100 * (winners["winner"] == "civilian").mean()
+    said = games_since(run, began)
+    assert said.startswith("4 games, won by ")
+    assert f"civilian {share:.0f} %" in said or not share
+    assert games_since(run, time.time() + 5) == ""
+
+
+def test_what_is_left_is_what_the_last_time_took_less_what_is_spent(run):
+    began = time.time() - 120
+    assert how_far(run, began, left=600) == "2.0 min; about 8.0 min left of all"
+    assert how_far(run, began, left=60) == "2.0 min", "it takes longer than the last time"
+    assert how_far(run, began, left=0) == "2.0 min", "not known"
+
+
+def test_it_beats_until_the_stage_ends_also_with_an_error(run, capsys):
+    with contextlib.suppress(ZeroDivisionError), pulse(run, "[1/2] 02_rollout", every=0.02):
+        time.sleep(0.2)
+        raise ZeroDivisionError
+    said = capsys.readouterr().out
+    assert said.count("[1/2] 02_rollout: less than a second") >= 2
+    time.sleep(0.1)
+    assert capsys.readouterr().out == ""
+    with pulse(run, "short"):
+        pass
+    assert capsys.readouterr().out == "", "a stage of less than a minute says nothing"
