@@ -58,8 +58,8 @@ lint: .venv/.ready
 unit: .venv/.ready .venv/.smollm2 .venv/.ray
 	@$(PY) -m pytest -n 2 --dist worksteal --durations=10 -m "not walk" tests
 
-walk: .venv/.ready .venv/.smollm2 .venv/.ray ## every parameter file and sweep to its end, with small sizes; Ray killed everywhere (a quarter of an hour)
-	@$(PY) -m pytest -n 2 --dist worksteal --durations=30 tests/test_notebook_params.py tests/test_experiments.py tests/test_on_ray.py tests/test_share.py tests/test_watch.py tests/test_lab.py tests/test_pairs.py
+walk: .venv/.ready .venv/.smollm2 .venv/.ray ## what is too long for `make test`: every parameter file and sweep to its end, Ray killed, real browsers (half an hour)
+	@$(PY) -m pytest -n 2 --dist worksteal --durations=30 -m walk tests
 
 # Two processes of one thread each: the notebooks that hand on to one another, and those that stand alone.
 nbval = $(PY) -m pytest --nbval --nbval-current-env --durations=10 $(1)

@@ -22,7 +22,7 @@ from maro_lib.play.policies import NAIVE, SKILLED, Reply
 from maro_lib.play.rollout import Game, play
 from maro_lib.play.sitting import Person, Sitting, SittingError, find_seat, instead, people_played, sit_down
 from maro_lib.show import terminal
-from maro_lib.show.debrief import debrief, suspicion_by_round
+from maro_lib.show.debrief import debrief
 from maro_lib.show.seat import chat_of, sit
 from maro_lib.show.table import Table, _all_seated, parse_seats
 from maro_lib.show.terminal import CLEAR, play_sitting
@@ -425,15 +425,6 @@ def test_what_only_this_player_knows_is_under_a_lock():
 
 
 # --- after it ----------------------------------------------------------------------------------------
-
-
-def test_suspicion_by_round_is_the_mean_of_what_the_others_said():
-    actions = pd.DataFrame({
-        "kind": ["rate", "rate", "rate", "ask"], "legal": True, "round": [1, 1, 2, 2],
-        "suspicion": [[-1, 2, 0], [1, -1, 0], [-1, 1, 1], None],
-    })  # fmt: skip
-    table = suspicion_by_round(actions, ["Ann", "Ben", "Cal"])
-    assert table.loc[1].to_dict() == {"Ann": 1.0, "Ben": 2.0, "Cal": 0.0}
 
 
 def test_the_debrief_tells_the_truth_the_credit_and_what_another_would_have_done(tmp_path):

@@ -162,7 +162,7 @@ def test_a_damaged_set_is_named_and_costs_itself_alone(outputs, opened, capsys):
     (other / "rollout").symlink_to(outputs / "rollout")
     (other / "matches" / "nobody" / "shard-00000").mkdir(parents=True)
     assert main(["watch", str(other)]) == 0
-    assert re.search(r"damaged/watch\.html \(\d\.\d MB\)", capsys.readouterr().out)
+    assert re.search(r"damaged/watch\.html \([\d.]+ [kM]B\)", capsys.readouterr().out)
     tab = opened((other / "watch.html").as_uri())
     assert len(listed(tab)) == N
     assert "matches/nobody: " in tab.locator(".left").inner_text()

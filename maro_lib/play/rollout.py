@@ -381,7 +381,7 @@ def count_replies(actions: pd.DataFrame) -> pd.DataFrame:
 # --- rows of the tables ------------------------------------------------------------------------------
 
 
-def rows_of(session: Session) -> Rows:
+def finished_rows(session: Session) -> Rows:
     """The rows of one finished game."""
     rows = empty_rows()
     _add_rows(rows, session)

@@ -17,7 +17,7 @@ import pandas as pd
 
 from maro_lib.play.journal import Journal, SeatReplies
 from maro_lib.play.policies import Policy, Remote, Reply, Request
-from maro_lib.play.rollout import Game, Played, Session, games_digest, games_folder, replay, rows_of, start
+from maro_lib.play.rollout import Game, Played, Session, finished_rows, games_digest, games_folder, replay, start
 from maro_lib.play.shards import Shards, StorageError, read_table, shard_folders
 from maro_lib.runs import RunError
 from maro_lib.world.protocol import Form, Message
@@ -177,7 +177,7 @@ class Sitting:
     def _write(self, shards: Shards) -> None:
         journal = self._journal(shards)
         if self.is_over:
-            shards.write(rows_of(self.session))
+            shards.write(finished_rows(self.session))
             journal.close()
         else:
             journal.watch({self.game.order: self.session.replies})

@@ -39,7 +39,7 @@ from maro_lib.summary import peek_summary
 from maro_lib.wording import amount, counted
 
 
-class Form(NamedTuple):
+class ExportPart(NamedTuple):
     """One form in which something leaves the house: its folder, what it is made of, and what the hub calls it."""
 
     name: str
@@ -52,12 +52,12 @@ GAMES_MADE = ("rollout", "gamebook.json", "02_rollout.json")  # by these a card 
 SET_MADE = ("training.parquet", "training.json", "03_decomposition.json")
 LEARNED = ("learning", "training.json", "comparison.parquet")
 FORMS = (
-    Form("training", write_training_set, (*GAMES_MADE, *SET_MADE), "dataset"),
-    Form("games", write_game_set, GAMES_MADE, "dataset"),
-    Form("adapter", write_adapter_set, (*GAMES_MADE, *LEARNED), "model"),
-    Form("merged", write_merged_set, (*GAMES_MADE, *LEARNED, "merged"), "model"),
-    Form("gguf", write_gguf_set, (*GAMES_MADE, *LEARNED, "merged"), "model"),
-    Form("environment", write_environment, GAMES_MADE, ""),
+    ExportPart("training", write_training_set, (*GAMES_MADE, *SET_MADE), "dataset"),
+    ExportPart("games", write_game_set, GAMES_MADE, "dataset"),
+    ExportPart("adapter", write_adapter_set, (*GAMES_MADE, *LEARNED), "model"),
+    ExportPart("merged", write_merged_set, (*GAMES_MADE, *LEARNED, "merged"), "model"),
+    ExportPart("gguf", write_gguf_set, (*GAMES_MADE, *LEARNED, "merged"), "model"),
+    ExportPart("environment", write_environment, GAMES_MADE, ""),
 )
 
 
@@ -77,7 +77,7 @@ def export_run(run: str, n_rounds: int, target: str, *, merging: bool = False) -
     return "\n".join(_told(folder, source, done, missing))
 
 
-def _digests(source: Source) -> dict[Form, str]:
+def _digests(source: Source) -> dict[ExportPart, str]:
     """Digest all that decides what each part holds."""
     common = [library_digest([f"import {__name__}"]), str(source.n_rounds), str(source.summary.parameters)]
     made = {name: output_digest(source.of(name), name) for part in FORMS for name in part.reads}
@@ -87,7 +87,7 @@ def _digests(source: Source) -> dict[Form, str]:
 # --- what is said --------------------------------------------------------------------------------------
 
 
-def _told(folder: Path, source: Source, done: dict[Form, str], missing: dict[Form, str]) -> Iterator[str]:
+def _told(folder: Path, source: Source, done: dict[ExportPart, str], missing: dict[ExportPart, str]) -> Iterator[str]:
     yield f"{folder}/"
     for part, how in done.items():
         yield f"  {part.name}/  {how}"
@@ -107,7 +107,7 @@ def _listed(folder: Path) -> Iterator[str]:
         yield f"{path.relative_to(folder)}  {amount(path.stat().st_size)}{rows}"
 
 
-def _sending(folder: Path, source: Source, done: Iterable[Form]) -> Iterator[str]:
+def _sending(folder: Path, source: Source, done: Iterable[ExportPart]) -> Iterator[str]:
     """Say how to send it on, or why not to."""
     if (terms := terms_of(source)).is_restricted:
         yield f"Nothing has been sent anywhere, and nothing should be. {terms.told}"

@@ -13,6 +13,7 @@ from maro_lib.learn.decomposition import decompose
 from maro_lib.markup import Html, Shown, card, fold, join, prose
 from maro_lib.play.policies import Policy
 from maro_lib.play.sitting import Sitting, instead
+from maro_lib.show.strip import suspicion_by_round
 from maro_lib.show.transcript import show_game, side_by_side, suspicion_table
 from maro_lib.world.scripts import Script
 
@@ -46,17 +47,10 @@ def outcome(sitting: Sitting, seat: int) -> str:
 
 
 def _suspected(actions: pd.DataFrame, script: Script, seat: int) -> Html:
-    by_round = suspicion_by_round(actions, script.names)
+    by_round = pd.DataFrame(suspicion_by_round(actions, script.names)).T
     if by_round.empty:
         return join("Nobody rated anybody in this game.")
     notes = {script.names[seat]: "you"} | dict.fromkeys(script.culprits, "guilty")
     if script.names[seat] in script.culprits:
         notes[script.names[seat]] = "you, guilty"
     return suspicion_table(by_round.rename(index="after round {}".format), notes)
-
-
-def suspicion_by_round(actions: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
-    """Mean suspicion that the others stated of each player (columns) after each round (rows)."""
-    rated = actions[(actions["kind"] == "rate") & actions["legal"]]
-    stated = pd.DataFrame([*rated["suspicion"]], columns=list(names), index=rated["round"]).astype(float)
-    return stated.where(stated >= 0).groupby(level=0).mean().dropna()
