@@ -23,10 +23,11 @@ def _sweep(given: argparse.Namespace) -> int:
 
 
 def _play(given: argparse.Namespace) -> int:
-    from maro_lib.show.table import Table, parse_seats
+    from maro_lib.show.table import Table, on_server, parse_seats
     from maro_lib.show.terminal import play_in_terminal
 
-    table = Table(parse_seats(given.seat, given.name), given.against, given.case, seed=given.seed, run=given.run)
+    against = on_server(given.against, given.server) if given.server else given.against
+    table = Table(parse_seats(given.seat, given.name), against, given.case, seed=given.seed, run=given.run)
     return play_in_terminal(table, input, print)
 
 
@@ -137,6 +138,8 @@ def parser() -> argparse.ArgumentParser:
     played.add_argument("--name", default="you", help="what you are called in the tables; nothing else is kept of you")
     played.add_argument("--against", default="", metavar="PLAYER", help="who plays the others: an adapter's folder, "
                         "embedded, smollm2, a model's folder, skilled, naive, random")  # fmt: skip
+    played.add_argument("--server", default="", metavar="URL", help="where the model of --against answers, as "
+                        "http://localhost:8000/v1")  # fmt: skip
     played.add_argument("--seed", type=int, default=0, help="of the first game")
     played.add_argument("--run", default="people", help="the folder under outputs/ that the games are kept in")
     report = command(_report, "write a run's report.html again, from what its stages have left")

@@ -261,6 +261,24 @@ def test_an_opponent_that_is_not_there_is_a_sentence(capsys):
     assert "Traceback" not in said
 
 
+def test_a_server_s_model_has_a_name(capsys):
+    assert main(["play", "--server", "http://127.0.0.1:1/v1"]) == 1
+    assert "give the model's name" in capsys.readouterr().err
+
+
+def test_an_opponent_that_can_t_move_is_a_sentence_and_the_game_waits(tmp_path):
+    class Down:
+        name = "down"
+
+        def act(self, requests):
+            raise RuntimeError("no answer in 7 attempts")
+
+    sitting = sitting_of(tmp_path, policy=Down())
+    with pytest.raises(SittingError, match=r"down can't move: no answer in 7 attempts\. What was said is kept"):
+        sitting.say(0, "I am Ann.")
+    assert sitting_of(tmp_path, policy=Down()).session.replies[0] == [Reply("I am Ann.")]
+
+
 def test_one_opponent_in_many_seats_is_made_ready_once():
     with Table({"civilian": "Ada"}, against="naive").laid() as sitting:
         policies = {id(p) for i, p in enumerate(sitting.session.seats) if i not in sitting.people}

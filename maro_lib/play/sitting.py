@@ -129,7 +129,7 @@ class Sitting:
         """Let the others move until a person's reply is needed."""
         while others := [r for r in self.session.requests() if r.player not in self.people]:
             for policy, asked in _by_policy(self.session, others):
-                for request, reply in zip(asked, _replies(policy, asked), strict=True):
+                for request, reply in zip(asked, _moves(policy, asked), strict=True):
                     self.session.take(request.player, reply)
             on_move()
         if sum(self.session.taken) > self._n_kept:
@@ -222,6 +222,16 @@ def _by_policy(session: Session, requests: Sequence[Request]) -> Iterator[tuple[
         grouped.setdefault(id(session.seats[request.player]), []).append(request)
     for asked in grouped.values():
         yield session.seats[asked[0].player], asked
+
+
+def _moves(policy: Policy | Remote, requests: Sequence[Request]) -> list[Reply]:
+    """Have somebody move; who can't says why, and the game waits."""
+    try:
+        return _replies(policy, requests)
+    except (RuntimeError, OSError) as error:
+        raise SittingError(
+            f"{policy.name} can't move: {error}. What was said is kept: sit down again to go on"
+        ) from None
 
 
 def _replies(policy: Policy | Remote, requests: Sequence[Request]) -> list[Reply]:

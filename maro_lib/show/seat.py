@@ -118,8 +118,8 @@ class SeatView:
         self._show_note(THINKING)
         try:
             why = self.sitting.say(self.number, form.say(values), self._moved)
-        except (RunError, RuntimeError, ValueError, OSError) as error:
-            self._show(f"{error} What was said is kept: run the cell again to go on.")
+        except RunError as error:
+            self._show(str(error))
             return
         self._show(why)
 

@@ -99,6 +99,13 @@ def parse_seats(words: Sequence[str] | None, name: str) -> dict[str, str]:
     return seats
 
 
+def on_server(model: str, url: str) -> Player:
+    """A model that plays on a server, as the command line has it."""
+    if not model:
+        raise SittingError("--server: give the model's name there, too: --against NAME")
+    return Player(model=model, server_url=url)
+
+
 def _all_seated(
     opponents: Mapping[str, str | Player | Policy], at_the_table: contextlib.ExitStack
 ) -> dict[str, Policy]:
