@@ -1,13 +1,15 @@
 """The pulse: while a stage runs, a log says how far it is."""
 
 import contextlib
+import json
+import os
 import time
 
 import pytest
 
 from maro_lib.play.policies import NAIVE, SKILLED
 from maro_lib.play.rollout import play, schedule
-from maro_lib.run.pulse import games_since, how_far, pulse
+from maro_lib.run.pulse import games_since, how_far, pulse, training_since
 from maro_lib.runs import run_folder
 from maro_lib.world.mystery import Rules
 
@@ -28,6 +30,22 @@ def test_games_are_counted_as_they_reach_the_disk_and_those_before_are_not(run, 
     assert said.startswith("4 games, won by ")
     assert f"civilian {share:.0f} %" in said or not share
     assert games_since(run, time.time() + 5) == ""
+
+
+def test_a_training_is_told_by_its_last_checkpoint(run):
+    began = time.time()
+    for step, loss in ((4, 0.5), (8, 0.25)):
+        folder = run_folder(run) / "learning" / f"checkpoint-{step}"
+        folder.mkdir(parents=True)
+        log = [{"step": step, "objective": loss, "margin": 0.125}, {"step": step, "legal": 1.0}]
+        state = {"global_step": step, "max_steps": 19, "log_history": log}
+        (folder / "trainer_state.json").write_text(json.dumps(state))
+        os.utime(folder / "trainer_state.json", (began + step, began + step))
+    assert training_since(run, began) == "learning: step 8 of 19, loss 0.250, margin +0.12"
+    assert training_since(run, began + 9) == "", "of a run before"
+    (folder / "trainer_state.json").write_text('{"global_')
+    os.utime(folder / "trainer_state.json", (began + 8, began + 8))
+    assert training_since(run, began) == "", "half-written: the next time"
 
 
 def test_what_is_left_is_what_the_last_time_took_less_what_is_spent(run):

@@ -1,14 +1,17 @@
 """What a series says every minute while a stage runs, in a terminal and in logs.
 
     [2/8] 02_rollout: 3.0 min; 210 games, won by civilian 31 %, culprit 69 %; about 8.0 min left of all
+    [5/8] 05_maro_training: 2.0 min; learning: step 12 of 31, loss 0.481, margin +0.05; about 4.0 min left of all
 
-Games are counted as they reach the disk, whichever process plays them. How long is left is known from the last time
-that the run was made on this machine. Used by `maro_lib.run.series`.
+Games are counted as they reach the disk, and steps as checkpoints do, whichever process makes them. How long is left is
+known from the last time that the run was made on this machine. Used by `maro_lib.run.series`.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
+import math
 import threading
 import time
 from collections import Counter
@@ -17,7 +20,7 @@ from collections.abc import Iterator
 from tqdm import tqdm
 
 from maro_lib.runs import run_folder
-from maro_lib.wording import counted, duration
+from maro_lib.wording import counted, duration, signed
 
 EVERY = 60.0  # seconds
 
@@ -44,7 +47,8 @@ def how_far(run: str, began: float, left: float) -> str:
     """Say how long a stage has run, what came of its games, and how long the whole run will take."""
     spent = time.time() - began
     remaining = f"about {duration(left - spent)} left of all" if left > spent else ""
-    return "; ".join(part for part in (duration(spent), games_since(run, began), remaining) if part)
+    parts = (duration(spent), games_since(run, began), training_since(run, began), remaining)
+    return "; ".join(part for part in parts if part)
 
 
 def games_since(run: str, began: float) -> str:
@@ -58,6 +62,21 @@ def games_since(run: str, began: float) -> str:
         return ""
     shares = ", ".join(f"{who or 'nobody'} {100 * n / winners.total():.0f} %" for who, n in sorted(winners.items()))
     return f"{counted(winners.total(), 'game')}, won by {shares}"
+
+
+def training_since(run: str, began: float) -> str:
+    """Say how far a training is by its last checkpoint since then; nothing if there is none."""
+    with contextlib.suppress(OSError, ValueError, KeyError):  # one that is being written is read the next time
+        files = {file: file.stat().st_mtime for file in run_folder(run).rglob("checkpoint-*/trainer_state.json")}
+        last = max((file for file in files if files[file] >= began), key=files.get, default=None)
+        if last is None:
+            return ""
+        state = json.loads(last.read_text(encoding="utf-8"))
+        step = next(entry for entry in reversed(state["log_history"]) if "objective" in entry)
+        margin = "" if math.isnan(step["margin"]) else f", margin {signed(step['margin'], 2)}"  # imitation has none
+        curve = f"loss {step['objective']:.3f}{margin}"
+        return f"{last.parent.parent.name}: step {state['global_step']} of {state['max_steps']}, {curve}"
+    return ""
 
 
 def _winners(file: str) -> list[str]:
