@@ -65,6 +65,7 @@ ALONE = {
 }
 LIKE_OTHERS = (
     "gpu_qwen2.5_7b",
+    "gpu_llama3.1_8b",
     "adapter",
     "habit",
     "embedded",
