@@ -6,9 +6,11 @@ numbers are said.
 
 import logging
 import os
+import sys
 import warnings
 from typing import TYPE_CHECKING
 
+from maro_lib.progress import plain_bars
 from maro_lib.rooms import opened
 
 if TYPE_CHECKING:
@@ -34,5 +36,7 @@ __version__ = "0.1.0"
 __getattr__, __dir__, __all__ = opened(__name__)
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # threads that spin while they wait slow everybody down
-warnings.filterwarnings("ignore", "IProgress not found")  # tqdm wants widgets; a fresh clone's notebooks show none
+warnings.filterwarnings("ignore", "IProgress not found")  # what tqdm says of `plain_bars`
+if "ipykernel" in sys.modules:
+    plain_bars()
 logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # on import it misses a kernel that nobody needs

@@ -24,6 +24,13 @@ def in_view() -> bool:
     return hasattr(shell, "kernel") and not os.environ.get(WATCHED)
 
 
+def plain_bars() -> None:
+    """Keep other libraries' bars from becoming widgets, each of which would be stored with the notebook."""
+    import tqdm.notebook as widgets
+
+    widgets.IProgress = None  # as where ipywidgets is not installed
+
+
 class Place:
     """A place under the running cell, for whatever is shown there now."""
 

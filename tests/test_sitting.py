@@ -217,6 +217,21 @@ def test_a_full_disk_says_so_and_the_game_goes_on(tmp_path):
     assert sitting.say(0, "I am Ann.") == ""
 
 
+def test_a_game_is_called_the_same_everywhere_and_other_weights_play_another(tmp_path):
+    class Model:
+        name = "model"
+
+        def __init__(self, fingerprint):
+            self.fingerprint = fingerprint
+
+        def act(self, requests):
+            return SKILLED.act(requests)
+
+    one, other = (sitting_of(tmp_path, policy=Model(weights)) for weights in ("first", "second"))
+    assert one.game.name == other.game.name
+    assert one.folder != other.folder
+
+
 def test_after_a_finished_game_the_next_is_dealt(tmp_path):
     games = [Game("g", 0, world(), seed, SHORT) for seed in range(2)]
     tables = [(g, {"civilian": SKILLED, "culprit": SKILLED, "Ann": ADA}) for g in games]

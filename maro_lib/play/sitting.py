@@ -8,17 +8,28 @@ but the name that was typed. Taught in notebook 13.
 
 from __future__ import annotations
 
+import json
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import pandas as pd
 
 from maro_lib.play.journal import Journal, SeatReplies
 from maro_lib.play.policies import Policy, Remote, Reply, Request
-from maro_lib.play.rollout import Game, Played, Session, finished_rows, games_digest, games_folder, replay, start
-from maro_lib.play.shards import Shards, StorageError, read_table, shard_folders
+from maro_lib.play.rollout import (
+    Game,
+    Played,
+    Session,
+    finished_rows,
+    games_digest,
+    games_folder,
+    replay,
+    seats_of,
+    start,
+)
+from maro_lib.play.shards import Shards, StorageError, content_digest, read_table, shard_folders
 from maro_lib.runs import RunError
 from maro_lib.world.protocol import Form, Message
 from maro_lib.world.replies import MAX_REPLY
@@ -70,9 +81,8 @@ class Sitting:
 
     def __init__(self, game: Game, policies: Mapping[str, Policy], folder: Path):
         self.policies = policies
-        digest = games_digest([game], policies)
-        self.game = replace(game, name=f"table-{digest[:12]}")  # games of many tables are told apart
-        self.folder = Path(folder) / digest
+        self.game = replace(game, name=_game_name(game, policies))
+        self.folder = Path(folder) / games_digest([game], policies)
         self.session, self._n_kept = self._taken_up()
         self.people = {i: p.called.strip() for i, p in enumerate(self.session.seats) if isinstance(p, Person)}
 
@@ -185,6 +195,12 @@ class Sitting:
 
     def _journal(self, shards: Shards) -> Journal:
         return Journal(shards.folder / "unfinished.json", float("inf"), shards.wanted)
+
+
+def _game_name(game: Game, policies: Mapping[str, Policy]) -> str:
+    """Name a game so that those of many tables are told apart, and the same one is called the same everywhere."""
+    told = [game.script.digest, game.seed, asdict(game.rules), [p.name for p in seats_of(game, policies)]]
+    return f"table-{content_digest(json.dumps(told).encode())[:12]}"
 
 
 def sit_down(tables: Iterable[tuple[Game, Mapping[str, Policy]]], folder: Path) -> Sitting:
