@@ -137,7 +137,8 @@ def parser() -> argparse.ArgumentParser:
                         "character; given again for more people, who take turns")  # fmt: skip
     played.add_argument("--name", default="you", help="what you are called in the tables; nothing else is kept of you")
     played.add_argument("--against", default="", metavar="PLAYER", help="who plays the others: an adapter's folder, "
-                        "embedded, smollm2, a model's folder, skilled, naive, random")  # fmt: skip
+                        "embedded, smollm2, a model's folder, skilled, naive, random; none: what the study trained, or "
+                        "skilled in a case told in prose")  # fmt: skip
     played.add_argument("--server", default="", metavar="URL", help="where the model of --against answers, as "
                         "http://localhost:8000/v1")  # fmt: skip
     played.add_argument("--seed", type=int, default=0, help="of the first game")

@@ -274,6 +274,8 @@ def test_an_opponent_that_is_not_there_is_a_sentence(capsys):
     said = capsys.readouterr().err
     assert said.startswith("against: model '/nowhere' can't be loaded")
     assert "Traceback" not in said
+    assert main(["play", "--against", "skiled"]) == 1
+    assert "'skiled' is nobody's name; did you mean 'skilled'?" in capsys.readouterr().err
 
 
 def test_a_server_s_model_has_a_name(capsys):
@@ -337,6 +339,17 @@ def test_people_take_turns_and_nobody_sees_anothers_secrets(tmp_path):
         owners = {planted.owners[m][0] for m in re.findall(r"canary\d+x", screen)} - {"everybody"}
         assert len(owners) <= 1, f"{owners} on one screen"
     assert {o for s in screens for m in re.findall(r"canary\d+x", s) for o in [planted.owners[m][0]]} >= {"Ann", "Cal"}
+
+
+def test_what_can_t_be_an_answer_is_said_and_asked_again(tmp_path):
+    sitting = sitting_of(tmp_path)
+    answers, told = iter(["", "/foo", "I am Ann.", "9", "2", "1", "/quit"]), []
+    assert not play_sitting(sitting, lambda _: next(answers), told.append)
+    said = "\n".join(told)
+    assert "Say something." in said
+    assert "/foo: no such command" in said
+    assert "Choose of 1 ask, 2 search." in said
+    assert sitting.session.replies[0][0] == Reply("I am Ann.")
 
 
 def test_who_leaves_a_shared_screen_leaves_it_empty(tmp_path):

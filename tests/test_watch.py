@@ -392,3 +392,11 @@ def test_ten_thousand_games_open_in_two_seconds(opened, sets, tmp_path):
     tab.fill("input[type=search]", f"g000003-{n - 1}")
     tab.locator(".games a").first.click()
     tab.wait_for_function(f"document.querySelector('article').innerText.includes('g000003-{n - 1}')")
+
+
+def test_a_run_of_one_game_is_watched_too(tmp_path, monkeypatch, small_world):
+    """Rules that learn from some mysteries for others have nothing to learn from here."""
+    monkeypatch.setenv("MARO_OUTPUTS", str(tmp_path))
+    play(schedule([small_world], 1, 0, Rules(rounds=1)), SKILLED, folder=run_folder("one") / "rollout")
+    assert main(["watch", "one"]) == 0
+    assert (tmp_path / "one" / "watch.html").exists()

@@ -97,6 +97,11 @@ class Sitting:
     def is_over(self) -> bool:
         return not self.session.env.pending_players()
 
+    @property
+    def opponent(self) -> Policy | None:
+        """Who plays a seat that is no person's, if there is one."""
+        return next((p for i, p in enumerate(self.session.seats) if i not in self.people), None)
+
     def view(self, seat: int) -> list[Message]:
         """All that a seat may know."""
         return self.session.env.private_view(seat)

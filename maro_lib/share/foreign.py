@@ -250,7 +250,8 @@ def _what_works(actions: pd.DataFrame) -> Iterator[str]:
     if hits.any() and not hits.all():
         yield "notebooks 03 to 05 can run on them (ONLY=03,04,05); the credit rule `belief_shift` has nothing to say"
     else:
-        lacks = "there are no votes for both sides" if len(guilty) else "no side hides"
+        one_sided = "the votes of civilians are all right, or all wrong" if len(votes) else "civilians cast no votes"
+        lacks = one_sided if len(guilty) else "no side hides"
         yield (f"notebooks 03 to 05 can't run on them: they show civilians, culprits and their votes, and {lacks}; "
                "`decompose`, `balance` and `train` work (docs/how-to.md)")  # fmt: skip
     yield "notebook 06 measures 05's matches, which are this kit's mysteries: what was learned is tried there"

@@ -118,7 +118,7 @@ def _recognised(record: Any, place: str) -> tuple[str, str]:
 def _bounded(game: ForeignGame) -> ForeignGame:
     """Clean a game's texts; refuse one without an outcome, or of no bearable size."""
     if not 2 <= len(game.seats) <= MOST_PLAYERS:
-        raise FormError(f"{counted(len(game.seats), 'player')} of a game (2 to {MOST_PLAYERS} are possible)")
+        raise FormError(f"with {counted(len(game.seats), 'player')} (2 to {MOST_PLAYERS} are possible)")
     if any(seat.success is None for seat in game.seats):
         raise FormError("nobody says who won")
     if not game.turns:

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from maro_lib.learn.decomposition import decompose
-from maro_lib.markup import Html, Shown, card, fold, join, prose
+from maro_lib.learn.decomposition import credit_rules, decompose
+from maro_lib.markup import Html, Shown, card, fold, join, prose, tag
 from maro_lib.play.policies import Policy
 from maro_lib.play.sitting import Sitting, instead
 from maro_lib.show.strip import suspicion_by_round
@@ -23,18 +23,25 @@ RULES = ("uniform", "belief_shift")
 def debrief(
     sitting: Sitting, seat: int, *, rules: Sequence[str] = RULES, others: Mapping[str, Policy] | None = None
 ) -> Shown:
-    """Show how a game went for who sat in a seat; `others` say what they would have done at each of its moves."""
+    """Show how a game went for who sat in a seat; `others`, else an opponent, say what they would have done there."""
     played, script = sitting.tables(), sitting.game.script
     row, actions = played.table("games").iloc[0], played.table("actions")
     line = outcome(sitting, seat)
     columns = {rule: decompose(actions, rule) for rule in rules}
     mine = actions[actions["seat"] == seat]
-    would = {f"{name} would": pd.Series(instead(sitting, seat, policy), mine.index)
-             for name, policy in (others or {}).items()}  # fmt: skip
+    if others is None:
+        others = {"an opponent": sitting.opponent} if sitting.opponent else {}
+    would = {f"{name} would": pd.Series(instead(sitting, seat, policy), mine.index) for name, policy in others.items()}
     moves = side_by_side(mine, columns, script=script, beside=would, title="Your moves, and what they were worth")
     whole = show_game(played, row["game"], script=script, credit=columns[rules[0]])
-    parts = (_suspected(actions, script, seat), moves.html, fold("The whole game", whole.html))
+    parts = (_suspected(actions, script, seat), moves.html, _told(rules), fold("The whole game", whole.html))
     return Shown(line, card(prose(line, style="font-size:16px;font-weight:600"), *parts, language=row["language"]))
+
+
+def _told(rules: Sequence[str]) -> Html:
+    """Say what each rule gives, as the table of rules does."""
+    formulas = credit_rules().set_index("name")["formula"]
+    return join(*(tag("div", tag("b", rule), ": ", formulas[rule], style="font-size:12px") for rule in rules))
 
 
 def outcome(sitting: Sitting, seat: int) -> str:

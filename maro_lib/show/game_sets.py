@@ -101,7 +101,8 @@ def expected_words(folder: Path) -> pd.Series:
 def _credit(folder: Path, actions: pd.DataFrame) -> dict[str, pd.Series]:
     """Return what 03 has kept, and what each rule gives that needs nothing but the table."""
     rules = [name for name in cheap_rules() if {*CREDIT_RULES[name].needs} <= {*actions}]
-    rules = [name for name in rules if len(actions) <= MOST_FITTED or name not in FITTED]
+    can_fit = len(actions) <= MOST_FITTED and actions["script"].nunique() > 1  # from some mysteries for the others
+    rules = [name for name in rules if can_fit or name not in FITTED]
     return _kept_credit(folder, actions) | {name: decompose(actions, name) for name in rules}
 
 

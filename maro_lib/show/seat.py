@@ -66,12 +66,7 @@ class SeatView:
         if not self.sitting.is_over:
             line = "The game is not over: play it to its end above, then run this cell again."
             return Shown(line, card(line))
-        return debrief(self.sitting, self.number, rules=rules, others=others or {"an opponent": self.opponent})
-
-    @property
-    def opponent(self) -> Policy:
-        """Who plays another seat."""
-        return next(p for i, p in enumerate(self.sitting.session.seats) if i not in self.sitting.people)
+        return debrief(self.sitting, self.number, rules=rules, others=others)
 
     def chat(self) -> Shown:
         """The view of the seat as a chat."""

@@ -13,11 +13,12 @@ from pathlib import Path
 
 from maro_lib.model.adapter_files import base_of
 from maro_lib.model.loading import EMBEDDED, STUDY_ADAPTER
-from maro_lib.model.players import Player
+from maro_lib.model.players import SCRIPTED, Player
 from maro_lib.play.policies import Policy
 from maro_lib.play.rollout import Game
 from maro_lib.play.sitting import Person, Sitting, SittingError, find_seat, sit_down
-from maro_lib.runs import artefact
+from maro_lib.runs import artefact, located
+from maro_lib.wording import nearest
 from maro_lib.world.casebook import find_playable
 from maro_lib.world.generator import Knobs, generate
 from maro_lib.world.mystery import Rules
@@ -120,8 +121,17 @@ def _all_seated(
     return {side: seated[id(who)] for side, who in opponents.items()}
 
 
+def _check_known(who: str) -> None:
+    """Refuse a word that is no player's: a hub's name has a slash, and anything else of that kind is a folder."""
+    known = (*SCRIPTED, "mixture", "embedded", "smollm2")
+    if who not in known and "/" not in who and not located(who).exists() and not who.endswith(".gguf"):
+        raise SittingError(f"against: {who!r} is nobody's name{nearest(who, known)}; give one of {', '.join(known)}, "
+                           "the folder of a model or of an adapter, or a hub's name")  # fmt: skip
+
+
 def _seated(who: str | Player | Policy) -> contextlib.AbstractContextManager[Policy]:
     if isinstance(who, str):
+        _check_known(who)
         who = Player(model=who)
     return who.seated() if isinstance(who, Player) else contextlib.nullcontext(who)
 

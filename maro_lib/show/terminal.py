@@ -19,6 +19,7 @@ from maro_lib.world.protocol import Blank, Form, Message
 CLEAR = "\033[2J\033[3J\033[H"  # the screen, what was scrolled away, and the cursor to the top
 HELP = "Answer with a number or a name. /all: everything you know. /quit: leave; the game is kept. /help: this."
 Ask, Tell = Callable[[str], str], Callable[[str], None]
+Asked = Callable[[str, Callable[[str], str]], str]  # a question, and what is wrong with an answer
 
 
 class Left(Exception):
@@ -91,24 +92,31 @@ def on_screen(message: Message) -> str:
 def _reply(sitting: Sitting, seat: int, ask: Ask, tell: Tell) -> str:
     """Ask which form, then for what it leaves open."""
 
-    def asked(question: str) -> str:
-        while (word := ask(question).strip()) in ("/help", "/all", "/quit"):
+    def asked(question: str, refused: Callable[[str], str]) -> str:
+        while True:
+            word = ask(question).strip()
             if word == "/quit":
                 raise Left
-            tell(HELP if word == "/help" else "\n".join(map(on_screen, sitting.view(seat))))
-        return word
+            if word == "/all":
+                tell("\n".join(map(on_screen, sitting.view(seat))))
+            elif word.startswith("/"):
+                tell(HELP if word == "/help" else f"{word}: no such command. {HELP}")
+            elif why := refused(word):
+                tell(why)
+            else:
+                return word
 
     form = _choice("What do you do", sitting.forms(seat), lambda f: f.title, asked)
     return form.say({blank.name: _filled(form, blank, asked) for blank in form.blanks})
 
 
-def _filled(form: Form, blank: Blank, asked: Ask) -> str:
+def _filled(form: Form, blank: Blank, asked: Asked) -> str:
     if blank.options:
         return _choice(f"{form.title} {blank.name}", blank.options, str, asked)
-    return asked(f"{form.title}, {blank.name}: ")
+    return asked(f"{form.title}, {blank.name}: ", lambda word: "" if word else "Say something.")
 
 
-def _choice(what: str, options: Sequence, named: Callable, asked: Ask):
+def _choice(what: str, options: Sequence, named: Callable, asked: Asked):
     """Ask for one of several, by its number or its name; the only one is not asked for."""
     if len(options) == 1:
         return options[0]
@@ -117,6 +125,8 @@ def _choice(what: str, options: Sequence, named: Callable, asked: Ask):
     by_word = {n.casefold(): o for n, o in zip(names, options, strict=True)}
     if numbered is not names:
         by_word |= {str(k): o for k, o in enumerate(options, start=1)}
-    while (word := asked(f"{what} [{', '.join(numbered)}]: ").casefold()) not in by_word:
-        pass
-    return by_word[word]
+    shown_options = ", ".join(numbered)
+    word = asked(
+        f"{what} [{shown_options}]: ", lambda w: "" if w.casefold() in by_word else f"Choose of {shown_options}."
+    )
+    return by_word[word.casefold()]
