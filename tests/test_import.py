@@ -204,7 +204,7 @@ LOUD = {"players": ["Ann", "Ben"], "winner": "Ann", "messages": [{"name": "Ann",
     ("a.json", "[]", "no game there can be used: there are none"),
     ("a.jsonl", json.dumps(werewolf_game(winner="")), "no game there can be used: 1 nobody says who won"),
     ("a.jsonl", json.dumps({"players": 3, "messages": 4}), "1 a game is not what its form \\(chat\\) promises"),
-    ("a.jsonl", json.dumps({"players": ["Ann"], "messages": [], "winner": "Ann"}), "1 1 player of a game"),
+    ("a.jsonl", json.dumps({"players": ["Ann"], "messages": [], "winner": "Ann"}), "1 with 1 player"),
 ])  # fmt: skip
 def test_what_is_no_game_is_named_and_nothing_is_left_behind(tmp_path, outputs, name, text, message):
     (tmp_path / name).write_text(text)
