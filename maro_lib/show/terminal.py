@@ -19,7 +19,7 @@ from maro_lib.world.protocol import Blank, Form, Message
 CLEAR = "\033[2J\033[3J\033[H"  # the screen, what was scrolled away, and the cursor to the top
 HELP = "Answer with a number or a name. /all: everything you know. /quit: leave; the game is kept. /help: this."
 Ask, Tell = Callable[[str], str], Callable[[str], None]
-Question = Callable[[str, Callable[[str], str]], str]  # a question, and what is wrong with an answer
+Asking = Callable[[str, Callable[[str], str]], str]  # a question, and what is wrong with an answer
 
 
 class Left(Exception):
@@ -110,13 +110,13 @@ def _reply(sitting: Sitting, seat: int, ask: Ask, tell: Tell) -> str:
     return form.say({blank.name: _filled(form, blank, asked) for blank in form.blanks})
 
 
-def _filled(form: Form, blank: Blank, asked: Question) -> str:
+def _filled(form: Form, blank: Blank, asked: Asking) -> str:
     if blank.options:
         return _choice(f"{form.title} {blank.name}", blank.options, str, asked)
     return asked(f"{form.title}, {blank.name}: ", lambda word: "" if word else "Say something.")
 
 
-def _choice(what: str, options: Sequence, named: Callable, asked: Question):
+def _choice(what: str, options: Sequence, named: Callable, asked: Asking):
     """Ask for one of several, by its number or its name; the only one is not asked for."""
     if len(options) == 1:
         return options[0]
