@@ -103,6 +103,7 @@ def _one_thread() -> Iterator[None]:
 def _work(pipe: Connection) -> None:
     """Do what comes, one task after the other."""
     threading.Thread(target=_end_with_caller, daemon=True).start()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all of a terminal: the caller ends its workers
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # what is half done is noted
     with contextlib.suppress(EOFError):
         while True:

@@ -1,6 +1,7 @@
 """Side by side: all that is asked comes back, in order; what fails is told; nothing outlives its caller."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -65,7 +66,9 @@ def test_a_process_that_is_killed_is_told():
         run_tasks([Killed()], 1)
 
 
-def test_nothing_outlives_a_caller_that_is_killed(tmp_path):
+@pytest.fixture
+def caller(tmp_path):
+    """A process, leader of its group as under a terminal, with two others that sleep for it; and their ids."""
     script = (
         "from tasks_side_by_side import Sleeper\nfrom maro_lib.side_by_side import run_tasks\n"
         "if __name__ == '__main__':\n"
@@ -74,12 +77,30 @@ def test_nothing_outlives_a_caller_that_is_killed(tmp_path):
     (tmp_path / "caller.py").write_text(script)
     paths = os.pathsep.join([os.path.dirname(__file__), os.environ.get("PYTHONPATH", "")])
     caller = subprocess.Popen(
-        [sys.executable, tmp_path / "caller.py"], stdout=subprocess.PIPE, env=os.environ | {"PYTHONPATH": paths}
-    )
+        [sys.executable, tmp_path / "caller.py"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=os.environ | {"PYTHONPATH": paths}, start_new_session=True,
+    )  # fmt: skip
     pids = [int(caller.stdout.readline()) for _ in range(2)]
     assert all(map(is_there, pids))
-    caller.kill()
-    caller.wait()
+    return caller, pids
+
+
+def test_nothing_outlives_a_caller_that_is_killed(caller):
+    process, pids = caller
+    process.kill()
+    process.wait()
+    assert all(map(gone, pids))
+
+
+def test_an_interrupt_from_the_terminal_is_the_callers_alone(caller):
+    process, pids = caller
+    for pid in pids:  # Ctrl-C reaches everybody
+        os.kill(pid, signal.SIGINT)
+    time.sleep(0.5)
+    assert all(map(is_there, pids)), "who works waits for what the caller says"
+    os.kill(process.pid, signal.SIGINT)
+    said = process.communicate()[1]
+    assert said.count("Traceback") == 1, said
     assert all(map(gone, pids))
 
 
