@@ -12,6 +12,7 @@ import sys
 
 import pandas as pd
 import pytest
+from servers import Server
 from worlds import varied_scripts, world
 
 from maro_lib.__main__ import main
@@ -281,6 +282,15 @@ def test_an_opponent_that_is_not_there_is_a_sentence(capsys):
 def test_a_server_s_model_has_a_name(capsys):
     assert main(["play", "--server", "http://127.0.0.1:1/v1"]) == 1
     assert "give the model's name" in capsys.readouterr().err
+
+
+def test_a_whole_game_against_a_server_s_model(capsys, monkeypatch):
+    rng = random.Random(0)
+    monkeypatch.setattr("builtins.input", lambda *_: rng.choice(["1", "2", "0", "Why?"]))
+    with Server() as server:
+        assert main(["play", "quiet_hours", "--against", "m", "--server", server.url, "--name", "Ada"]) == 0
+        assert len(server.games) > 20, "the others asked the server for every move"
+    assert re.search(r"Ada: You were .*, civilian, and (reached|missed) your goal", capsys.readouterr().out)
 
 
 def test_an_opponent_that_can_t_move_is_a_sentence_and_the_game_waits(tmp_path):
