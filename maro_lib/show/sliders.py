@@ -12,8 +12,9 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import ipywidgets as widgets
+
 NOBODY_THERE = "Sliders appear here when the cell is run in JupyterLab."
-NOT_INSTALLED = "Sliders need ipywidgets: .venv/bin/python -m pip install ipywidgets==8.1.9, then restart the kernel."
 STEPS = 50  # from the least value to the most
 
 Control = tuple[float, float, float] | Sequence[str]
@@ -24,15 +25,10 @@ def slide(draw: Callable[..., Any], **controls: Control) -> None:
     if not is_attended():
         print(NOBODY_THERE)
         return
-    try:
-        import ipywidgets
-    except ImportError:
-        print(NOT_INSTALLED)
-        return
     from IPython.display import display
 
-    made = {name: _control(ipywidgets, name, given) for name, given in controls.items()}
-    display(ipywidgets.VBox([*made.values(), ipywidgets.interactive_output(draw, made)]))
+    made = {name: _control(name, given) for name, given in controls.items()}
+    display(widgets.VBox([*made.values(), widgets.interactive_output(draw, made)]))
 
 
 def is_attended() -> bool:
@@ -41,7 +37,7 @@ def is_attended() -> bool:
     return bool(getattr(getattr(shell, "kernel", None), "_allow_stdin", False))
 
 
-def _control(widgets: Any, name: str, given: Control) -> Any:
+def _control(name: str, given: Control) -> Any:
     """Make a slider, or a list of choices."""
     if not isinstance(given, tuple):
         return widgets.Dropdown(options=list(given), description=name)
