@@ -132,10 +132,11 @@ def test_only_places_that_hold_something_for_the_player_are_offered(seed):
 
 def test_a_place_gives_its_clues_one_by_one_in_seeded_order():
     first = Counter(
-        next(a.clue for a in finish(begin(seed=seed), searching("barn")).log if a.place == "barn") for seed in range(40)
+        next(a.own["clue"] for a in finish(begin(seed=seed), searching("barn")).log if a.own.get("place") == "barn")
+        for seed in range(40)
     )
     assert set(first) == {"rope", "axe"}
-    found = [a.clue for a in finish(begin(), searching("barn")).log if a.place == "barn"]
+    found = [a.own.get("clue") for a in finish(begin(), searching("barn")).log if a.own.get("place") == "barn"]
     assert sorted(found) == ["axe", "rope"]
 
 
@@ -259,7 +260,7 @@ def test_a_public_clue_reaches_everybody():
     env = begin()
     player = play_until(env, "turn", PLAIN)
     env.step("SEARCH barn")
-    finder, clue = NAMES[player], env.script.clues[[c.id for c in env.script.clues].index(env.log[-1].clue)]
+    finder, clue = NAMES[player], env.script.clues[[c.id for c in env.script.clues].index(env.log[-1].own["clue"])]
     finish(env, PLAIN)
     for i in range(4):
         line = (

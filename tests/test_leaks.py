@@ -37,9 +37,9 @@ def test_a_prompt_with_the_askers_secrets_is_found(monkeypatch):
 def test_a_private_clue_told_to_all_is_found(monkeypatch):
     def leaky(self, player, line, event):
         for i in range(len(self.names)):
-            self._now.seats[i].events.append(event)
+            self.now.seats[i].events.append(event)
 
-    monkeypatch.setattr(MurderMystery, "_tell", leaky)
+    monkeypatch.setattr(MurderMystery, "tell", leaky)
     assert find_leaks(RICH, seeds=range(6))
 
 

@@ -68,8 +68,8 @@ def test_a_skilled_civilian_finds_the_culprit_in_the_evidence():
     assert "knife" in env.found
     assert [v for name, v in zip(env.names, env.votes, strict=True) if name != "Cal"] == ["Cal"] * 3
     rated = [a for a in env.log if a.phase == "rate" and a.player == 0]
-    assert rated[-1].ratings["Cal"] == (2, 0)
-    assert rated[-1].ratings["Ben"] == (0, 2)
+    assert rated[-1].own["ratings"]["Cal"] == (2, 0)
+    assert rated[-1].own["ratings"]["Ben"] == (0, 2)
 
 
 def test_a_skilled_culprit_searches_nothing_and_blames_one_innocent():
@@ -78,7 +78,7 @@ def test_a_skilled_culprit_searches_nothing_and_blames_one_innocent():
         mine = [a for a in env.log if env.names[a.player] == "Cal"]
         assert {a.kind for a in mine if a.phase == "turn"} == {"ask"}
         assert env.votes[2] in {"Ann", "Ben", "Dot"}
-        for rated in (a.ratings for a in mine if a.phase == "rate"):
+        for rated in (a.own.get("ratings") for a in mine if a.phase == "rate"):
             assert [trust for suspicion, trust in rated.values() if suspicion == 2] == [0], "it accuses one"
 
 

@@ -13,8 +13,21 @@ from maro_lib.rooms import offers
 from maro_lib.runs import ROOT
 
 PACKAGE = ROOT / "maro_lib"
-ROOMS = ("world", "play", "model", "embedded", "learn", "measure", "study", "show", "share", "run")  # leftmost first
-LIGHT = ("world", "play", "run")  # opening their names loads no torch
+# leftmost first
+ROOMS = (
+    "world",
+    "worlds",
+    "play",
+    "model",
+    "embedded",
+    "learn",
+    "measure",
+    "study",
+    "show",
+    "share",
+    "run",
+)  # leftmost first
+LIGHT = ("world", "worlds", "play", "run")  # opening their names loads no torch
 
 
 def modules() -> list[Path]:

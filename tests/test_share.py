@@ -47,7 +47,7 @@ from maro_lib.share.training_set import conversations, preferences
 from maro_lib.share.weights import weights_header
 from maro_lib.summary import Summary, peek_summary, write_summary
 from maro_lib.world.mystery import Rules
-from maro_lib.world.scripts import load_scripts
+from maro_lib.world.setups import load_scripts
 
 PARTS = ("training", "games", "adapter", "merged", "gguf", "environment")
 MIRAGE = Path(__file__).parent / "fixtures" / "mirage"

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from maro_lib.play.policies import Policy, Reply, Request
-from maro_lib.world.mystery import MurderMystery, Rules
-from maro_lib.world.protocol import Environment
+from maro_lib.world.mystery import Brief, MurderMystery, Rules
+from maro_lib.world.protocol import Command, Environment
 from maro_lib.world.scripts import Script, bundled, parse_script
+from maro_lib.worlds.commands import written
 
 NAMES = ("Ann", "Ben", "Cal", "Dot")
 CLUES = (
@@ -139,7 +140,10 @@ def last_words(env: MurderMystery, player: int) -> str:
 
 def correct_reply(request: Request) -> str:
     """The simplest legal reply: the first name, the first place if there is one."""
-    prompt, book = request.prompt, request.brief.book
+    prompt = request.prompt
+    if not isinstance(request.brief, Brief):
+        return written(c := prompt.commands[0], filled(c)) if prompt.commands else "I say something."
+    book = request.brief.book
     if prompt.phase == "turn" and prompt.places:
         return book.search.format(place=prompt.places[0])
     if prompt.phase == "turn":
@@ -147,6 +151,11 @@ def correct_reply(request: Request) -> str:
     if prompt.phase == "rate":
         return book.rate_all(dict.fromkeys(prompt.names, (1, 1)))
     return book.voted.format(name=prompt.names[0]) if prompt.phase == "vote" else book.no_idea
+
+
+def filled(command: Command, k: int = 0) -> dict[str, str]:
+    """A command filled in with the first (or another) of its options."""
+    return {b.name: b.options[k % len(b.options)] if b.options else "I say something." for b in command.blanks}
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ from maro_lib.runs import located, make_folder, read_record, write_atomic
 from maro_lib.side_by_side import Tell, run_tasks
 from maro_lib.strict_yaml import StrictLoader, read_text
 from maro_lib.world.mystery import MurderMystery, Rules
-from maro_lib.world.scripts import dump_scripts, load_scripts
+from maro_lib.world.setups import dump_scripts, load_scripts
 
 INPUTS = ".inputs"  # after the name of the folder that is trained into
 DDP = Path(__file__).with_name("accelerate") / "ddp.yaml"

@@ -18,9 +18,12 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, runtime_checkable
 
+from maro_lib.wording import check_name
 from maro_lib.world.mystery import Brief, Event
 from maro_lib.world.protocol import Message, Prompt
 from maro_lib.world.solver import suspects
+from maro_lib.worlds.registry import find_world
+from maro_lib.worlds.world import random_style
 
 
 class Request(NamedTuple):
@@ -99,7 +102,8 @@ class Random:
     name: str = "random"
 
     def act(self, requests: Sequence[Request]) -> list[Reply]:
-        return [Reply(_random_reply(r, r.rng())) for r in requests]
+        return [Reply(_scripted_reply(r, 0.0)) if not _in_mystery(r) else Reply(_random_reply(r, r.rng()))
+                for r in requests]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -117,7 +121,7 @@ class Scripted:
         return [Reply(self._reply(r)) for r in requests]
 
     def _reply(self, request: Request) -> str:
-        return _scripted_reply(request, getattr(self, request.brief.me.faction))
+        return _scripted_reply(request, getattr(self, request.brief.me.faction, self.civilian))
 
 
 @dataclass(frozen=True)
@@ -140,6 +144,25 @@ class Mixture:
         return self.good if request.rng("skill").random() < self.share_good else self.bad
 
 
+@dataclass(frozen=True)
+class Styled:
+    """A player by one of its world's own rules (`World.styles`): fair, greedy, ..."""
+
+    style: str
+
+    @property
+    def name(self) -> str:
+        return self.style
+
+    def act(self, requests: Sequence[Request]) -> list[Reply]:
+        return [Reply(self._reply(r)) for r in requests]
+
+    def _reply(self, request: Request) -> str:
+        styles = find_world(request.brief.world).styles
+        check_name(f"player in {request.brief.world}", self.style, styles)
+        return styles[self.style](request, request.rng())
+
+
 RANDOM = Random()
 NAIVE = Scripted(0.0, 0.0)
 SKILLED = Scripted(1.0, 1.0)
@@ -150,9 +173,16 @@ SKILLED = Scripted(1.0, 1.0)
 
 def _scripted_reply(request: Request, skill: float) -> str:
     rng = request.rng()
+    if not _in_mystery(request):
+        styles = find_world(request.brief.world).styles
+        return (styles["skilled"] if rng.random() < skill else random_style)(request, rng)
     if rng.random() >= skill:
         return _naive_reply(request, rng)
     return _civilian_reply(request, rng) if request.brief.me.faction == "civilian" else _culprit_reply(request)
+
+
+def _in_mystery(request: Request) -> bool:
+    return isinstance(request.brief, Brief)
 
 
 def _random_reply(request: Request, rng: random.Random) -> str:

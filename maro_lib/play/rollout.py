@@ -11,6 +11,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import hashlib
+import inspect
 import json
 import sys
 import time
@@ -21,6 +22,7 @@ from dataclasses import asdict, dataclass, field
 from functools import cache
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -29,17 +31,23 @@ import yaml
 from maro_lib.play.journal import Journal, SeatReplies
 from maro_lib.play.policies import Policy, Remote, Reply, Request, Windowed
 from maro_lib.play.shards import Rows, Shards, TableRow, Wanted, as_table, empty_rows, read_table
-from maro_lib.play.tables import SCHEMAS
+from maro_lib.play.tables import schemas_of
 from maro_lib.progress import Bar
 from maro_lib.runs import ROOT, RunError
-from maro_lib.world.mystery import MurderMystery, Rules
+from maro_lib.world.mystery import Rules
 from maro_lib.world.protocol import Environment
 from maro_lib.world.replies import MAX_REPLY
-from maro_lib.world.scripts import FACTIONS, Script
+from maro_lib.world.scripts import Script
+from maro_lib.world.setups import Scenario
+from maro_lib.worlds.registry import find_world
+from maro_lib.worlds.wordbook import words_file
+from maro_lib.worlds.world import WorldRules
 
 # games of other code, or told in other words, are other games
-GAME_MODULES = ("world/phrases", "world/protocol", "world/mystery", "world/replies", "world/solver", "play/policies")
-Seats = Policy | Mapping[str, Policy]  # one for all seats, or by character name or faction
+_ALL_GAMES = ("world/protocol", "world/turns", "world/replies", "play/policies")
+GAME_MODULES = (*_ALL_GAMES, "world/phrases", "world/mystery", "world/solver")
+WORLD_MODULES = (*_ALL_GAMES, "worlds/world", "worlds/commands", "worlds/wordbook")
+Seats = Policy | Mapping[str, Policy]  # one for all seats, or by character name, faction or role
 Seating = Seats | Callable[["Game"], Seats]  # the same in every game, or by game: always the same for one game
 
 
@@ -49,14 +57,14 @@ class Game:
 
     name: str
     order: int
-    script: Script
+    script: Script | Scenario
     seed: int
-    rules: Rules = field(default_factory=Rules)
-    kind: Callable[[Script, Rules], Environment] = MurderMystery
+    rules: Rules | WorldRules = field(default_factory=Rules)
+    kind: Callable[[Any, Any], Environment] | None = None  # where it is not the world's own
 
     def environment(self) -> Environment:
         """Make the environment that it is played in, not begun yet."""
-        return self.kind(self.script, self.rules)
+        return (self.kind or find_world(self.script.world))(self.script, self.rules)
 
 
 @dataclass
@@ -118,20 +126,23 @@ class Played:
     n_resumed: int
     seconds: float
     notes: tuple[str, ...] = ()
+    world: str = "mystery"
 
     def table(self, name: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
         """Read `games`, `actions` or `dialogues`, in the order of the run."""
         if self.folder is not None:
             return read_table(self.folder, name, columns)
-        table = as_table(name, self.rows[name]).to_pandas()
+        table = as_table(name, self.rows[name], self.world).to_pandas()
         return table if columns is None else table[list(columns)]
 
 
-def schedule(scripts: Sequence[Script], n_games: int, seed: int, rules: Rules | None = None) -> list[Game]:
-    """List `n_games` games over the scripts in turn, each with its own seed."""
+def schedule(
+    scripts: Sequence[Script | Scenario], n_games: int, seed: int, rules: Rules | WorldRules | None = None
+) -> list[Game]:
+    """List `n_games` games over the scripts (or scenarios of one world) in turn, each with its own seed."""
     if not scripts:
         raise ValueError("no scripts given: at least one is needed")
-    rules = rules or Rules()
+    rules = rules or (Rules() if scripts[0].world == "mystery" else WorldRules())
     seeds = np.random.SeedSequence(seed).generate_state(n_games, np.uint64) >> np.uint64(1)
     return [Game(f"g{k:06d}", k, scripts[k % len(scripts)], int(s), rules) for k, s in enumerate(seeds)]
 
@@ -141,18 +152,30 @@ def seats_of(game: Game, policies: Seating) -> list[Policy]:
     return seat_policies(policies(game) if callable(policies) else policies, game.script)
 
 
-def seat_policies(policies: Seats, script: Script) -> list[Policy]:
-    """Say who plays each seat: by character name, else by faction, else the one policy for all."""
+def seat_policies(policies: Seats, script: Script | Scenario) -> list[Policy]:
+    """Say who plays each seat: by character name, else by faction, else by role, else the one policy for all."""
     if not isinstance(policies, Mapping):
         return [policies] * len(script.characters)
-    seated = [policies.get(c.name, policies.get(c.faction)) for c in script.characters]
+    seated = [policies.get(c.name, policies.get(c.faction, policies.get(c.role))) for c in script.characters]
     empty = [c.name for c, p in zip(script.characters, seated, strict=True) if p is None]
     if empty:
+        what, groups = ("faction", factions_of(script)) if factions_of(script) else ("role", roles_of(script))
         raise ValueError(
-            f"{script.title}: nobody plays {', '.join(empty)}; give a policy for the name or for the faction "
-            f"({' or '.join(FACTIONS)}); given: {', '.join(policies)}"
+            f"{script.title}: nobody plays {', '.join(empty)}; give a policy for the name or for the {what} "
+            f"({' or '.join(groups)}); given: {', '.join(policies)}"
         )
     return seated
+
+
+def factions_of(script: Script | Scenario) -> list[str]:
+    """The sides of a script, each once, in the world's order; none in a world without sides."""
+    there = {c.faction for c in script.characters}
+    return [side for side in find_world(script.world).sides if side in there]
+
+
+def roles_of(script: Script | Scenario) -> list[str]:
+    """The roles of a script, each once."""
+    return list(dict.fromkeys(c.role for c in script.characters))
 
 
 def start(game: Game, policies: Seating) -> Session:
@@ -255,12 +278,13 @@ def play(
     """
     began = time.perf_counter()
     _check_names(games)
+    world = next((g.script.world for g in games), "mystery")
     if folder is None:
         rows = empty_rows()
         sessions = _sessions(games, policies, concurrency, progress, 0, on_step)
         for session in sorted(sessions, key=lambda s: s.game.order):
             _add_rows(rows, session)
-        return Played(None, rows, len(games), 0, time.perf_counter() - began)
+        return Played(None, rows, len(games), 0, time.perf_counter() - began, world=world)
     with games_folder(games, policies, Path(folder)) as shards:
         done = shards.done()
         left = [g for g in games if g.order not in done]
@@ -269,7 +293,9 @@ def play(
         journal = Journal(shards.folder / "unfinished.json", shard_seconds, shards.wanted)
         sessions = _sessions(left, policies, concurrency, progress, len(done), on_step, journal)
         _play_into(shards, sessions, shard_size, shard_seconds, journal)
-        return Played(shards.folder, None, len(games), len(done), time.perf_counter() - began, tuple(shards.notes))
+        return Played(
+            shards.folder, None, len(games), len(done), time.perf_counter() - began, tuple(shards.notes), world
+        )
 
 
 def games_folder(games: Sequence[Game], policies: Seating, folder: Path) -> Shards:
@@ -282,6 +308,8 @@ def _check_names(games: Sequence[Game]) -> None:
     for what in ("name", "order"):
         if twice := [v for v, n in Counter(getattr(g, what) for g in games).items() if n > 1]:
             raise ValueError(f"games: {what} {twice[0]!r} occurs more than once; make one list with one `schedule`")
+    if len(worlds := {g.script.world for g in games}) > 1:
+        raise ValueError(f"games: of several worlds ({', '.join(sorted(worlds))}); play each into a folder of its own")
     titles = Counter(title for title, _ in {(g.script.title, g.script.digest) for g in games})
     if twice := [title for title, n in titles.items() if n > 1]:
         raise ValueError(f"scripts: {twice[0]!r} is the title of two different ones; give each a title of its own")
@@ -312,7 +340,7 @@ def _sessions(
     """Play games and yield them finished, showing how far, how fast, and how much goes wrong per faction."""
     said, note = journal.read() if journal else ({}, "")
     print(f"rollout: {note}\n" if note else "", end="", file=sys.stderr)
-    n_actions, n_over, illegal = 0, n_done, dict.fromkeys(FACTIONS, 0)
+    n_actions, n_over, illegal = 0, n_done, Counter()
     with Bar(len(games) + n_done, "game", shown=progress, initial=n_done) as bar:
 
         def count(n: int, live: Sequence[Session]) -> None:
@@ -328,7 +356,8 @@ def _sessions(
         begun = (replay(start(g, policies), said.get(g.order, ())) for g in games)
         for session in run_sessions(begun, concurrency, count):
             for a in session.env.log:
-                illegal[session.game.script.characters[a.player].faction] += not a.legal
+                who = session.game.script.characters[a.player]
+                illegal[who.faction or who.role] += not a.legal
             n_over += 1
             yield session
 
@@ -345,9 +374,10 @@ def _request(games: Sequence[Game], policies: Seating) -> Wanted:
     wanted = {}
     for g in games:
         players = [getattr(p, "fingerprint", p.name) for p in seats_of(g, policies)]
-        deciding = [g.name, g.kind.__name__, g.script.digest, g.seed, asdict(g.rules), players]
+        kind = g.kind.__name__ if g.kind else g.script.world
+        deciding = [g.name, kind, g.script.digest, g.seed, asdict(g.rules), players]
         wanted[g.order] = _digest(json.dumps(deciding))
-    return Wanted(_code(), wanted)
+    return Wanted(_code(next((g.script.world for g in games), "mystery")), wanted)
 
 
 def games_digest(games: Sequence[Game], policies: Seating) -> str:
@@ -356,11 +386,18 @@ def games_digest(games: Sequence[Game], policies: Seating) -> str:
 
 
 @cache
-def _code(package: Path = ROOT / "maro_lib") -> str:
+def _code(world: str = "mystery", package: Path = ROOT / "maro_lib") -> str:
     """A digest of the code and the words that decide a game's course, and of the columns; comments decide nothing."""
-    modules = [ast.dump(ast.parse((package / f"{m}.py").read_text(encoding="utf-8"))) for m in GAME_MODULES]
-    books = [yaml.load(p.read_bytes(), yaml.CSafeLoader) for p in sorted(package.glob("world/words/phrases_*.yaml"))]
-    columns = {name: [str(f) for f in schema] for name, schema in SCHEMAS.items()}
+    own = find_world(world)
+    files = [package / f"{m}.py" for m in (GAME_MODULES if world == "mystery" else WORLD_MODULES)]
+    folder = "world/words/phrases_*" if world == "mystery" else "worlds/words/*"
+    words = sorted(package.glob(f"{folder}.yaml"))
+    if world != "mystery":
+        files.append(Path(inspect.getfile(own)))
+        words.append(words_file(own))
+    modules = [ast.dump(ast.parse(file.read_text(encoding="utf-8"))) for file in files]
+    books = [yaml.load(p.read_bytes(), yaml.CSafeLoader) for p in dict.fromkeys(words)]
+    columns = {name: [str(f) for f in schema] for name, schema in schemas_of(world).items()}
     return _digest(json.dumps([columns, books, *modules]))
 
 
@@ -369,8 +406,8 @@ def _digest(text: str) -> str:
 
 
 def count_replies(actions: pd.DataFrame) -> pd.DataFrame:
-    """Count per faction: replies, illegal ones, those given after a correction, and turns lost for good."""
-    faction = actions["faction"]
+    """Count per faction (or role): replies, illegal ones, those given after a correction, and turns lost for good."""
+    faction = actions["faction"].where(actions["faction"] != "", actions["role"])
     illegal, retries = (~actions["legal"]).groupby(faction).sum(), actions["retry"].groupby(faction).sum()
     corrected = (actions["retry"] & actions["legal"]).groupby(faction).sum()
     # an illegal reply is followed by one retry, or the turn is lost
@@ -397,40 +434,31 @@ def _add_rows(rows: Rows, session: Session) -> None:
 
 def _game_row(session: Session) -> TableRow:
     game, env, script = session.game, session.env, session.game.script
-    return env.record()._asdict() | {
+    record = env.record()._asdict()
+    return record.pop("own") | record | {
         "game": game.name, "order": game.order, "seed": game.seed, "rules": json.dumps(asdict(game.rules)),
-        "script": script.title, "digest": script.digest, "cell": script.cell, "language": script.language,
-        "register": script.register_, "culprits": list(script.culprits), "players": list(script.names),
+        "world": script.world, "script": script.title, "digest": script.digest, "cell": script.cell,
+        "language": script.language, "register": script.register_, "players": list(script.names),
         "factions": [c.faction for c in script.characters], "policies": [p.name for p in session.seats],
-        "success": env.successes(), "n_actions": len(env.log), "n_illegal": sum(not a.legal for a in env.log),
+        "success": env.successes(), "payoffs": env.payoffs(), "n_actions": len(env.log),
+        "n_illegal": sum(not a.legal for a in env.log),
     }  # fmt: skip
 
 
 def _action_rows(session: Session) -> Iterator[TableRow]:
     game, env, characters = session.game, session.env, session.game.script.characters
-    names, success, taken = game.script.names, env.successes(), [0] * len(characters)
-    culprits = [i for i, c in enumerate(characters) if c.faction == "culprit"]
+    success, payoffs, taken = env.successes(), env.payoffs(), [0] * len(characters)
     for step, action in enumerate(env.log):
         row = action._asdict()
-        seat, ratings = row.pop("player"), row.pop("ratings")
+        seat = row.pop("player")
+        del row["own"]
         me = characters[seat]
         taken[seat] += 1
-        suspicion, trust = _by_seat(ratings, names)
-        belief = [suspicion[i] for i in culprits if i != seat] if suspicion else []
-        yield row | {
+        yield env.own_columns(action) | row | {
             "game": game.name, "order": game.order, "step": step, "script": game.script.title, "seat": seat,
             "agent": me.name, "role": me.role or me.faction, "faction": me.faction, "policy": session.seats[seat].name,
-            "success": success[seat], "t": taken[seat], "n_actions": session.taken[seat],
-            "suspicion": suspicion, "trust": trust, "belief": sum(belief) / len(belief) if belief else None,
+            "success": success[seat], "payoff": payoffs[seat], "t": taken[seat], "n_actions": session.taken[seat],
         }  # fmt: skip
-
-
-def _by_seat(ratings: Mapping[str, tuple[int, int]] | None, names: Sequence[str]) -> tuple[list | None, list | None]:
-    """Suspicion and trust of each seat, -1 for who was not rated; nothing if no ratings were given."""
-    if ratings is None:
-        return None, None
-    pairs = [ratings.get(n, (-1, -1)) for n in names]
-    return [s for s, _ in pairs], [b for _, b in pairs]
 
 
 def _dialogue_rows(session: Session) -> Iterator[TableRow]:

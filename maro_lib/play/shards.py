@@ -26,9 +26,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from maro_lib.play.tables import KEYS, SCHEMAS
+from maro_lib.play.tables import COMMON, KEYS, schemas_of
 from maro_lib.runs import Unreadable, clear_leftovers, parse_record, portable, remaking, remedy, write_atomic
-from maro_lib.world.scripts import Script, ScriptError, dump_scripts, load_scripts
+from maro_lib.world.scripts import Script, ScriptError
+from maro_lib.world.setups import Scenario, dump_scripts, load_scripts
+from maro_lib.worlds.registry import WorldError
 
 TableRow = dict[str, Any]  # column -> value
 Rows = dict[str, list[TableRow]]  # by table
@@ -39,12 +41,12 @@ class StorageError(RuntimeError):
 
 
 def empty_rows() -> Rows:
-    return {name: [] for name in SCHEMAS}
+    return {name: [] for name in COMMON}
 
 
-def as_table(name: str, rows: Sequence[TableRow]) -> pa.Table:
+def as_table(name: str, rows: Sequence[TableRow], world: str = "mystery") -> pa.Table:
     """Make an Arrow table of rows, which hold the declared columns, all and no others."""
-    schema = SCHEMAS[name]
+    schema = schemas_of(world)[name]
     columns = set(schema.names)
     for row in rows:
         if differing := columns ^ row.keys():
@@ -77,8 +79,9 @@ class Written(NamedTuple):
 class Shards:
     """The shards of one request in one folder; used with `with`, which keeps others out meanwhile."""
 
-    def __init__(self, folder: Path, wanted: Wanted, scripts: Iterable[Script] = ()):
-        self.folder, self.wanted, self.scripts, self.notes = Path(folder), wanted, scripts, []
+    def __init__(self, folder: Path, wanted: Wanted, scripts: Iterable[Script | Scenario] = ()):
+        self.folder, self.wanted, self.scripts, self.notes = Path(folder), wanted, list(scripts), []
+        self.world = next((script.world for script in self.scripts), "mystery")  # one folder, one world
 
     def __enter__(self) -> Shards:
         try:
@@ -174,7 +177,8 @@ class Shards:
         tmp = self.folder / f".{final.name}.tmp"
         try:
             tmp.mkdir()
-            files = {name: _write_parquet(as_table(name, r), tmp / f"{name}.parquet") for name, r in rows.items()}
+            files = {name: _write_parquet(as_table(name, r, self.world), tmp / f"{name}.parquet")
+                     for name, r in rows.items()}  # fmt: skip
             written = Written(self.wanted.of(game["order"] for game in rows["games"]), files)
             _write(tmp / "shard.json", json.dumps({"wanted": written.wanted._asdict(), "files": files}).encode())
             tmp.rename(final)
@@ -221,7 +225,7 @@ def _parts(folder: Path, name: str, columns: Sequence[str] | None) -> Iterator[p
         raise Unreadable(f"lacks {len(missing)} of {len(request.games)} games (order {missing[0]}, ...)")
 
 
-def read_scripts(folder: Path) -> dict[str, Script]:
+def read_scripts(folder: Path) -> dict[str, Script | Scenario]:
     """Read the scripts that a folder's games were played with, by digest: the column that `games` knows them by.
 
     Games without a script (an empty digest) are other people's.
@@ -236,7 +240,7 @@ def read_scripts(folder: Path) -> dict[str, Script]:
     return scripts
 
 
-def _read_scripts(path: Path) -> dict[str, Script]:
+def _read_scripts(path: Path) -> dict[str, Script | Scenario]:
     try:
         return load_scripts(path)
     except ScriptError as error:
@@ -262,7 +266,7 @@ def _write(path: Path, data: bytes | pa.Buffer) -> None:
 def _check_shard(shard: Path, request: Wanted, others: Mapping[int, str]) -> dict[int, str]:
     """Return a shard's name by the `order` of its games; raise if any of it is not as it was written."""
     written = _read_written(shard, request, others)
-    for name in SCHEMAS:
+    for name in COMMON:
         _open_file(shard, name, written)
     return dict.fromkeys(written.wanted.games, shard.name)
 
@@ -290,13 +294,22 @@ def _open_file(shard: Path, name: str, written: Written) -> pq.ParquetFile:
     if content_digest(data) != written.files.get(name):
         raise Unreadable(f"{shard.name}/{file} is damaged (not as it was written)")
     opened = pq.ParquetFile(pa.BufferReader(data))
-    if not opened.schema_arrow.equals(SCHEMAS[name]):
-        had, has = (dict(zip(s.names, s.types, strict=True)) for s in (opened.schema_arrow, SCHEMAS[name]))
+    declared = _declared_columns(name, opened.schema_arrow)
+    if not opened.schema_arrow.equals(declared):
+        had, has = (dict(zip(s.names, s.types, strict=True)) for s in (opened.schema_arrow, declared))
         differing = sorted(column for column in had.keys() | has if had.get(column) != has.get(column))
         raise Unreadable(
             f"{shard.name}/{file} has other columns than declared ({', '.join(differing) or 'their order'})"
         )
     return opened
+
+
+def _declared_columns(name: str, found: pa.Schema) -> pa.Schema:
+    """The columns that a table of its world has; of a world that is not here, those that it came with."""
+    world = (found.metadata or {}).get(b"world", b"mystery").decode()
+    with contextlib.suppress(WorldError):
+        return schemas_of(world)[name]
+    return found
 
 
 def content_digest(data: bytes | pa.Buffer) -> str:

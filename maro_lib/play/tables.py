@@ -1,4 +1,4 @@
-"""What a played game leaves behind: three tables, each column declared in columns.yaml and nowhere else.
+"""What a played game leaves behind: three tables, the columns of every world (columns.yaml) and the world's own.
 
 `games` has one row per game, `actions` one per reply that a player gave (also an illegal one, which was
 sampled like any other), `dialogues` one per view that a player had: the training sequences of later.
@@ -8,7 +8,8 @@ Taught in notebook 02.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +20,7 @@ import yaml
 
 from maro_lib.strict_yaml import StrictLoader
 from maro_lib.wording import nearest
+from maro_lib.worlds.registry import find_world
 
 
 class Column(NamedTuple):
@@ -44,19 +46,40 @@ def _type(name: str) -> pa.DataType:
 
 def read_columns(path: Path) -> dict[str, tuple[Column, ...]]:
     """Read which columns tables have, from a file of the form of columns.yaml."""
-    tables = yaml.load(path.read_text(encoding="utf-8"), StrictLoader)
+    return _declared(yaml.load(path.read_text(encoding="utf-8"), StrictLoader))
+
+
+def _declared(tables: Mapping[str, Mapping[str, tuple[str, str]]]) -> dict[str, tuple[Column, ...]]:
     return {table: tuple(Column(name, _type(kind), meaning) for name, (kind, meaning) in columns.items())
             for table, columns in tables.items()}  # fmt: skip
 
 
-TABLES = read_columns(Path(__file__).with_name("columns.yaml"))
-SCHEMAS = {name: pa.schema([pa.field(c.name, c.type) for c in columns]) for name, columns in TABLES.items()}
+COMMON = read_columns(Path(__file__).with_name("columns.yaml"))  # of every world
+
+
+@cache
+def tables_of(world: str) -> dict[str, tuple[Column, ...]]:
+    """Return the columns of a world's tables: the common ones, and its own."""
+    own = _declared(find_world(world).columns)
+    return {table: columns + own.get(table, ()) for table, columns in COMMON.items()}
+
+
+@cache
+def schemas_of(world: str) -> dict[str, pa.Schema]:
+    """Return the schemas of a world's tables, which bear its name."""
+    made = {table: [pa.field(c.name, c.type) for c in columns] for table, columns in tables_of(world).items()}
+    return {table: pa.schema(fields, metadata={"world": world}) for table, fields in made.items()}
+
+
+TABLES, SCHEMAS = tables_of("mystery"), schemas_of("mystery")
 KEYS = {"games": ["order"], "actions": ["order", "step"], "dialogues": ["order", "seat", "view"]}
 
 
-def describe(name: str) -> pd.DataFrame:
+def describe(name: str, world: str = "mystery") -> pd.DataFrame:
     """Return a table's columns, types and meanings, to be shown."""
-    return pd.DataFrame([(c.name, str(c.type), c.meaning) for c in TABLES[name]], columns=["column", "type", "meaning"])
+    return pd.DataFrame(
+        [(c.name, str(c.type), c.meaning) for c in tables_of(world)[name]], columns=["column", "type", "meaning"]
+    )
 
 
 def action_logps(dialogues: pd.DataFrame) -> pd.DataFrame:

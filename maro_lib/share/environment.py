@@ -16,7 +16,7 @@ from maro_lib.runs import make_folder, write_atomic
 from maro_lib.share.cards import CARD_WORDS, Markdown, write_card
 from maro_lib.share.source import Source
 from maro_lib.share.terms import terms_of
-from maro_lib.world.scripts import dump_scripts
+from maro_lib.world.setups import dump_scripts
 
 
 def write_environment(source: Source, folder: Path) -> None:

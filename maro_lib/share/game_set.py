@@ -17,7 +17,7 @@ from maro_lib.runs import make_folder, write_atomic
 from maro_lib.share.cards import code, column_rows, set_header, write_card
 from maro_lib.share.source import Source, portable_player
 from maro_lib.share.terms import terms_of
-from maro_lib.world.scripts import dump_scripts
+from maro_lib.world.setups import dump_scripts
 
 TAGS = ("maro", "multi-agent", "self-play", "social-deduction")
 

@@ -25,7 +25,8 @@ from maro_lib.play.policies import Policy, Reply, Request
 from maro_lib.play.rollout import Game, Session, schedule
 from maro_lib.runs import read_record
 from maro_lib.world.mystery import Rules
-from maro_lib.world.scripts import FACTIONS, Faction, load_scripts
+from maro_lib.world.scripts import FACTIONS, Faction
+from maro_lib.world.setups import load_scripts
 
 try:
     import verifiers.v1 as vf

@@ -20,21 +20,29 @@ class Message(NamedTuple):
     content: str
 
 
-class Prompt(NamedTuple):
-    """What a player is asked for now, and what is allowed: the same as its text says, as data."""
-
-    phase: str  # intro, turn, answer, rate, vote; summary
-    names: tuple[str, ...] = ()
-    places: tuple[str, ...] = ()
-    asker: str = ""
-    retry: bool = False
-
-
 class Blank(NamedTuple):
     """What a form leaves open: one of the options, or words of one's own where there are none."""
 
     name: str
     options: tuple[str, ...] = ()
+
+
+class Command(NamedTuple):
+    """A word in capitals, and what goes with it: one way to reply, as data."""
+
+    word: str
+    blanks: tuple[Blank, ...] = ()
+
+
+class Prompt(NamedTuple):
+    """What a player is asked for now, and what is allowed: the same as its text says, as data."""
+
+    phase: str  # a mystery's: intro, turn, answer, rate, vote; summary in every world
+    names: tuple[str, ...] = ()
+    places: tuple[str, ...] = ()
+    asker: str = ""
+    retry: bool = False
+    commands: tuple[Command, ...] = ()
 
 
 class Form(NamedTuple):
@@ -43,6 +51,12 @@ class Form(NamedTuple):
     title: str
     blanks: tuple[Blank, ...]
     say: Callable[[Mapping[str, str]], str]  # by the blanks' names
+
+
+class Illegal(NamedTuple):
+    """A reply that does not count, and why: a key of the sentences that say so."""
+
+    reason: str
 
 
 class Action(NamedTuple):
@@ -54,26 +68,47 @@ class Action(NamedTuple):
     kind: str
     text: str
     target: str = ""
-    place: str = ""
-    clue: str = ""
     legal: bool = True
     retry: bool = False
     public: bool = False
-    ratings: Mapping[str, tuple[int, int]] | None = None
+    own: Mapping[str, Any] = {}  # what the world notes of it beside
 
 
 class GameRecord(NamedTuple):
-    """How a game ended, by column of the table `games`; what a kind of game does not know stays empty."""
+    """How a game ended, by column of the table `games`."""
 
-    winner: str
     n_rounds: int
-    votes: Sequence[str] = ()  # by seat
-    accused: str = ""
-    ending: str = ""
     n_passes: int = 0  # turns lost after the last allowed correction
     n_cut: int = 0  # replies shortened to the longest allowed
-    clues_found: int = 0
-    clues_reachable: int = 0
+    own: Mapping[str, Any] = {}  # by the world's own columns
+
+
+class Setup(Protocol):
+    """What a game is played from, before the seed decides: a mystery's script, another world's scenario."""
+
+    world: str
+    title: str
+    cell: str  # which kind of game it is
+    language: str
+    register_: str
+
+    @property
+    def digest(self) -> str: ...
+    @property
+    def names(self) -> tuple[str, ...]: ...
+    @property
+    def characters(self) -> Sequence[Any]: ...  # each with a name, a role, a faction (empty in a world without sides)
+
+
+class Refusals(Protocol):
+    """Sentences that every world needs."""
+
+    @property
+    def summarise(self) -> str: ...
+    @property
+    def resumed(self) -> str: ...  # {text}
+    @property
+    def nothing(self) -> str: ...
 
 
 @runtime_checkable
@@ -86,7 +121,7 @@ class Environment(Protocol):
     def progress(self) -> float: ...
     def get_observation(self, player: int | None = None) -> tuple[int, list[Message]]: ...
     def step(self, text: str, player: int | None = None) -> tuple[bool, dict[str, Any]]: ...
-    def close(self) -> tuple[dict[int, int], dict[int, dict[str, Any]]]: ...
+    def close(self) -> tuple[dict[int, float], dict[int, dict[str, Any]]]: ...
     def prompt(self, player: int) -> Prompt: ...
     def forms(self, player: int) -> Sequence[Form]: ...
     def events(self, player: int) -> Sequence[Any]: ...
@@ -100,5 +135,7 @@ class Environment(Protocol):
     # how it went: the tables' rows are made of it
     @property
     def log(self) -> Sequence[Action]: ...
+    def payoffs(self) -> list[float]: ...
     def successes(self) -> list[int]: ...
     def record(self) -> GameRecord: ...
+    def own_columns(self, action: Action) -> Mapping[str, Any]: ...

@@ -19,6 +19,7 @@ from itertools import compress
 from operator import attrgetter
 from typing import NamedTuple
 
+from maro_lib.world.protocol import Illegal
 from maro_lib.world.scripts import Script
 
 MAX_REPLY = 4000  # characters that are read of a reply; 512 tokens of an honest one are some 2,500
@@ -32,10 +33,6 @@ class Move(NamedTuple):
     target: str = ""
     place: str = ""
     ratings: Mapping[str, tuple[int, int]] | None = None  # name -> (suspicion, trust)
-
-
-class Illegal(NamedTuple):
-    reason: str  # a key of Phrasebook.reasons
 
 
 class Mention(NamedTuple):

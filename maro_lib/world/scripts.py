@@ -12,11 +12,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
@@ -37,6 +36,21 @@ class ScriptError(ValueError):
 
 class _Data(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Digested(_Data):
+    """Data that is known by what it holds."""
+
+    @cached_property
+    def digest(self) -> str:
+        data = json.dumps(self.model_dump(mode="json", by_alias=True), sort_keys=True, ensure_ascii=False)
+        return hashlib.sha256(data.encode()).hexdigest()[:16]
+
+    def model_copy(self, **options: Any) -> Self:
+        """Copy, and forget the digest: a changed copy is another one."""
+        copied = super().model_copy(**options)
+        copied.__dict__.pop("digest", None)
+        return copied
 
 
 class Fact(_Data):
@@ -112,7 +126,8 @@ class Truth(_Data):
     text: Text
 
 
-class Script(_Data):
+class Script(Digested):
+    world: ClassVar[str] = "mystery"
     title: Text = Field(min_length=1)
     cell: Annotated[str, StringConstraints(pattern=r"^[SM][OU][OC]$")]
     language: Literal["en", "zh"] = "en"
@@ -143,17 +158,6 @@ class Script(_Data):
     @property
     def n_culprits(self) -> int:
         return len(self.culprits)
-
-    @cached_property
-    def digest(self) -> str:
-        data = json.dumps(self.model_dump(mode="json", by_alias=True), sort_keys=True, ensure_ascii=False)
-        return hashlib.sha256(data.encode()).hexdigest()[:16]
-
-    def model_copy(self, **options: Any) -> Script:
-        """Copy, and forget the digest: a changed copy is another script."""
-        copied = super().model_copy(**options)
-        copied.__dict__.pop("digest", None)
-        return copied
 
     def character(self, name: str) -> Character:
         return next(c for c in self.characters if c.name == name)
@@ -233,25 +237,14 @@ def parse_script(data: Any, source: str = "script") -> Script:
 
 def load_script(path: str | Path) -> Script:
     """Read one script from a YAML file."""
-    documents = _plain(text_of(Path(path)), path)
+    documents = plain_documents(text_of(Path(path)), path)
     if len(documents) != 1:
         raise ScriptError(f"{path}: holds {len(documents)} YAML documents; a script is exactly one")
     return parse_script(documents[0], str(path))
 
 
-def load_scripts(path: str | Path) -> dict[str, Script]:
-    """Read what `dump_scripts` wrote, by digest: the column that the tables know them by."""
-    parts = enumerate(text_of(Path(path), most=None).split("\n---\n"), start=1)  # each within the bounds of one
-    scripts = [parse_script(data, f"{path}, document {i}") for i, part in parts for data in _plain(part, path)]
-    return {s.digest: s for s in scripts}
-
-
-def dump_scripts(scripts: Iterable[Script]) -> str:
-    """Write many scripts as one YAML text, one document each."""
-    return "---\n".join(map(dump_script, scripts))
-
-
-def _plain(text: str, path: str | Path) -> list[Any]:
+def plain_documents(text: str, path: str | Path) -> list[Any]:
+    """Read YAML documents that hold plain data."""
     try:
         return list(yaml.load_all(text, Loader=StrictLoader))
     except yaml.YAMLError as error:

@@ -1,0 +1,80 @@
+"""Worlds by name: those that come along, those that other packages bring, and a file of one's own.
+
+Another package offers one by an entry point of the group `maro_lib.worlds`. A file (`my_world.py:MyWorld`) is code, and
+is run only if that is allowed in so many words.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping
+from dataclasses import fields
+from importlib import import_module
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+from maro_lib.wording import nearest
+from maro_lib.world.turns import TurnGame
+
+WORLDS = {
+    "mystery": "maro_lib.world.mystery:MurderMystery",
+    "commons": "maro_lib.worlds.commons:Commons",
+}
+GROUP = "maro_lib.worlds"
+_FROM_FILES: dict[str, type[TurnGame]] = {}  # by the name that their scenarios bear
+
+
+class WorldError(ValueError):
+    """A world can't be had, or breaks its contract; the message says which, and why."""
+
+
+def find_world(name: str, *, allow_code: bool = False) -> type[TurnGame]:
+    """Return a world by its name, or by file and class (`my_world.py:MyWorld`) where code from there is allowed."""
+    if name in _FROM_FILES:
+        return _FROM_FILES[name]
+    if name in WORLDS:
+        module, _, kind = WORLDS[name].partition(":")
+        return getattr(import_module(module), kind)
+    if ".py:" in name:
+        return _from_file(name, allow_code)
+    brought = {e.name: e for e in entry_points(group=GROUP)}
+    if name in brought:
+        return brought[name].load()
+    known = [*WORLDS, *brought]
+    raise WorldError(f"world: {name!r} is unknown{nearest(name, known)} (known: {', '.join(known)}; or a file of your "
+                     "own, my_world.py:MyWorld)")  # fmt: skip
+
+
+def _from_file(name: str, allow_code: bool) -> type[TurnGame]:
+    path, _, kind = name.rpartition(":")
+    if not allow_code:
+        raise WorldError(f"world: {name}: is code, which runs with all your rights; set `allow_code: true` "
+                         "(--allow-code) if you have read it")  # fmt: skip
+    file = Path(path).expanduser().resolve()
+    if not file.is_file():
+        raise WorldError(f"world: {name}: there is no such file")
+    spec = importlib.util.spec_from_file_location(f"maro_world_{file.stem}", file)
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+        world = getattr(module, kind)
+    except Exception as error:  # whatever somebody's code raises
+        raise WorldError(f"world: {name}: {type(error).__name__}: {error}") from error
+    if world.name in WORLDS:
+        raise WorldError(f"world: {name}: calls itself {world.name!r}, which is the name of another; rename it")
+    _FROM_FILES[world.name] = world
+    return world
+
+
+def knobs_of(world: type[TurnGame], values: Mapping[str, Any]) -> Any:
+    """Make a world's knobs of values by name; what it does not have, or can't be, is named."""
+    known = {f.name: f for f in fields(world.knobs)}
+    for name in values:
+        if name not in known:
+            raise WorldError(f"world_knobs: {world.name} has no {name!r}{nearest(name, known)}; it has "
+                             f"{', '.join(known)}")  # fmt: skip
+    try:
+        return world.knobs(**values)
+    except (TypeError, ValueError) as error:
+        raise WorldError(f"world_knobs: {world.name}: {error}") from None
