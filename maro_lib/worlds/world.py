@@ -93,6 +93,11 @@ class World(TurnGame):
     def do(self, player: int, prompt: Prompt, told: Told) -> dict[str, Any]:
         """Do what a command says; return what is noted of it (the world's own columns; `target`, `public`)."""
 
+    @classmethod
+    def another(cls, fact: str, value: Any) -> Any:  # noqa: ARG003 - worlds may look which fact
+        """Another value that a private fact could have: a leak test changes it and looks who notices."""
+        return value + 1 if isinstance(value, int | float) else f"{value}x"
+
     # --- made of it ----------------------------------------------------------------------------------
 
     @classmethod
