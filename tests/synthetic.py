@@ -22,6 +22,7 @@ def table(rows: list[dict]) -> pd.DataFrame:
     made["t"] = made.get("t", made.groupby(["game", "agent"]).cumcount() + 1)
     made["n_actions"] = made.get("n_actions", made.groupby(["game", "agent"])["game"].transform("size"))
     made["belief"] = made["belief"].astype("float32")
+    made["payoff"] = made.get("payoff", 2.0 * made["success"] - 1)
     return pa.Table.from_pandas(made, schema=SCHEMAS["actions"], preserve_index=False).to_pandas()
 
 

@@ -301,7 +301,7 @@ def test_games_with_one_side_each_leave_nothing_for_min(three_games):
     both = credited(pd.concat([all_win, all_win.assign(game="d", success=0)], ignore_index=True))
     said = message(both)
     assert "dropped: 12 one-sided game." in said
-    assert said.endswith("or use mode 'all' or 'ips'.")
+    assert said.endswith("or use mode 'all' or 'ips', or `across` games.")
     assert len(balance(both, "all").actions) == 12
 
 

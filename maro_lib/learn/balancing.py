@@ -6,8 +6,11 @@
     ips  keep all; a character's weights are divided by the share of its faction x outcome among all characters
 
 C_win and C_lose hold the characters of a game that have an action to hand over (weight not 0, and legal if
-asked), whoever played them; only the learner's are then kept. On top come camp weights w_f; lam_pos and lam_neg, where
-not both are given, make both classes weigh the same: overall, or (`classes` per_faction, before them) in each faction.
+asked), whoever played them; only the learner's are then kept. In worlds without opposed sides all of a game may win, or
+all lose, and N_reward is 0; `across` games weighs a party's winners of all games against its losers of all games.
+
+On top come camp weights w_f; lam_pos and lam_neg, where not both are given, make both classes weigh the same: overall,
+or (`classes` per_faction, before them) in each faction. Who has no side is weighed by role.
 
 Taught in notebook 04. The paper has `min` only, and does not say how its lambdas are set.
 """
@@ -24,7 +27,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from maro_lib.play.tables import encode, finite, require, trajectories
+from maro_lib.play.tables import encode, finite, parties, require, trajectories
 from maro_lib.runs import read_record
 from maro_lib.wording import check_name
 from maro_lib.world.scripts import FACTIONS
@@ -40,7 +43,7 @@ class Fate(IntEnum):
     ZERO_WEIGHT = "zero weight", "Use another credit rule: this one has nothing to say of them."
     ONE_SIDED = (
         "one-sided game",
-        "Play more games: in each of these only one side is left; or use mode 'all' or 'ips'.",
+        "Play more games: in each of these only one side is left; or use mode 'all' or 'ips', or `across` games.",
     )
     NOT_DRAWN = "not drawn", "Use mode 'max', 'all' or 'ips', which draw nobody out."
     CAMP_WEIGHT = "camp weight 0", "Give that faction a camp weight above 0."
@@ -89,6 +92,7 @@ def balance(
     actions: pd.DataFrame, mode: str = "min", *,
     seed: int = 0, camp_weights: dict[str, float] | None = None, lam_pos: float | None = None,
     lam_neg: float | None = None, illegal: str = "keep", learner: str | None = None, classes: str = "overall",
+    across: str = "seats",
 ) -> Balanced:  # fmt: skip
     """Balance an actions table whose column `weight` holds a credit rule's signed weights.
 
@@ -99,11 +103,14 @@ def balance(
     check_name("mode", mode, MODES)
     check_name("illegal", illegal, ("keep", "drop"))
     check_name("classes", classes, ("overall", "per_faction"))
+    check_name("across", across, ("seats", "games"))
     more = (("legal",) if illegal == "drop" else ()) + (("policy",) if learner is not None else ())
     require(actions, NEEDS + more, "balance (weight = decompose(...))")
+    if "role" in actions:
+        actions = actions.assign(faction=parties(actions))  # who has no side is weighed by role
     credit, camp = finite(actions, "weight"), _camp(actions, camp_weights or {})  # each (n_actions,), so is the rest
     fate = _unusable(actions, credit, illegal)
-    fate, factor = _draw(actions, fate, mode, seed)
+    fate, factor = _draw(actions, fate, mode, seed, "game" if across == "seats" else "faction")
     fate[(fate == Fate.KEPT) & (camp == 0)] = Fate.CAMP_WEIGHT
     if learner is not None:
         fate[(fate == Fate.KEPT) & (actions["policy"] != learner).to_numpy()] = Fate.OPPONENT
@@ -130,12 +137,13 @@ def _unusable(actions: pd.DataFrame, credit: np.ndarray, illegal: str) -> np.nda
     return fate
 
 
-def _draw(actions: pd.DataFrame, fate: np.ndarray, mode: str, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def _draw(actions: pd.DataFrame, fate: np.ndarray, mode: str, seed: int, by: str) -> tuple[np.ndarray, np.ndarray]:
     """Return each action's fate after the mode's drawing, and its factor; both are decided by character."""
     usable = np.flatnonzero(fate == Fate.KEPT)
     rows = actions.iloc[usable]
     character, first = trajectories(rows)
-    characters = _sides(rows.iloc[first][["game", "agent", "faction", "success"]].reset_index(drop=True))
+    seats = rows.iloc[first][["game", "agent", "faction", "success"]].reset_index(drop=True)
+    characters = _sides(seats.assign(among=seats[by]))
     factors = MODES[mode](characters, seed)  # (n_characters,) 0: not drawn
     alone = characters[["n_own", "n_other"]].min(axis=1) == 0
     fates = np.select([factors > 0, alone], [Fate.KEPT, Fate.ONE_SIDED], Fate.NOT_DRAWN)
@@ -145,15 +153,15 @@ def _draw(actions: pd.DataFrame, fate: np.ndarray, mode: str, seed: int) -> tupl
 
 
 def _sides(characters: pd.DataFrame) -> pd.DataFrame:
-    """Add to each character of a game how many of its own and of the other side there are."""
-    game, won = encode(characters, ["game"]), characters["success"].to_numpy() == 1
+    """Add to each character how many of its own and of the other side there are among those it is weighed with."""
+    game, won = encode(characters, ["among"]), characters["success"].to_numpy() == 1
     n_winners, n_losers = np.bincount(game, won)[game], np.bincount(game, ~won)[game]
     return characters.assign(n_own=np.where(won, n_winners, n_losers), n_other=np.where(won, n_losers, n_winners))
 
 
 def _keep_min(characters: pd.DataFrame, seed: int) -> np.ndarray:
     n_reward = np.minimum(characters["n_own"], characters["n_other"])
-    side = encode(characters, ["game", "success"])
+    side = encode(characters, ["among", "success"])
     place = pd.Series(_lots(characters, seed)).groupby(side).rank(method="first")  # from 1
     return (place <= n_reward).to_numpy(float)
 

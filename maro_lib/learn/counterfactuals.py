@@ -17,7 +17,10 @@ from itertools import groupby
 import numpy as np
 import pandas as pd
 
+from maro_lib.learn.rulebook import OUTCOMES
 from maro_lib.play.rollout import Game, Seating, Session, run_sessions, seats_of, start
+from maro_lib.wording import check_name
+from maro_lib.world.protocol import Environment
 
 PHASES = ("intro", "turn", "answer", "vote")  # ratings are private and decide nothing
 
@@ -26,20 +29,31 @@ ActionKey = tuple[int, int, int]  # the game's order, the seat, its action index
 
 def counterfactual_values(
     games: Sequence[Game], actions: pd.DataFrame, policies: Seating, *, n_samples: int = 4, concurrency: int = 256,
-    phases: Sequence[str] = PHASES,
+    phases: Sequence[str] | None = None, outcome: str = "success",
 ) -> pd.Series:  # fmt: skip
-    """Value each action of recorded games by `n_samples` games with that action drawn anew; NaN where not asked for."""
+    """Value each action of recorded games by `n_samples` games with that action drawn anew; NaN where not asked for.
+
+    Unless phases are named, all are asked for but a mystery's private ratings. R is 1 or -1 by success, or the payoff.
+    """
+    check_name("outcome", outcome, OUTCOMES)
     by_game = {g.order: g for g in games}
     check_games(by_game, actions)
-    outcomes: dict[ActionKey, list[int]] = {}
+    phases = phases or (PHASES if games[0].script.world == "mystery" else sorted(set(actions["phase"]) - {"summary"}))
+    outcomes: dict[ActionKey, list[float]] = {}
+    actions = actions.assign(r=2.0 * actions["success"] - 1 if outcome == "success" else actions["payoff"])
     branches = _all_branches(by_game, actions, policies, n_samples, phases, outcomes)
     for session in run_sessions(branches, concurrency):
         (player, t), *_ = session.salts
-        outcomes.setdefault((session.game.order, player, t), []).append(2 * session.env.successes()[player] - 1)
-    actual = 2 * actions["success"].to_numpy(float) - 1
+        outcomes.setdefault((session.game.order, player, t), []).append(result(session.env, outcome)[player])
+    actual = actions["r"].to_numpy(float)
     keys = zip(actions["order"], actions["seat"], actions["t"], strict=True)
     expected = np.array([np.mean(outcomes[k]) if k in outcomes else np.nan for k in keys], dtype=float)
     return pd.Series(actual - expected, index=actions.index, name="counterfactual")
+
+
+def result(env: Environment, outcome: str) -> list[float]:
+    """Return R of each seat at the end of a game: 1 or -1 by success, or the payoff."""
+    return env.payoffs() if outcome == "payoff" else [2.0 * s - 1 for s in env.successes()]
 
 
 def check_games(by_game: Mapping[int, Game], actions: pd.DataFrame) -> None:
@@ -53,7 +67,7 @@ def check_games(by_game: Mapping[int, Game], actions: pd.DataFrame) -> None:
 
 
 def _all_branches(by_game, actions, policies, n_samples, phases, outcomes) -> Iterator[Session]:
-    columns = ["order", "seat", "t", "phase", "text", "success"]
+    columns = ["order", "seat", "t", "phase", "text", "r"]
     rows = actions.sort_values(["order", "step"])[columns].itertuples(index=False)
     for order, game_rows in groupby(rows, key=lambda r: r.order):
         yield from _branches(by_game[order], list(game_rows), policies, n_samples, phases, outcomes)
@@ -63,7 +77,7 @@ def _branches(game: Game, rows: list, policies: Seating, n_samples: int, phases,
     """Yield the games that go another way; where the new draw is the old action, the outcome is known already."""
     for session, row in _redraw(_forks(game, rows, policies, n_samples, phases)):
         if session.replies[row.seat][-1].text == row.text:
-            outcomes.setdefault((row.order, row.seat, row.t), []).append(2 * row.success - 1)
+            outcomes.setdefault((row.order, row.seat, row.t), []).append(row.r)
         else:
             yield session
 

@@ -23,10 +23,12 @@ import pandas as pd
 from maro_lib.learn import credit_models, interaction, shapley  # noqa: F401  (importing them registers their rules)
 from maro_lib.learn.rulebook import (
     CREDIT_RULES,
+    OUTCOMES,
     CreditRule,
     aligned,
     centred,
     check_range,
+    graded,
     group_mean,
     measured,
     outcome_of,
@@ -58,9 +60,15 @@ def _listed() -> dict[str, CreditRule]:
     return {name: CREDIT_RULES[name] for name in order}
 
 
-def decompose(actions: pd.DataFrame, rule: str = "uniform", **options) -> pd.Series:
-    """Return every action's signed weight under a rule, on the index of `actions`."""
+def decompose(actions: pd.DataFrame, rule: str = "uniform", *, outcome: str = "success", **options) -> pd.Series:
+    """Return every action's signed weight under a rule, on the index of `actions`.
+
+    R is the outcome that the rule hands out: 1 or -1 by `success`, or graded by `payoff` (`rulebook.graded`).
+    """
     check_name("rule", rule, _listed())
+    check_name("outcome", outcome, OUTCOMES)
+    if outcome == "payoff":
+        actions = actions.assign(outcome=graded(actions))
     weigh, needs = CREDIT_RULES[rule].weigh, CREDIT_RULES[rule].needs
     _check_options(rule, weigh, options)
     require(actions, needs, f"rule {rule!r}")

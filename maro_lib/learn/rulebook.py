@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from maro_lib.play.tables import require
+from maro_lib.play.tables import encode, finite, require, trajectories
 
 _DUST = 1e-9  # a relative difference this small is rounding; left alone, its sign would become a label
 
@@ -37,8 +37,21 @@ def register(formula: str, source: str, needs: str):
     return add
 
 
+OUTCOMES = ("success", "payoff")  # what R is: won or lost; or what was got, graded
+
+
+def graded(actions: pd.DataFrame) -> np.ndarray:
+    """Return R of each action's trajectory by what was got: above or below its role's mean, the farthest at 1 or -1."""
+    require(actions, ["role", "payoff", "game", "agent"], "outcome 'payoff'")
+    trajectory, first = trajectories(actions)
+    above = centred(finite(actions, "payoff")[first], encode(actions, ["role"])[first])
+    return (above / (np.abs(above).max(initial=0.0) or 1.0))[trajectory]
+
+
 def outcome_of(actions: pd.DataFrame) -> np.ndarray:
-    """Return R of each action's trajectory: 1 if it was won, -1 if it was lost."""
+    """Return R of each action's trajectory: 1 if it was won, -1 if lost; or what a column `outcome` says."""
+    if "outcome" in actions:
+        return finite(actions, "outcome")
     success = actions["success"].to_numpy(float, na_value=np.nan)
     if (bad := ~np.isin(success, (0, 1))).any():
         raise ValueError(f"column `success`: {bad.sum()} of {len(actions)} actions hold neither 0 nor 1")

@@ -20,10 +20,11 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from maro_lib.learn.counterfactuals import check_games
-from maro_lib.learn.rulebook import measured, register
+from maro_lib.learn.counterfactuals import check_games, result
+from maro_lib.learn.rulebook import OUTCOMES, measured, register
 from maro_lib.play.policies import Policy, Random
 from maro_lib.play.rollout import Game, Seating, Session, run_sessions, seats_of, start
+from maro_lib.wording import check_name
 
 Coalition = frozenset[int]  # the seats whose own players play
 
@@ -40,15 +41,16 @@ def shapley(actions: pd.DataFrame, *, values: pd.Series | str) -> np.ndarray:
 
 def shapley_values(
     games: Sequence[Game], actions: pd.DataFrame, policies: Seating, *, base: Policy | None = None, n_orders: int = 4,
-    seed: int = 0, concurrency: int = 256,
+    seed: int = 0, concurrency: int = 256, outcome: str = "success",
 ) -> pd.Series:  # fmt: skip
     """Value each action of recorded games by what its player added, over `n_orders` orders of the players."""
+    check_name("outcome", outcome, OUTCOMES)
     if n_orders < 1:
         raise ValueError(f"n_orders: {n_orders}; at least one order of the players is needed")
     by_game = {g.order: g for g in games}
     check_games(by_game, actions)
     orders = {k: _orders(by_game[k], n_orders, seed) for k in sorted(set(actions["order"]))}
-    outcomes = _play_coalitions(by_game, orders, policies, base or Random(), concurrency)
+    outcomes = _play_coalitions(by_game, orders, policies, base or Random(), concurrency, outcome)
     phi = {k: _contributions(drawn, outcomes[k]) for k, drawn in orders.items()}
     values = [phi[order][seat] for order, seat in zip(actions["order"], actions["seat"], strict=True)]
     return pd.Series(values, index=actions.index, name="shapley", dtype="float64")
@@ -66,7 +68,8 @@ def _play_coalitions(
     policies: Seating,
     base: Policy,
     concurrency: int,
-) -> dict[int, dict[Coalition, list[int]]]:
+    outcome: str,
+) -> dict[int, dict[Coalition, list[float]]]:
     """Play each game once with each coalition of its orders; return R by seat."""
     names: dict[int, tuple[int, Coalition]] = {}  # of the sessions under way
 
@@ -77,10 +80,10 @@ def _play_coalitions(
                 names[id(session)] = k, coalition
                 yield session
 
-    outcomes: dict[int, dict[Coalition, list[int]]] = {k: {} for k in orders}
+    outcomes: dict[int, dict[Coalition, list[float]]] = {k: {} for k in orders}
     for session in run_sessions(sessions(), concurrency):
         k, coalition = names.pop(id(session))
-        outcomes[k][coalition] = [2 * s - 1 for s in session.env.successes()]
+        outcomes[k][coalition] = result(session.env, outcome)
     return outcomes
 
 
@@ -94,7 +97,7 @@ def _with_coalition(game: Game, policies: Seating, base: Policy, coalition: Coal
     return start(game, {name: seats[i] if i in coalition else base for i, name in enumerate(game.script.names)})
 
 
-def _contributions(orders: list[list[int]], outcomes: Mapping[Coalition, list[int]]) -> np.ndarray:
+def _contributions(orders: list[list[int]], outcomes: Mapping[Coalition, list[float]]) -> np.ndarray:
     """Average over the orders what each player adds to its own outcome when it joins."""
     phi = np.zeros(len(orders[0]))
     for order in orders:

@@ -31,7 +31,7 @@ import yaml
 from maro_lib.play.journal import Journal, SeatReplies
 from maro_lib.play.policies import Policy, Remote, Reply, Request, Windowed
 from maro_lib.play.shards import Rows, Shards, TableRow, Wanted, as_table, empty_rows, read_table
-from maro_lib.play.tables import schemas_of
+from maro_lib.play.tables import parties, schemas_of
 from maro_lib.progress import Bar
 from maro_lib.runs import ROOT, RunError
 from maro_lib.world.mystery import Rules
@@ -407,7 +407,7 @@ def _digest(text: str) -> str:
 
 def count_replies(actions: pd.DataFrame) -> pd.DataFrame:
     """Count per faction (or role): replies, illegal ones, those given after a correction, and turns lost for good."""
-    faction = actions["faction"].where(actions["faction"] != "", actions["role"])
+    faction = parties(actions)
     illegal, retries = (~actions["legal"]).groupby(faction).sum(), actions["retry"].groupby(faction).sum()
     corrected = (actions["retry"] & actions["legal"]).groupby(faction).sum()
     # an illegal reply is followed by one retry, or the turn is lost

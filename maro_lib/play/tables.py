@@ -106,6 +106,11 @@ def require(actions: pd.DataFrame, columns: Iterable[str], what: str) -> None:
             )
 
 
+def parties(rows: pd.DataFrame) -> pd.Series:
+    """Return who each row's agent wins and loses with: its side; its role in a world without sides."""
+    return rows["faction"].where(rows["faction"] != "", rows["role"])
+
+
 def finite(actions: pd.DataFrame, column: str) -> np.ndarray:
     """Return a column's numbers; raise if one is missing or infinite."""
     values = actions[column].to_numpy(float, na_value=np.nan)
