@@ -439,6 +439,7 @@ def _game_row(session: Session) -> TableRow:
         "game": game.name, "order": game.order, "seed": game.seed, "rules": json.dumps(asdict(game.rules)),
         "world": script.world, "script": script.title, "digest": script.digest, "cell": script.cell,
         "language": script.language, "register": script.register_, "players": list(script.names),
+        "roles": [c.role or c.faction for c in script.characters],
         "factions": [c.faction for c in script.characters], "policies": [p.name for p in session.seats],
         "success": env.successes(), "payoffs": env.payoffs(), "n_actions": len(env.log),
         "n_illegal": sum(not a.legal for a in env.log),

@@ -78,6 +78,8 @@ RANGES = {
     "one of kept, study, rounds": "contenders",
     "one of you, skilled, naive, random": "person",
     "one of overall, per_faction": "classes",
+    "one of seats, games": "across",
+    "one of success, payoff": "outcome",
     "one of learn.settings.OBJECTIVES": "objective",
     "one of learn.settings.REFERENCE_POINTS": "z0",
     "one of learn.settings.TRACKERS": "report_to",

@@ -23,6 +23,7 @@ from maro_lib.wording import counted
 from maro_lib.world.phrases import phrasebook
 from maro_lib.world.replies import Move, Spelling, name_spelling, parse
 from maro_lib.world.scripts import Character, Clue, Script
+from maro_lib.worlds.registry import find_world
 
 # A view has no background and no text colour of its own: it follows the theme around it. A notebook that is not trusted
 # keeps only inline styles with plain colours, and no colour has a contrast of 4.5 with white and with a dark page: so
@@ -52,7 +53,7 @@ _NUMBER = f"padding:1px 6px;text-align:center;vertical-align:middle;{_EDGE}"
 _NARROW = "font-size:10px;line-height:12px;padding:2px 0;overflow-wrap:break-word"
 _FIXED = f"{_TABLE};table-layout:fixed;width:100%"
 _ROW = "background:rgba(128,128,128,0)"  # JupyterLab stripes rows: the same tint would have two colours
-VERBS = {"intro": "says", "ask": "asks", "answer": "answers", "search": "searches", "rate": "rates",
+VERBS = {"intro": "says", "say": "says", "ask": "asks", "answer": "answers", "search": "searches", "rate": "rates",
           "vote": "votes for", "summary": "sums up for itself", "illegal": "replies against the rules"}  # fmt: skip
 
 
@@ -64,6 +65,7 @@ class _Scene:
     script: Script | None = None
     credit: Mapping[object, float] | None = None  # by the action's index
     culprits: tuple[str, ...] = ()  # empty when they are not revealed
+    own: tuple[str, ...] = ()  # what another world notes of its actions
 
     @cached_property
     def clues(self) -> dict[str, Clue]:
@@ -97,7 +99,7 @@ def show_game(
     row, actions = _only_game(_read(tables, "games"), game), _of_game(_read(tables, "actions"), game)
     scene = _scene(row, actions, script, credit, reveal)
     parts = [_header(row, scene, reveal), *_rounds(actions, scene)]
-    if reveal and row["ending"]:
+    if reveal and row.get("ending"):
         parts.append(_part("How it ends", prose(row["ending"], style=_BOX)))
     if views:
         parts.append(_views(_of_game(_read(tables, "dialogues"), game)))
@@ -125,8 +127,16 @@ def _scene(
 ) -> _Scene:
     if script is not None and script.digest != row["digest"]:
         raise ValueError(f"game {row['game']!r} was played from {row['script']!r}, not from this {script.title!r}")
-    culprits = tuple(row["culprits"]) if reveal else ()
-    return _Scene(tuple(row["players"]), script, _credit(actions, credit), culprits)
+    weights = _credit(actions, credit)
+    if not _is_mystery(row):
+        return _Scene(
+            tuple(row["players"]), credit=weights, own=tuple(find_world(row["world"]).columns.get("actions", ()))
+        )
+    return _Scene(tuple(row["players"]), script, weights, tuple(row["culprits"]) if reveal else ())
+
+
+def _is_mystery(row: pd.Series) -> bool:
+    return row.get("world", "mystery") == "mystery"
 
 
 def _credit(actions: pd.DataFrame, credit: pd.Series | None) -> dict[object, float] | None:
@@ -141,8 +151,15 @@ def _credit(actions: pd.DataFrame, credit: pd.Series | None) -> dict[object, flo
 
 
 def _line(row: pd.Series, reveal: bool) -> str:
-    outcome = f"; {_winners(row)}; accused: {row['accused'] or 'nobody'}" if reveal else ""
+    if not _is_mystery(row):
+        outcome = f"; {_reached(row)}" if reveal else ""
+    else:
+        outcome = f"; {_winners(row)}; accused: {row['accused'] or 'nobody'}" if reveal else ""
     return f"Game {row['game']}: {row['script']} ({row['cell']}), {row['n_actions']} actions{outcome}"
+
+
+def _reached(row: pd.Series) -> str:
+    return f"{sum(row['success'])} of {len(row['success'])} reached their goal"
 
 
 def _winners(row: pd.Series) -> str:
@@ -151,11 +168,34 @@ def _winners(row: pd.Series) -> str:
 
 def _header(row: pd.Series, scene: _Scene, reveal: bool) -> Html:
     chips = (row["cell"], row["language"], row["game"], f"seed {row['seed']}")
+    if not _is_mystery(row):
+        return join(_title(f"{row['world']}: {row['script']}", chips), *_ended(row, scene, reveal), _legend(scene))
     votes = Counter(v for v in row["votes"] if v)
     seats = [_seat(row, i, votes, scene, reveal) for i in range(len(scene.names))]
     heads = ["player", "faction", "played by", "votes for", "votes got", "goal"]
     table = _table(heads if reveal else [h for h in heads if h not in ("faction", "goal")], seats)
     return join(_title(row["script"], chips), _outcome(row, scene, reveal), table, _counts(row), _legend(scene))
+
+
+def _ended(row: pd.Series, scene: _Scene, reveal: bool) -> Iterator[Html]:
+    """Say how a game of another world ended: who got what, and what the world notes of it."""
+    world = find_world(row["world"])
+    heads = ["player", "role", "side", "played by", "got", "goal"]
+    columns = [[scene.name(n) for n in scene.names], row["roles"], row["factions"], row["policies"],
+               [f"{p:g}" for p in row["payoffs"]], ["reached" if s else "missed" for s in row["success"]]]  # fmt: skip
+    shown = [k for k in range(len(heads)) if (reveal or k < 4) and any(map(str, columns[k]))]
+    yield tag("div", f"A goal is reached if {world.success}.", style=_SMALL)
+    yield _table([heads[k] for k in shown], list(zip(*(columns[k] for k in shown), strict=True)))
+    noted = [f"{name} {_plain(row[name])}" for name in world.columns.get("games", ())] if reveal else []
+    told = f"{row['n_actions']} actions in {counted(row['n_rounds'], 'round')} · {row['n_illegal']} illegal"
+    yield tag("div", " · ".join([told, *noted]), style=_SMALL)
+
+
+def _plain(value: Any) -> str:
+    """Say a noted value in a few signs."""
+    if hasattr(value, "__len__") and not isinstance(value, str):
+        return ", ".join(_plain(v) for v in value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _outcome(row: pd.Series, scene: _Scene, reveal: bool) -> Html:
@@ -198,7 +238,8 @@ def _rounds(actions: pd.DataFrame, scene: _Scene) -> Iterator[Html]:
 
 
 def _part_title(action: Any) -> str:
-    return {"intro": "Introductions", "vote": "The vote"}.get(action.phase, f"Round {action.round}")
+    before = "Before the first round" if action.phase != "intro" else "Introductions"
+    return "The vote" if action.phase == "vote" else f"Round {action.round}" if action.round else before
 
 
 def _part(title: str, *children: Html) -> Html:
@@ -230,15 +271,22 @@ def _told(action: Any, then: Any, scene: _Scene) -> Iterator[Html]:
     if action.kind == "illegal":
         yield from _refused(action, then, scene)
         return
-    whom = {"ask": scene.name(action.target), "vote": scene.name(action.target), "search": tag("b", action.place)}
     again = tag("span", "second try", style=_WARNING) if action.retry else ""
     guilty = tag("span", "guilty", style=_CULPRIT) if action.kind == "vote" and action.target in scene.culprits else ""
-    verb = tag("span", f" {VERBS[action.kind]} ", style=_MUTED)
-    yield tag("div", scene.name(action.agent), verb, whom.get(action.kind, ""), " ", again, guilty)
+    verb = tag("span", f" {VERBS.get(action.kind, action.kind)} ", style=_MUTED)
+    named = tag("b", action.place) if action.kind == "search" else scene.name(action.target) if action.target else ""
+    yield tag("div", scene.name(action.agent), verb, named, " ", again, guilty, *_noted(action, scene))
     if action.kind == "search":
         yield _find(action, scene)
     elif action.kind != "vote":
         yield prose(_spoken(action, scene))
+
+
+def _noted(action: Any, scene: _Scene) -> Iterator[Html]:
+    """Say what another world notes of an action."""
+    for name in scene.own:
+        if (value := getattr(action, name)) is not None and value == value:  # not a number where nothing was noted
+            yield tag("span", f"{name} {_plain(value)}", style=_GREY)
 
 
 def _refused(action: Any, then: Any, scene: _Scene) -> Iterator[Html]:
@@ -400,12 +448,13 @@ def _compared(action: Any, scenes: Mapping[str, _Scene], scene: _Scene, beside: 
 
 def _brief(action: Any, scene: _Scene, rating: str = "") -> Html:
     """Say in one short line what an action was."""
-    whom = scene.name(action.target) if action.kind in ("ask", "vote") else ""
-    clue = scene.clues.get(action.clue)
-    found = f"{action.place}: {clue.text}" if clue else action.place
-    words = {"search": found, "vote": "", "rate": rating}.get(action.kind)
+    whom = scene.name(action.target) if action.target else ""
+    words = {"search": "", "vote": "", "rate": rating}.get(action.kind)
+    if action.kind == "search":
+        clue = scene.clues.get(action.clue)
+        words = f"{action.place}: {clue.text}" if clue else action.place
     short = _shortened(_spoken(action, scene) if words is None else words)
-    verb = tag("span", f"{VERBS[action.kind]} ", style=_MUTED)
+    verb = tag("span", f"{VERBS.get(action.kind, action.kind)} ", style=_MUTED)
     style = "overflow:hidden;overflow-wrap:break-word"
     return tag("div", verb, whom, " " if whom else "", tag("bdi", short), style=style)
 
