@@ -25,9 +25,11 @@ def _sweep(given: argparse.Namespace) -> int:
 def _play(given: argparse.Namespace) -> int:
     from maro_lib.show.table import Table, on_server, parse_seats
     from maro_lib.show.terminal import play_in_terminal
+    from maro_lib.worlds.registry import knob_values
 
     against = on_server(given.against, given.server) if given.server else given.against
-    table = Table(parse_seats(given.seat, given.name), against, given.case, seed=given.seed, run=given.run)
+    table = Table(parse_seats(given.seat, given.name), against, given.case, seed=given.seed, run=given.run,
+                  world_knobs=knob_values(given.knobs), allow_code=given.allow_code)  # fmt: skip
     return play_in_terminal(table, input, print)
 
 
@@ -132,13 +134,17 @@ def parser() -> argparse.ArgumentParser:
     sweep.add_argument("--notebooks", default="", metavar="FOLDER", help="another series than notebooks/")
     played = command(_play, "take a seat yourself, in this terminal; a game that was left goes on")
     played.add_argument("case", nargs="?", default="", metavar="CASE", help="a bundled case, a script's file or a "
-                        "folder of them; none: generated mysteries, told in few words")  # fmt: skip
-    played.add_argument("--seat", action="append", metavar="SEAT[=NAME]", help="culprit, civilian (the default) or a "
-                        "character; given again for more people, who take turns")  # fmt: skip
+                        "folder of them; another world, such as commons; none: generated mysteries")  # fmt: skip
+    played.add_argument("--seat", action="append", metavar="SEAT[=NAME]", help="a side or role (such as culprit, or "
+                        "buyer) or a character; given again for more people, who take turns; none: a civilian, or the "
+                        "first")  # fmt: skip
+    played.add_argument("--knobs", nargs="*", default=[], metavar="NAME=VALUE", help="of another world, such as "
+                        "players=3")  # fmt: skip
+    played.add_argument("--allow-code", action="store_true", help="run the code of a world in a file")
     played.add_argument("--name", default="you", help="what you are called in the tables; nothing else is kept of you")
     played.add_argument("--against", default="", metavar="PLAYER", help="who plays the others: an adapter's folder, "
-                        "embedded, smollm2, a model's folder, skilled, naive, random; none: what the study trained, or "
-                        "skilled in a case told in prose")  # fmt: skip
+                        "embedded, smollm2, a model's folder, skilled, naive, random, or one of a world's own rules "
+                        "(greedy, fair); none: what the study trained, or skilled where that can't read")  # fmt: skip
     played.add_argument("--server", default="", metavar="URL", help="where the model of --against answers, as "
                         "http://localhost:8000/v1")  # fmt: skip
     played.add_argument("--seed", type=int, default=0, help="of the first game")

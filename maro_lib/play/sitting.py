@@ -22,10 +22,12 @@ from maro_lib.play.rollout import (
     Game,
     Played,
     Session,
+    factions_of,
     finished_rows,
     games_digest,
     games_folder,
     replay,
+    roles_of,
     seats_of,
     start,
 )
@@ -34,6 +36,7 @@ from maro_lib.runs import RunError
 from maro_lib.world.protocol import Form, Message
 from maro_lib.world.replies import MAX_REPLY
 from maro_lib.world.scripts import Script
+from maro_lib.world.setups import Scenario
 
 PREFIX = "person "  # of a person's name in the tables
 MAX_SIGNS = 40
@@ -67,12 +70,15 @@ def is_person(policy_name: str) -> bool:
     return policy_name.startswith(PREFIX)
 
 
-def find_seat(script: Script, seat: str) -> int:
-    """Return the seat that a name means: a character's, or the first of a faction."""
+def find_seat(script: Script | Scenario, seat: str) -> int:
+    """Return the seat that a name means: a character's, or the first of a faction or a role; none: any civilian's."""
+    if not seat:
+        return next((i for i, c in enumerate(script.characters) if c.faction == "civilian"), 0)
     for i, c in enumerate(script.characters):
-        if seat in (c.name, c.faction):
+        if seat in (c.name, c.faction, c.role):
             return i
-    raise SittingError(f"seat: {seat!r} is at no table of {script.title!r}; culprit, civilian, or one of "
+    groups = factions_of(script) or roles_of(script)
+    raise SittingError(f"seat: {seat!r} is at no table of {script.title!r}; {', '.join(groups)}, or one of "
                        f"{', '.join(script.names)}")  # fmt: skip
 
 

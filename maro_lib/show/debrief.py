@@ -16,6 +16,7 @@ from maro_lib.play.sitting import Sitting, instead
 from maro_lib.show.strip import suspicion_by_round
 from maro_lib.show.transcript import show_game, side_by_side, suspicion_table
 from maro_lib.world.scripts import Script
+from maro_lib.worlds.registry import find_world
 
 RULES = ("uniform", "belief_shift")
 
@@ -26,6 +27,7 @@ def debrief(
     """Show how a game went for who sat in a seat; `others`, else an opponent, say what they would have done there."""
     played, script = sitting.tables(), sitting.game.script
     row, actions = played.table("games").iloc[0], played.table("actions")
+    rules = rules if script.world == "mystery" else [rule for rule in rules if rule != "belief_shift"]  # nobody rates
     line = outcome(sitting, seat)
     columns = {rule: decompose(actions, rule) for rule in rules}
     mine = actions[actions["seat"] == seat]
@@ -34,7 +36,8 @@ def debrief(
     would = {f"{name} would": pd.Series(instead(sitting, seat, policy), mine.index) for name, policy in others.items()}
     moves = side_by_side(mine, columns, script=script, beside=would, title="Your moves, and what they were worth")
     whole = show_game(played, row["game"], script=script, credit=columns[rules[0]])
-    parts = (_suspected(actions, script, seat), moves.html, _told(rules), fold("The whole game", whole.html))
+    suspected = _suspected(actions, script, seat) if script.world == "mystery" else join()
+    parts = (suspected, moves.html, _told(rules), fold("The whole game", whole.html))
     return Shown(line, card(prose(line, style="font-size:16px;font-weight:600"), *parts, language=row["language"]))
 
 
@@ -49,6 +52,9 @@ def outcome(sitting: Sitting, seat: int) -> str:
     script, row = sitting.game.script, sitting.tables().table("games").iloc[0]
     me = script.characters[seat]
     reached = "reached your goal" if row["success"][seat] else "missed your goal"
+    if script.world != "mystery":
+        goal = find_world(script.world).success
+        return f"You were {me.name}, {me.role}, got {row['payoffs'][seat]:g}, and {reached} ({goal})."
     accused = f"{row['accused']} was accused" if row["accused"] else "Nobody was accused"
     return f"You were {me.name}, {me.faction}, and {reached}. {accused}. It was {', '.join(script.culprits)}."
 

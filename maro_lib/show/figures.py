@@ -159,12 +159,34 @@ def plot_cross_play(games: pd.DataFrame, strengths: pd.DataFrame, title: str) ->
     return fig
 
 
-def _heat(ax: Axes, percent: pd.DataFrame) -> None:
-    """Draw a table of percentages in shades of one hue, with its numbers."""
-    ax.imshow(percent, cmap=SHADES, vmin=0, vmax=100, aspect="auto")
+def plot_tables(tables: Mapping[str, pd.DataFrame], title: str, xlabel: str, ylabel: str) -> Figure:
+    """Plot tables of numbers side by side, each in shades of its own range: darker is more."""
+    first = next(iter(tables.values()))
+    size = (2.2 + len(tables) * (1.2 + 0.62 * len(first.columns)), 1.7 + 0.42 * len(first))
+    fig, axes = _side_by_side(len(tables), size, title)
+    for k, (ax, (name, table)) in enumerate(zip(axes, tables.items(), strict=True)):
+        low, high = np.nanmin(table), np.nanmax(table)
+        _heat(ax, table, (low, high if high > low else low + 1))
+        _name_rows((ax,), list(table.index) if k == 0 else [""] * len(table))
+        finding(ax, name, xlabel=xlabel, ylabel="" if k else ylabel)
+    return fig
+
+
+def _heat(ax: Axes, percent: pd.DataFrame, ends: tuple[float, float] = (0, 100)) -> None:
+    """Draw a table of numbers (percentages, unless other ends are given) in shades of one hue, with its numbers."""
+    low, high = ends
+    ax.imshow(percent, cmap=SHADES, vmin=low, vmax=high, aspect="auto")
     for (y, x), value in np.ndenumerate(percent.to_numpy()):
         said = "" if np.isnan(value) else f"{value:.0f}"
-        ax.text(x, y, said, ha="center", va="center", fontsize=9, color="white" if value > 90 else "black")
+        ax.text(
+            x,
+            y,
+            said,
+            ha="center",
+            va="center",
+            fontsize=9,
+            color="white" if value > low + 0.9 * (high - low) else "black",
+        )
     ax.set_xticks(range(len(percent.columns)), percent.columns, rotation=40, ha="right", parse_math=False)
     ax.grid(visible=False)
 

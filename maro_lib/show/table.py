@@ -10,19 +10,23 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count, islice
 from pathlib import Path
+from typing import Any
 
 from maro_lib.model.adapter_files import base_of
 from maro_lib.model.loading import EMBEDDED, STUDY_ADAPTER
 from maro_lib.model.players import SCRIPTED, Player
-from maro_lib.play.policies import Policy
-from maro_lib.play.rollout import Game
+from maro_lib.play.policies import Policy, Styled
+from maro_lib.play.rollout import Game, factions_of, roles_of
 from maro_lib.play.sitting import Person, Sitting, SittingError, find_seat, sit_down
 from maro_lib.runs import artefact, located
 from maro_lib.wording import nearest
 from maro_lib.world.casebook import find_playable
 from maro_lib.world.generator import Knobs, generate
 from maro_lib.world.mystery import Rules
-from maro_lib.world.scripts import FACTIONS, Script
+from maro_lib.world.scripts import Script
+from maro_lib.world.setups import Scenario
+from maro_lib.worlds.registry import find_world, is_world, scenarios
+from maro_lib.worlds.world import WorldRules
 
 Opponents = str | Player | Policy | Mapping[str, "str | Player | Policy"]
 PEOPLE = "people"  # of a run: the folder of its games with people
@@ -34,11 +38,14 @@ class Table:
 
     seats: Mapping[str, str]  # seat -> the name of a person
     against: Opponents = ""  # one for all, or by faction or name; empty: what the case is made for
-    case: str = ""  # a bundled case, a file; empty: generated ones
+    case: str = ""  # a bundled case, a file, a world's name; empty: generated mysteries
     knobs: Knobs = field(default_factory=Knobs)
     rules: Rules = field(default_factory=Rules)
     seed: int = 0
     run: str = PEOPLE
+    world_knobs: Mapping[str, Any] = field(default_factory=dict)  # of another world than the mystery
+    register: str = "prose"  # that such a world is told in
+    allow_code: bool = False  # of a world in a file
 
     @contextlib.contextmanager
     def laid(self, number: int | None = None) -> Iterator[Sitting]:
@@ -58,19 +65,26 @@ class Table:
 
     def opponents(self) -> dict[str, str | Player | Policy]:
         """Who plays the other seats, by faction or name."""
-        against = self.against or (STUDY_ADAPTER if self._script(0).register_ == "compact" else "skilled")
-        by_side = dict(against) if isinstance(against, Mapping) else dict.fromkeys(FACTIONS, against)
+        script = self._script(0)
+        is_own = script.world == "mystery" and script.register_ == "compact"  # what the embedded model was made for
+        against = self.against or (STUDY_ADAPTER if is_own else "skilled")
+        groups = factions_of(script) or roles_of(script)
+        by_side = dict(against) if isinstance(against, Mapping) else dict.fromkeys(groups, against)
         for who in by_side.values():
-            _check_register(who, self._script(0))
-        return by_side
+            _check_register(who, script)
+        return {side: _by_rule(who, script) for side, who in by_side.items()}
 
     def _games(self, others: Mapping[str, Policy]) -> Iterator[tuple[Game, dict[str, Policy]]]:
         for number in count():
             script = self._script(number)
-            yield Game("table", 0, script, self.seed + number, self.rules), {**others, **self._people(script)}
+            rules = self.rules if script.world == "mystery" else WorldRules()
+            yield Game("table", 0, script, self.seed + number, rules), {**others, **self._people(script)}
 
-    def _script(self, number: int) -> Script:
-        """The mystery of a game; given ones come in turn."""
+    def _script(self, number: int) -> Script | Scenario:
+        """The mystery (or another world's scenario) of a game; given ones come in turn."""
+        if is_world(self.case):
+            how = {"register": self.register, "allow_code": self.allow_code}
+            return scenarios(self.case, 1, self.seed + number, self.world_knobs, **how)[0]
         if not self.case:
             return generate(self.seed + number, self.knobs)
         given = find_playable(self.case)
@@ -92,7 +106,7 @@ class Table:
 def parse_seats(words: Sequence[str] | None, name: str) -> dict[str, str]:
     """Read SEAT or SEAT=NAME, as the command line has them."""
     seats: dict[str, str] = {}
-    for word in words or ["civilian"]:
+    for word in words or [""]:
         seat, _, called = word.partition("=")
         if seat in seats:
             raise SittingError(f"--seat {word}: {seats[seat]} sits there already; name another character")
@@ -121,6 +135,12 @@ def _all_seated(
     return {side: seated[id(who)] for side, who in opponents.items()}
 
 
+def _by_rule(who: str | Player | Policy, script: Script | Scenario) -> str | Player | Policy:
+    """A player by one of the world's own rules, where a word is the name of one."""
+    styles = () if script.world == "mystery" else find_world(script.world).styles
+    return Styled(who) if isinstance(who, str) and who in styles else who
+
+
 def _check_known(who: str) -> None:
     """Refuse a word that is no player's: a hub's name has a slash, and anything else of that kind is a folder."""
     known = (*SCRIPTED, "mixture", "embedded", "smollm2")
@@ -139,8 +159,9 @@ def _seated(who: str | Player | Policy) -> contextlib.AbstractContextManager[Pol
 def _check_register(who: str | Player | Policy, script: Script) -> None:
     """Refuse the embedded model where it can't read: it knows the words of compact mysteries alone."""
     named = who.model if isinstance(who, Player) else who
-    if not isinstance(named, str) or script.register_ == "compact":
+    if not isinstance(named, str) or (script.register_ == "compact" and script.world == "mystery"):
         return
     if base_of(named) in ("embedded", str(EMBEDDED)):
-        raise SittingError(f"{script.title}: is told in prose, which the embedded model can't read; play a generated "
-                           "case (name none), or against skilled, smollm2 or another language model")  # fmt: skip
+        what = "another world" if script.world != "mystery" else "told in prose"
+        raise SittingError(f"{script.title}: is {what}, which the embedded model can't read; play a generated mystery "
+                           "(name no case), or against skilled, smollm2 or another language model")  # fmt: skip

@@ -18,6 +18,7 @@ from maro_lib.world.protocol import Blank, Form, Message
 
 CLEAR = "\033[2J\033[3J\033[H"  # the screen, what was scrolled away, and the cursor to the top
 HELP = "Answer with a number or a name. /all: everything you know. /quit: leave; the game is kept. /help: this."
+MANY = 12  # numbers to choose from, of which only the ends are listed
 Ask, Tell = Callable[[str], str], Callable[[str], None]
 Asking = Callable[[str, Callable[[str], str]], str]  # a question, and what is wrong with an answer
 
@@ -113,7 +114,8 @@ def _reply(sitting: Sitting, seat: int, ask: Ask, tell: Tell) -> str:
 def _filled(form: Form, blank: Blank, asked: Asking) -> str:
     if blank.options:
         return _choice(f"{form.title} {blank.name}", blank.options, str, asked)
-    return asked(f"{form.title}, {blank.name}: ", lambda word: "" if word else "Say something.")
+    needed = "" if len(form.blanks) > 1 else "Say something."  # beside a number, words may be left out
+    return asked(f"{form.title}, {blank.name}: ", lambda word: "" if word else needed)
 
 
 def _choice(what: str, options: Sequence, named: Callable, asked: Asking):
@@ -121,11 +123,12 @@ def _choice(what: str, options: Sequence, named: Callable, asked: Asking):
     if len(options) == 1:
         return options[0]
     names = [named(o) for o in options]
-    numbered = names if all(n.isdigit() for n in names) else [f"{k} {n}" for k, n in enumerate(names, start=1)]
+    is_numbers = all(n.isdigit() for n in names)
+    numbered = names if is_numbers else [f"{k} {n}" for k, n in enumerate(names, start=1)]
     by_word = {n.casefold(): o for n, o in zip(names, options, strict=True)}
     if numbered is not names:
         by_word |= {str(k): o for k, o in enumerate(options, start=1)}
-    shown_options = ", ".join(numbered)
+    shown_options = f"{names[0]} to {names[-1]}" if is_numbers and len(names) > MANY else ", ".join(numbered)
     word = asked(
         f"{what} [{shown_options}]: ", lambda w: "" if w.casefold() in by_word else f"Choose of {shown_options}."
     )

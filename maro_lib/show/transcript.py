@@ -69,11 +69,11 @@ class _Scene:
 
     @cached_property
     def clues(self) -> dict[str, Clue]:
-        return {c.id: c for c in self.script.clues} if self.script else {}
+        return {c.id: c for c in self.script.clues} if isinstance(self.script, Script) else {}
 
     @cached_property
     def spelling(self) -> Spelling | None:
-        return name_spelling(self.script) if self.script else None
+        return name_spelling(self.script) if isinstance(self.script, Script) else None
 
     @cached_property
     def top(self) -> float:

@@ -10,7 +10,7 @@ import random
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -108,7 +108,7 @@ class MurderMystery(TurnGame):
     @classmethod
     def generate(cls, seed: int, knobs: Knobs | None = None, register: str = "compact") -> Script:
         """Make the mystery of one seed."""
-        return generate(seed, knobs or Knobs(register=register))
+        return generate(seed, replace(knobs or Knobs(), register=register))
 
     @classmethod
     def payoff_range(cls, _script: Script) -> tuple[float, float]:

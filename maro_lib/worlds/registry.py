@@ -7,14 +7,18 @@ is run only if that is allowed in so many words.
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
+import yaml
+
+from maro_lib.strict_yaml import StrictLoader
 from maro_lib.wording import nearest
+from maro_lib.world.generator import SERIES
 from maro_lib.world.turns import TurnGame
 
 WORLDS = {
@@ -46,6 +50,23 @@ def find_world(name: str, *, allow_code: bool = False) -> type[TurnGame]:
                      "own, my_world.py:MyWorld)")  # fmt: skip
 
 
+def is_world(name: str) -> bool:
+    """Whether a name is that of a world other than the mystery, or of a file that holds one."""
+    is_known = name in _FROM_FILES or name in WORLDS or name in {e.name for e in entry_points(group=GROUP)}
+    return ".py:" in name or (is_known and name != "mystery")
+
+
+def knob_values(words: Sequence[str]) -> dict[str, Any]:
+    """Read NAME=VALUE, as the command line has knobs; a value is YAML."""
+    values: dict[str, Any] = {}
+    for word in words:
+        name, sign, value = word.partition("=")
+        if not sign:
+            raise WorldError(f"--knobs {word}: give NAME=VALUE")
+        values[name] = yaml.load(value, StrictLoader)
+    return values
+
+
 def _from_file(name: str, allow_code: bool) -> type[TurnGame]:
     path, _, kind = name.rpartition(":")
     if not allow_code:
@@ -65,6 +86,18 @@ def _from_file(name: str, allow_code: bool) -> type[TurnGame]:
         raise WorldError(f"world: {name}: calls itself {world.name!r}, which is the name of another; rename it")
     _FROM_FILES[world.name] = world
     return world
+
+
+def scenarios(
+    world: str, n: int, seed: int, knobs: Mapping[str, Any] | None = None, *, register: str = "compact",
+    allow_code: bool = False,
+) -> list[Any]:  # fmt: skip
+    """Make `n` scenarios of a world (scripts of the mystery); two different seeds share none."""
+    if not 0 < n <= SERIES:
+        raise WorldError(f"scenarios: n={n}; 1 to {SERIES:,} are possible, take another seed for more")
+    kind = find_world(world, allow_code=allow_code)
+    turned = knobs_of(kind, knobs or {})
+    return [kind.generate(seed * SERIES + k, turned, register) for k in range(n)]
 
 
 def knobs_of(world: type[TurnGame], values: Mapping[str, Any]) -> Any:
