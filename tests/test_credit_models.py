@@ -214,6 +214,7 @@ def test_each_test_of_a_feature_by_hand(features):
         "equals": "[equals, kind, ask]", "flag": "[flag, public]", "filled": "[filled, clue]",
         "first": "[first, clue]", "faction": "[faction, target, culprit]", "names": "[names, text, culprit]",
         "words": "[words, text, 2]", "number": "[number, round]", "again": "[again, kind]",
+        "amount": "[amount, round]",
     }  # fmt: skip
     assert set(tests) == set(TESTS)
     culprit = {"game": "g", "agent": "Carl", "faction": "culprit"}
@@ -235,6 +236,7 @@ def test_each_test_of_a_feature_by_hand(features):
     assert x["x_names"].tolist() == [1, 0, 0, 0, 0]  # Carl names himself
     assert x["x_words"].tolist() == [0.5, 0.5, 0, 0, 0]
     assert x["x_number"].tolist() == [2, 0, 0, 0, 0]
+    assert x["x_amount"].tolist() == [1, 0, 0, 0, 0]  # of the most there is
     assert x["x_again"].tolist() == pytest.approx([0, 0, 0, 0.6931472, 0])  # log 2: Ben's ask is not Ann's
 
 

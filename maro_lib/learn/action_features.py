@@ -29,7 +29,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from maro_lib.play.tables import encode, finite, require
+from maro_lib.play.tables import COMMON, encode, finite, require
 from maro_lib.strict_yaml import StrictLoader, read_text
 from maro_lib.wording import counted, nearest
 
@@ -68,13 +68,24 @@ def describe_features(path: Path | str = FEATURES) -> pd.DataFrame:
 
 def measure_features(actions: pd.DataFrame, path: Path | str = FEATURES) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the features of each action and of its moment, a column each, on the index of `actions`."""
-    groups = read_features(path)
+    groups = _features_for(actions, path)
     by_step = np.lexsort((actions["step"].to_numpy(np.int64), encode(actions, ["game"])))
     ordered = actions.iloc[by_step].reset_index(drop=True)
     place = np.argsort(by_step)  # where each action stands in that order
     own, moment = (pd.DataFrame({f.name: _value(f, ordered)[place] for f in groups[group]}, actions.index)
                    for group in GROUPS)  # fmt: skip
     return own, moment
+
+
+def _features_for(actions: pd.DataFrame, path: Path | str) -> dict[str, list[Feature]]:
+    """Those of a file; of another world's actions, unless a file is given: their kinds, and the numbers they bear."""
+    features = read_features(path)
+    if Path(path) != FEATURES or "clue" in actions:  # a mystery's column
+        return features
+    kinds = [Feature(f"kind {k}", f"was of the kind {k}", (("equals", "kind", k),)) for k in sorted({*actions["kind"]})]
+    common = {column.name for column in COMMON["actions"]} | {"weight", "outcome"}
+    own = [c for c in actions.select_dtypes("number").columns if c not in common]
+    return features | {"action": [*kinds, *(Feature(c, f"its {c}", (("amount", c),)) for c in own)]}
 
 
 # --- tests -------------------------------------------------------------------------------------------
@@ -119,13 +130,18 @@ def _number(actions: pd.DataFrame, column: str) -> np.ndarray:
     return finite(actions, column)
 
 
+def _amount(actions: pd.DataFrame, column: str) -> np.ndarray:
+    values = actions[column].fillna(0).to_numpy(float)
+    return values / (np.abs(values).max(initial=0.0) or 1.0)
+
+
 def _again(actions: pd.DataFrame, column: str) -> np.ndarray:
     return np.log1p(actions.groupby(["game", "agent", column], dropna=False).cumcount().to_numpy(float))
 
 
 TESTS: dict[str, Callable[..., np.ndarray]] = {
     "equals": _equals, "flag": _flag, "filled": _filled, "first": _first, "faction": _faction, "names": _names,
-    "words": _words, "number": _number, "again": _again,
+    "words": _words, "number": _number, "amount": _amount, "again": _again,
 }  # fmt: skip
 
 

@@ -24,7 +24,7 @@ from maro_lib.show.transcript import LOCK
 from maro_lib.world.phrases import Phrasebook
 from maro_lib.world.protocol import Blank, Form, Message
 
-FEW = 12  # options that are buttons
+AS_BUTTONS = 12  # options that are buttons
 SHORT = 2  # signs of an option: all so short are buttons, longer ones a list
 THINKING = "The others move …"
 _BUBBLE = "border-radius:8px;padding:4px 10px;margin:6px "
@@ -132,7 +132,7 @@ def _blank(blank: Blank) -> widgets.Widget:
     if not blank.options:
         # sent when it is left, before the button is pressed: sent while typing, the last signs may come after the press
         return widgets.Textarea(rows=2, layout={"width": "96%"}, continuous_update=False, **about)
-    if len(blank.options) > FEW or any(len(option) > SHORT for option in blank.options):
+    if len(blank.options) > AS_BUTTONS or any(len(option) > SHORT for option in blank.options):
         return widgets.Dropdown(options=[("choose …", ""), *((o, o) for o in blank.options)], **about)
     about["style"]["button_width"] = "48px"
     return widgets.ToggleButtons(options=blank.options, value=None, **about)
