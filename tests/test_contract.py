@@ -49,6 +49,8 @@ OTHERS = [(name, {}) for name in WORLDS if name != "mystery"]
 TURNED = [  # with other knobs
     ("commons", {"talk": False, "players": 2}),
     ("commons", {"dead_below": 0, "growth": 3}),
+    ("buying", {"rounds": 1, "no_deal": 1.0}),
+    ("buying", {"persona": "any", "persona_seats": "buyer", "max_price": 1000}),
 ]
 
 ENVIRONMENTS = [
