@@ -51,6 +51,8 @@ TURNED = [  # with other knobs
     ("commons", {"dead_below": 0, "growth": 3}),
     ("buying", {"rounds": 1, "no_deal": 1.0}),
     ("buying", {"persona": "any", "persona_seats": "buyer", "max_price": 1000}),
+    ("trust", {"kinds": 3, "values": "wide", "reveal": False}),
+    ("trust", {"rounds": 2, "talks": 2}),
 ]
 
 ENVIRONMENTS = [
