@@ -112,8 +112,8 @@ class Trust(World):
     def beginning(self, player: int) -> str:
         f = self.facts
         drawn = self.words.said(f"range_{f['values']}", high=f["high"])
-        return self.words.rules.format(name=self.names[player], other=self.names[1 - player], range=drawn,
-                                       **f | {"kinds": ", ".join(f["kinds"])})  # fmt: skip
+        return self.words.said("rules", name=self.names[player], other=self.names[1 - player], range=drawn,
+                               goods=self._goods, rounds=f["rounds"])  # fmt: skip
 
     def begin(self, entry: tuple) -> None:
         pile, f = self.now, self.facts
@@ -123,7 +123,7 @@ class Trust(World):
                 self.announce("round", Happening("round", value=k, round=k), k=k, n=f["rounds"])
                 for i in range(2):
                     event = Happening("worth", self.names[i], values[i], round=k)
-                    self.tell(i, self.words.said("worth", values=self._listed(values[i])), event)
+                    self.tell(i, self.words.said("worth", values=self._valued(values[i])), event)
             case "talk", i:
                 claim = Command("CLAIM", (*(Blank(kind, _values(f)) for kind in f["kinds"]), Blank("words")))
                 self.choose(i, "claim", [claim, Command("SAY", (Blank("words"),))])
@@ -131,8 +131,7 @@ class Trust(World):
                 pile.is_split = True
                 keep = Command("KEEP", tuple(Blank(kind, numbers(0, f["pile"])) for kind in f["kinds"]))
                 for i in range(2):
-                    self.choose(i, "keep", [keep], pile=f["pile"], kinds=", ".join(f["kinds"]),
-                                values=self._listed(pile.values[i]))  # fmt: skip
+                    self.choose(i, "keep", [keep], goods=self._goods, values=self._valued(pile.values[i]))
 
     def do(self, player: int, prompt: Prompt, told: Told) -> dict[str, Any]:  # noqa: ARG002 - the command says all
         if told.kind == "keep":
@@ -144,14 +143,21 @@ class Trust(World):
         claimed, me = self._by_kind(told), self.names[player]
         event = Happening("claim", me, claimed, text=told.text, round=self.now.round)
         self.announce("claims" if told.text else "claims_bare", event, but=player, name=me, text=told.text,
-                      values=self._listed(claimed))  # fmt: skip
+                      values=self._valued(claimed))  # fmt: skip
         return {"public": True, "claimed": list(claimed), "true": true, "lie": int(list(claimed) != true)}
 
     def _by_kind(self, told: Told) -> tuple[int, ...]:
         return tuple(int(told.values[kind]) for kind in self.facts["kinds"])
 
-    def _listed(self, amounts: Sequence[float]) -> str:
-        return ", ".join(f"{kind} {round(x, 2):g}" for kind, x in zip(self.facts["kinds"], amounts, strict=True))
+    def _valued(self, values: Sequence[int]) -> str:
+        return ", ".join(f"{kind} {v}" for kind, v in zip(self.facts["kinds"], values, strict=True))
+
+    def _counted(self, amounts: Sequence[float]) -> str:
+        return ", ".join(f"{round(n, 2):g} {kind}" for kind, n in zip(self.facts["kinds"], amounts, strict=True))
+
+    @property
+    def _goods(self) -> str:
+        return self._counted([self.facts["pile"]] * len(self.facts["kinds"]))
 
     def miss(self, player: int, prompt: Prompt) -> None:
         if prompt.phase == "claim":
@@ -182,7 +188,7 @@ class Trust(World):
         if self.facts["reveal"]:
             events.append(Happening("truth", me, values, round=k))
         self.announce("shared" if self.facts["reveal"] else "shared_hidden", *events, name=me,
-                      kept=self._listed(kept), got=self._listed(got), values=self._listed(values))  # fmt: skip
+                      kept=self._counted(kept), got=self._counted(got), values=self._valued(values))  # fmt: skip
 
     def payoffs(self) -> list[float]:
         return [self.now.points[i] for i in range(2)]
