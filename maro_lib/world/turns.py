@@ -127,10 +127,15 @@ class TurnGame(ABC):
         """Start a new game; the seed decides whatever is drawn."""
         if num_players != len(self.names):
             raise ValueError(f"{self.script.title}: {len(self.names)} players are needed, not {num_players}")
-        rng = random.Random(f"{seed}/{self.script.digest}")
+        rng = random.Random(f"{seed}/{self.drawn_from}")
         seats = [SeatState([Message("system", self.beginning(i))]) for i in range(num_players)]
         self._state = self.opened(rng, seats)
         self._advance()
+
+    @property
+    def drawn_from(self) -> str:
+        """What a game's draws depend on beside its seed."""
+        return self.script.digest
 
     def opened(self, rng: random.Random, seats: list[SeatState]) -> State:
         """Return the state in which a game begins."""

@@ -25,6 +25,8 @@ from maro_lib.world.turns import TurnGame
 WORLDS = {
     "mystery": "maro_lib.world.mystery:MurderMystery",
     "commons": "maro_lib.worlds.commons:Commons",
+    "buying": "maro_lib.worlds.buying:Buying",
+    "trust": "maro_lib.worlds.trust:Trust",
 }
 GROUP = "maro_lib.worlds"
 _FROM_FILES: dict[str, type[TurnGame]] = {}  # by the name that their scenarios bear

@@ -111,6 +111,11 @@ class World(TurnGame):
     def refusals(self) -> Words:
         return self.words
 
+    @property
+    def drawn_from(self) -> str:
+        """All of the scenario but what one seat alone knows: others see what is drawn."""
+        return self.script.model_copy(update={"private": ()}).digest
+
     def read(self, player: int, prompt: Prompt, text: str) -> Told | Illegal:  # noqa: ARG002 - worlds may look who
         if prompt.commands:
             return read_command(prompt.commands, text)
