@@ -46,7 +46,12 @@ def other(name: str, register: str, **knobs) -> Entry:
 
 
 OTHERS = [(name, {}) for name in WORLDS if name != "mystery"]
-TURNED = [("commons", {"talk": False, "players": 2}), ("commons", {"dead_below": 0, "growth": 3})]  # with other knobs
+TURNED = [  # with other knobs
+    ("commons", {"talk": False, "players": 2}),
+    ("commons", {"dead_below": 0, "growth": 3}),
+    ("donor", {"punish": True, "memory": 0, "players": 6}),
+    ("donor", {"generations": 2, "rounds": 3, "most": 5}),
+]
 
 ENVIRONMENTS = [
     *(mystery(name, script, Rules(rounds=2)) for name, script in worlds().items()),
