@@ -4,7 +4,7 @@ import pytest
 from worlds import Says, finish, last_words
 
 from maro_lib.play.policies import RANDOM, Styled
-from maro_lib.worlds.donor import Act, Donor
+from maro_lib.worlds.donor import DonorAct, Donor
 from maro_lib.worlds.registry import WorldError, knobs_of
 
 
@@ -141,7 +141,10 @@ def test_the_last_acts_of_a_donor_are_told_the_last_first(memory, told):
     env = begun(memory=memory)
     a, b, _, d = (env.names[i] for i in seats_of(env))
     i = env.names.index(a)
-    env.now.acts += [Act(i, env.names.index(b), "give", 4, 10, 1), Act(i, env.names.index(d), "give", 2, 6, 1)]
+    env.now.acts += [
+        DonorAct(i, env.names.index(b), "give", 4, 10, 1),
+        DonorAct(i, env.names.index(d), "give", 2, 6, 1),
+    ]
     env._tell_past(env.names.index(d), i)
     line = env.now.seats[env.names.index(d)].lines[-1]
     assert f"{a} gave: {told.format(b=b, d=d)}" in line
@@ -244,7 +247,8 @@ def test_the_rules_tell_only_what_is_so(register):
 @pytest.mark.parametrize(("knobs", "why"), [
     ({"players": 5}, "players: 5; an even number is needed"), ({"players": 2}, "at least 4"),
     ({"rounds": 0}, "rounds: 0; at least 1"), ({"memory": -1}, "memory: -1; at least 0"),
-    ({"factor": 1.5}, "factor: 1.5; a whole number"), ({"most": 0}, "most: 0; at least 1"), ({"generations": 0}, "generations: 0; at least 1"),
+    ({"factor": 1.5}, "factor: 1.5; a whole number"), ({"most": 0}, "most: 0; at least 1"),
+    ({"generations": 0}, "generations: 0; at least 1"),
 ])  # fmt: skip
 def test_knobs_that_make_no_game_are_refused(knobs, why):
     with pytest.raises(WorldError, match=f"donor: .*{why}"):

@@ -42,7 +42,7 @@ class DonorKnobs:
             raise ValueError(f"players: {self.players}; an even number is needed, half of them give in each round")
 
 
-class Act(NamedTuple):
+class DonorAct(NamedTuple):
     """What a donor did."""
 
     donor: int
@@ -66,8 +66,8 @@ class _Purses(State):
     even: dict[int, float] = field(default_factory=dict)  # the purses if every donor had given half
     benchmark: float = 0.0  # a seat's part of those, in earlier generations
     pairs: tuple[tuple[int, int], ...] = ()  # this round's, donors first
-    done: dict[int, Act] = field(default_factory=dict)  # this round, by donor
-    acts: list[Act] = field(default_factory=list)
+    done: dict[int, DonorAct] = field(default_factory=dict)  # this round, by donor
+    acts: list[DonorAct] = field(default_factory=list)
     ways: dict[int, str] = field(default_factory=dict)  # what each seat means to do, in its own words
 
 
@@ -133,7 +133,7 @@ class Donor(World):
             now.ways[player] = told.text
             return {}
         recipient = dict(now.pairs)[player]
-        act = Act(player, recipient, told.kind, int(told.values["amount"]), self._could(player), now.generation)
+        act = DonorAct(player, recipient, told.kind, int(told.values["amount"]), self._could(player), now.generation)
         now.done[player] = act
         return {"amount": act.amount, "had": act.had, "target": self.names[recipient]}
 
@@ -143,7 +143,7 @@ class Donor(World):
     def settle(self) -> None:
         now = self.now
         for donor, recipient in now.pairs:
-            act = now.done.get(donor) or Act(donor, recipient, had=self._could(donor), generation=now.generation)
+            act = now.done.get(donor) or DonorAct(donor, recipient, had=self._could(donor), generation=now.generation)
             now.acts.append(act)
             self._share_evenly(donor, recipient)
             self._carry_out(act)
@@ -209,7 +209,7 @@ class Donor(World):
     def _could(self, donor: int) -> int:
         return min(self.now.purse[donor], self.facts["most"])
 
-    def _carry_out(self, act: Act) -> None:
+    def _carry_out(self, act: DonorAct) -> None:
         """Move what was given, or take what a punishment costs; the recipient alone learns of it."""
         purse, facts, r = self.now.purse, self.facts, act.recipient
         purse[act.donor] -= act.amount

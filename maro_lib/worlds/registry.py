@@ -21,6 +21,7 @@ WORLDS = {
     "mystery": "maro_lib.world.mystery:MurderMystery",
     "commons": "maro_lib.worlds.commons:Commons",
     "donor": "maro_lib.worlds.donor:Donor",
+    "public_goods": "maro_lib.worlds.public_goods:PublicGoods",
 }
 GROUP = "maro_lib.worlds"
 _FROM_FILES: dict[str, type[TurnGame]] = {}  # by the name that their scenarios bear
