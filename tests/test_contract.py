@@ -51,6 +51,9 @@ TURNED = [  # with other knobs
     ("commons", {"dead_below": 0, "growth": 3}),
     ("donor", {"punish": True, "memory": 0, "players": 6}),
     ("donor", {"generations": 2, "rounds": 3, "most": 5}),
+    ("public_goods", {"punishment": "third_party", "partners": "chosen", "players": 5}),
+    ("public_goods", {"punishment": "none", "talk": False, "reputation": True}),
+    ("public_goods", {"punishment": "third_party", "players": 3, "factor": 1.5}),
 ]
 
 ENVIRONMENTS = [

@@ -4,7 +4,7 @@ import pytest
 from worlds import Says, finish, last_words
 
 from maro_lib.play.policies import RANDOM, Styled
-from maro_lib.worlds.donor import DonorAct, Donor
+from maro_lib.worlds.donor import Donor, DonorAct
 from maro_lib.worlds.registry import WorldError, knobs_of
 
 
