@@ -74,6 +74,11 @@ def test_who_says_nothing_legal_keeps_everything():
     assert env.n_passes == 1
 
 
+def test_the_seed_draws_the_order_in_which_it_is_told_who_put_how_much():
+    told = {tuple(e.who for e in put(begun(seed), 1, 2, 3, 4).events(0) if e.kind == "put") for seed in range(8)}
+    assert len(told) > 1
+
+
 # --- punishment --------------------------------------------------------------------------------------
 
 

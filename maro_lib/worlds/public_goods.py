@@ -60,7 +60,7 @@ class _Pot(State):
     points: dict[int, float] = field(default_factory=dict)
     stage: str = ""  # what is being answered: pick, put, punish; empty in talk
     observer: int = -1  # who looks on in this round
-    groups: tuple[tuple[int, ...], ...] = ()  # who shares a pot in this round
+    groups: tuple[tuple[int, ...], ...] = ()  # who shares a pot in this round, in the order in which it is told
     picks: dict[int, int] = field(default_factory=dict)
     puts: dict[int, int] = field(default_factory=dict)
     punished: dict[int, tuple[int, int]] = field(default_factory=dict)  # whom, how much was spent; by seat
@@ -110,7 +110,8 @@ class PublicGoods(World):
         n, f, plan = len(self.names), self.facts, []
         for k in range(1, f["rounds"] + 1):
             order = rng.sample(range(n), n)
-            plan.append(("round", k, rng.randrange(n) if f["punishment"] == "third_party" else -1))
+            observer = rng.choice(order) if f["punishment"] == "third_party" else -1
+            plan.append(("round", k, observer, tuple(order)))
             plan += [("talk", i) for i in order if f["talk"]]
             plan += [("pick",)] if f["partners"] == "chosen" else []
             plan.append(("put",))
@@ -126,8 +127,8 @@ class PublicGoods(World):
 
     def begin(self, entry: tuple) -> None:
         match entry:
-            case "round", k, observer:
-                self._begin_round(k, observer)
+            case "round", k, observer, order:
+                self._begin_round(k, observer, order)
             case "talk", i:
                 self.talk(i)
             case ("pick",):
@@ -177,11 +178,11 @@ class PublicGoods(World):
 
     # --- what is asked ---------------------------------------------------------------------------------
 
-    def _begin_round(self, k: int, observer: int) -> None:
+    def _begin_round(self, k: int, observer: int, order: Sequence[int]) -> None:
         """Give everybody the same, and say who looks on and, if the knob says so, what all have put so far."""
         now, facts = self.now, self.facts
         now.round, now.observer = k, observer
-        now.groups = () if facts["partners"] == "chosen" else (tuple(self._players()),)
+        now.groups = () if facts["partners"] == "chosen" else (tuple(i for i in order if i != observer),)
         for i in now.points:
             now.points[i] += facts["endowment"]
         self.announce("round", Happening("round", value=k, round=k), k=k, n=facts["rounds"])
