@@ -53,6 +53,11 @@ TURNED = [  # with other knobs
     ("buying", {"persona": "any", "persona_seats": "buyer", "max_price": 1000}),
     ("trust", {"kinds": 3, "values": "wide", "reveal": False}),
     ("trust", {"rounds": 2, "talks": 2}),
+    ("donor", {"punish": True, "memory": 0, "players": 6}),
+    ("donor", {"generations": 2, "rounds": 3, "most": 5}),
+    ("public_goods", {"punishment": "third_party", "partners": "chosen", "players": 5}),
+    ("public_goods", {"punishment": "none", "talk": False, "reputation": True}),
+    ("public_goods", {"punishment": "third_party", "players": 3, "factor": 1.5}),
 ]
 
 ENVIRONMENTS = [

@@ -27,6 +27,8 @@ WORLDS = {
     "commons": "maro_lib.worlds.commons:Commons",
     "buying": "maro_lib.worlds.buying:Buying",
     "trust": "maro_lib.worlds.trust:Trust",
+    "donor": "maro_lib.worlds.donor:Donor",
+    "public_goods": "maro_lib.worlds.public_goods:PublicGoods",
 }
 GROUP = "maro_lib.worlds"
 _FROM_FILES: dict[str, type[TurnGame]] = {}  # by the name that their scenarios bear
