@@ -46,7 +46,11 @@ def other(name: str, register: str, **knobs) -> Entry:
 
 
 OTHERS = [(name, {}) for name in WORLDS if name != "mystery"]
-TURNED = [("commons", {"talk": False, "players": 2}), ("commons", {"dead_below": 0, "growth": 3})]  # with other knobs
+TURNED = [  # with other knobs
+    ("commons", {"talk": False, "players": 2}), ("commons", {"dead_below": 0, "growth": 3}),
+    ("coordination", {"task": "leader", "graph": "ring", "rounds": 1}),
+    ("coordination", {"task": "consensus", "graph": "random", "players": 13, "payoff": "share"}),
+]  # fmt: skip
 
 ENVIRONMENTS = [
     *(mystery(name, script, Rules(rounds=2)) for name, script in worlds().items()),

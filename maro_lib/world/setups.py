@@ -1,8 +1,8 @@
 """What games are played from, and how that is written: mysteries' scripts, and the scenarios of all other worlds.
 
-A scenario holds who sits where, what all know (`facts`), what each seat alone knows (`private`) and what the world alone
-knows (`hidden`), so that a leak can be looked for in the same way everywhere: nothing that another seat reads may depend
-on what one seat alone knows before its owner speaks.
+A scenario holds who sits where, what all know (`facts`), what each seat alone knows (`private`) and what nobody is told
+(`hidden`), so that a leak can be looked for in the same way everywhere: nothing that another seat reads may depend on
+what one seat alone knows before its owner speaks.
 """
 
 from __future__ import annotations

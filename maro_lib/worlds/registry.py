@@ -20,6 +20,7 @@ from maro_lib.world.turns import TurnGame
 WORLDS = {
     "mystery": "maro_lib.world.mystery:MurderMystery",
     "commons": "maro_lib.worlds.commons:Commons",
+    "coordination": "maro_lib.worlds.coordination:Coordination",
 }
 GROUP = "maro_lib.worlds"
 _FROM_FILES: dict[str, type[TurnGame]] = {}  # by the name that their scenarios bear
