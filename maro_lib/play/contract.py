@@ -334,6 +334,8 @@ def _with_another_secret(game: _Watched, owner: int) -> Any:
     """The scenario in which one seat knows something else; the digest stays, so that all draws are the same."""
     private = [*game.script.private]
     private[owner] = {k: game.world.another(k, v) for k, v in private[owner].items()}
+    if same := [k for k, v in private[owner].items() if v == game.script.private[owner][k]]:
+        raise game.broken(f"`another` gives no other value for `{same[0]}`, so that no leak of it could be seen")
     changed = game.script.model_copy(update={"private": tuple(private)})
     changed.__dict__["digest"] = game.script.digest
     return changed
