@@ -82,11 +82,15 @@ def _parameters(_: argparse.Namespace) -> int:
 
 def _audit(given: argparse.Namespace) -> int:
     from maro_lib.play.audit import audit_path, tokenizer_counter
+    from maro_lib.play.world_audit import audit_world, is_world, read_knobs
 
     count_tokens = tokenizer_counter(given.tokenizer) if given.tokenizer else None
-    is_fit = audit_path(given.path, progress=sys.stderr.isatty(), n_games=given.games, seed=given.seed,
-                        count_tokens=count_tokens)  # fmt: skip
-    return int(not is_fit)
+    how = {"progress": sys.stderr.isatty(), "n_games": given.games, "seed": given.seed, "count_tokens": count_tokens}
+    if not is_world(given.path):
+        return int(not audit_path(given.path, **how))
+    report = audit_world(given.path, read_knobs(given.knobs), allow_code=given.allow_code, **how)
+    print(report)
+    return int(bool(report.problems))
 
 
 def _import(given: argparse.Namespace) -> int:
@@ -167,9 +171,14 @@ def parser() -> argparse.ArgumentParser:
         added.add_argument("--set", nargs="*", default=[], dest="changed", metavar="NAME=VALUE",
                            help="in the place of what the file says")  # fmt: skip
     command(_parameters, "list what a parameter file may set: docs/parameters.md")
-    audit = command(_audit, "check a script, or a folder of scripts")
-    audit.add_argument("path", metavar="SCRIPT|FOLDER", help="a YAML script, a folder of them, a MIRAGE checkout, or "
-                       "the name of a case that comes with the kit")  # fmt: skip
+    audit = command(_audit, "check a script, a folder of scripts, or a world")
+    audit.add_argument("path", metavar="SCRIPT|FOLDER|WORLD", help="a YAML script, a folder of them, a MIRAGE "
+                       "checkout, the name of a case that comes with the kit, the name of a world, or a world of your "
+                       "own, my_world.py:MyWorld")  # fmt: skip
+    audit.add_argument(
+        "--knobs", nargs="*", default=[], metavar="NAME=VALUE", help="a world's, as in players=6 rounds=4"
+    )
+    audit.add_argument("--allow-code", action="store_true", help="run the code of a world of your own")
     audit.add_argument("--games", type=int, default=200, help="games for each kind of scripted player")
     audit.add_argument("--seed", type=int, default=0)
     audit.add_argument("--tokenizer", default="", metavar="FOLDER", help="count tokens per view with this tokenizer")
@@ -186,6 +195,7 @@ def main(words: list[str] | None = None) -> int:
     """Run one command; without one, print the help."""
     from maro_lib.runs import RunError
     from maro_lib.world.scripts import ScriptError
+    from maro_lib.worlds.registry import WorldError
 
     top = parser()
     given = top.parse_args(words)
@@ -194,7 +204,7 @@ def main(words: list[str] | None = None) -> int:
         return 0
     try:
         return given.command(given)
-    except (RunError, ScriptError) as error:
+    except (RunError, ScriptError, WorldError) as error:
         print(error, file=sys.stderr)
         return 1
 

@@ -1,7 +1,8 @@
 """What games are played from, and how that is written: mysteries' scripts, and the scenarios of all other worlds.
 
-A scenario holds who sits where, what all know (`facts`) and what each seat alone knows (`private`), so that a leak can
-be looked for in the same way everywhere: nothing that another seat reads may depend on it before its owner speaks.
+A scenario holds who sits where, what all know (`facts`), what each seat alone knows (`private`) and what nobody is told
+(`hidden`), so that a leak can be looked for in the same way everywhere: nothing that another seat reads may depend on
+what one seat alone knows before its owner speaks.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ class Scenario(Digested):
     characters: tuple[Seated, ...] = Field(min_length=1)
     facts: dict[str, Any] = Field(default_factory=dict)
     private: tuple[dict[str, Any], ...] = ()  # by seat
+    hidden: dict[str, Any] = Field(default_factory=dict)  # what nobody is told
 
     @cached_property
     def names(self) -> tuple[str, ...]:

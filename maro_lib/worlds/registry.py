@@ -29,6 +29,7 @@ WORLDS = {
     "trust": "maro_lib.worlds.trust:Trust",
     "donor": "maro_lib.worlds.donor:Donor",
     "public_goods": "maro_lib.worlds.public_goods:PublicGoods",
+    "coordination": "maro_lib.worlds.coordination:Coordination",
 }
 GROUP = "maro_lib.worlds"
 _FROM_FILES: dict[str, type[TurnGame]] = {}  # by the name that their scenarios bear

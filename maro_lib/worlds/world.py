@@ -82,7 +82,7 @@ class World(TurnGame):
     @classmethod
     @abstractmethod
     def deal(cls, knobs: Any, rng: random.Random) -> dict[str, Any]:
-        """Draw a scenario: its `title`, `cell`, `characters`, `facts` and `private`."""
+        """Draw a scenario: its `title`, `cell`, `characters`, `facts`, `private` and `hidden`."""
 
     @classmethod
     @abstractmethod
