@@ -20,6 +20,7 @@ from maro_lib.world.turns import TurnGame
 WORLDS = {
     "mystery": "maro_lib.world.mystery:MurderMystery",
     "commons": "maro_lib.worlds.commons:Commons",
+    "textarena": "maro_lib.worlds.textarena:TextArenaGame",
 }
 GROUP = "maro_lib.worlds"
 _FROM_FILES: dict[str, type[TurnGame]] = {}  # by the name that their scenarios bear
