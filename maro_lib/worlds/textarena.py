@@ -108,7 +108,7 @@ class _Table:
                     for i, seen in self.state.observations.items() if i != author
                     for sender, _, kind in seen[before[i] :]
                 )  # fmt: skip
-                self.over = self.over or set(range(self.n)) <= {*getattr(self.state, "elimination_order", ())}
+                self.over = self.over or self._nobody_is_left()
                 if not self.over:
                     self._observe()
             except Exception as error:  # whatever their code raises at what a player wrote
@@ -129,8 +129,12 @@ class _Table:
         """Each player's reward, what each was, and why the game ended so."""
         rewards, info = self.state.rewards or {}, self.state.game_info
         roles = [str(info.get(i, {}).get("role", "")) for i in range(self.n)]
-        reason = next((str(info[i]["reason"]) for i in info if info[i].get("reason")), "")
+        reason = next((str(info[i]["reason"]) for i in info if info[i].get("reason")), "no reason given")
         return {i: float(rewards.get(i) or 0) for i in range(self.n)}, roles, reason
+
+    def _nobody_is_left(self) -> bool:
+        """Whether all are put out: the library would look for the next player for ever."""
+        return {*range(self.n)} <= {*getattr(self.state, "elimination_order", ())}
 
     def _observe(self) -> None:
         """See whose turn it is, and what is new to that player."""
@@ -248,17 +252,25 @@ class TextArenaGame(World):
 
     def settle(self) -> None:
         state, table, last = self.now, self._played(), self.now.log[-1]
-        in_a_row = takewhile(lambda a: not a.legal and a.player == last.player, reversed(state.log))
-        broken = table.failure or (len([*in_a_row]) >= PATIENCE and f"{PATIENCE} illegal replies in a row")
-        over = table.over or broken or not state.agenda
+        broken = table.failure or self._endless(last.player)
+        over = bool(table.over or broken or not state.agenda)
         state.n_passes += not last.legal and (over or table.player != last.player)
-        if not over:
-            return
+        if over:
+            self._end(last.player, broken)
+
+    def _endless(self, player: int) -> str:
+        """Say that a player was illegal too often in a row."""
+        in_a_row = takewhile(lambda a: not a.legal and a.player == player, reversed(self.now.log))
+        return f"{PATIENCE} illegal replies in a row" if len([*in_a_row]) >= PATIENCE else ""
+
+    def _end(self, player: int, broken: str) -> None:
+        """Keep how the game ended; what broke it costs the player whose reply it was."""
+        state, table = self.now, self._played()
         state.agenda.clear()
         state.rewards, state.roles, state.reason = table.results()
         if broken:
-            state.rewards = {i: -1.0 if i == last.player else 0.0 for i in range(len(self.names))}
-            state.reason = f"{self.names[last.player]}: {broken}"
+            state.rewards = {i: -1.0 if i == player else 0.0 for i in range(len(self.names))}
+            state.reason = f"{self.names[player]}: {broken}"
         elif not table.over:
             state.reason = f"not over after {self.facts['max_replies']} replies"
 
