@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from importlib.util import find_spec
 from itertools import product
 
 import pytest
@@ -46,7 +47,7 @@ def other(name: str, register: str, **knobs) -> Entry:
     return Entry(told, lambda: world(script), len(script.names), 4000)
 
 
-OTHERS = [(name, {}) for name in WORLDS if name != "mystery"]
+OTHERS = [(name, {}) for name in WORLDS if name != "mystery" and (name != "textarena" or find_spec("textarena"))]
 TURNED = [  # with other knobs
     ("commons", {"talk": False, "players": 2}),
     ("commons", {"dead_below": 0, "growth": 3}),

@@ -175,7 +175,7 @@ def _scripted_reply(request: Request, skill: float) -> str:
     rng = request.rng()
     if not _in_mystery(request):
         styles = find_world(request.brief.world).styles
-        return (styles["skilled"] if rng.random() < skill else random_style)(request, rng)
+        return (styles["skilled"] if rng.random() < skill else styles.get("random", random_style))(request, rng)
     if rng.random() >= skill:
         return _naive_reply(request, rng)
     return _civilian_reply(request, rng) if request.brief.me.faction == "civilian" else _culprit_reply(request)

@@ -30,6 +30,7 @@ WORLDS = {
     "donor": "maro_lib.worlds.donor:Donor",
     "public_goods": "maro_lib.worlds.public_goods:PublicGoods",
     "coordination": "maro_lib.worlds.coordination:Coordination",
+    "textarena": "maro_lib.worlds.textarena:TextArenaGame",
 }
 GROUP = "maro_lib.worlds"
 _FROM_FILES: dict[str, type[TurnGame]] = {}  # by the name that their scenarios bear
