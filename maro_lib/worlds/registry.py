@@ -7,6 +7,7 @@ is run only if that is allowed in so many words.
 from __future__ import annotations
 
 import importlib.util
+import sys
 from collections.abc import Mapping
 from dataclasses import fields
 from importlib import import_module
@@ -57,6 +58,7 @@ def _from_file(name: str, allow_code: bool) -> type[TurnGame]:
         raise WorldError(f"world: {name}: there is no such file")
     spec = importlib.util.spec_from_file_location(f"maro_world_{file.stem}", file)
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where its dataclasses, and its words, are looked for
     try:
         spec.loader.exec_module(module)
         world = getattr(module, kind)
