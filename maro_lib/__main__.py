@@ -86,7 +86,7 @@ def _audit(given: argparse.Namespace) -> int:
 
     count_tokens = tokenizer_counter(given.tokenizer) if given.tokenizer else None
     how = {"progress": sys.stderr.isatty(), "n_games": given.games, "seed": given.seed, "count_tokens": count_tokens}
-    if not is_world(given.path):
+    if not (given.knobs or is_world(given.path)):
         return int(not audit_path(given.path, **how))
     report = audit_world(given.path, read_knobs(given.knobs), allow_code=given.allow_code, **how)
     print(report)

@@ -69,6 +69,7 @@ STAGES = {
         labelled=("cross_play",),
     ),
     "13_at_the_table": Artefacts(writes=("people",)),
+    "14_worlds": Artefacts(writes=("worlds.parquet",)),
 }
 ROUND = ("02_rollout", "03_decomposition", "04_balancing", "05_maro_training")  # what every round runs
 EXPERIMENTS = (  # run only when they are asked for
@@ -78,6 +79,7 @@ EXPERIMENTS = (  # run only when they are asked for
     "11_cold_start",
     "12_strength",
     "13_at_the_table",
+    "14_worlds",
 )
 OPPONENTS = ("self", "base", "earlier", "diverse")
 REPORT_PAGE, WATCH_PAGE = "report.html", "watch.html"  # of a run, written at its end

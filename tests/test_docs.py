@@ -186,6 +186,30 @@ def test_the_readmes_player_plays_and_prints_what_the_readme_says():
     assert printed.getvalue().strip() == said
 
 
+def written_down(page, folder):
+    """Write the files that a page shows (their first line names them); return their names."""
+    for block in re.findall(r"^```(?:python|yaml)\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE):
+        if named := re.match(r"# (\w+\.(?:py|yaml))\b", block):
+            (folder / named[1]).write_text(block)
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.parametrize(("page", "files", "world"), [
+    (README, ["pond.py"], "pond.py:Pond"),
+    (ROOT / "docs" / "how-to.md", ["ultimatum.py", "ultimatum.yaml"], "ultimatum.py:Ultimatum"),
+], ids=["readme", "how-to"])  # fmt: skip
+def test_a_world_of_ones_own_is_played_and_audited_as_the_page_says(tmp_path, capsys, monkeypatch, page, files, world):
+    assert written_down(page, tmp_path) == files
+    if world.startswith("pond"):
+        shutil.copy(ROOT / "maro_lib/worlds/words/commons.yaml", tmp_path / "pond.yaml")
+    monkeypatch.chdir(tmp_path)
+    assert main(["audit", world, "--allow-code", "--games", "40"]) == 0
+    said = capsys.readouterr().out
+    assert re.search(r"contract +kept", said)
+    made = scenarios(world, 2, 0, allow_code=True)
+    assert len(play(schedule(made, 10, 0), SKILLED).table("games")) == 10
+
+
 def test_the_map_has_the_rooms_in_the_order_of_their_imports():
     assert ROOMS == ORDER
 

@@ -135,6 +135,8 @@ def _take(game: _Watched, session: Session, request: Request) -> Mapping[str, An
     if game.n_taken > _REPLIES_PER_SEAT * len(session.seats):
         raise game.broken("the game does not end")
     done, became = env.step(reply.text[:MAX_REPLY], seat)
+    if not env.pending_players() and env.progress < 1:
+        raise game.broken(f"nobody is asked, but the game is not over (progress {env.progress:.3g})")
     if done == bool(env.pending_players()):
         raise game.broken(
             f"`step` says {done} for whether the game is over, but those asked are {env.pending_players()}"
@@ -194,8 +196,6 @@ def _check_progress(game: _Watched, before: float, env: Environment) -> float:
 
 
 def _check_end(game: _Watched, env: Environment) -> None:
-    if env.progress < 1:
-        raise game.broken(f"nobody is asked, but the game is not over (progress {env.progress:.3g})")
     payoffs, successes = env.payoffs(), env.successes()
     _check_numbers(game, payoffs, successes)
     rewards, infos = env.close()

@@ -134,7 +134,7 @@ def _keeps_contract(world: type[TurnGame], scripts: Sequence[Any], seed: int, re
             return False
     report.lines.append(("contract", f"kept in {counted(len(scripts[:_N_CHECKED]), 'scenario')}"))
     is_private = any(getattr(script, "private", ()) for script in scripts)
-    none = "no seat knows anything alone that could be changed to look who notices"
+    none = "not looked for: the scenarios hold nothing in `private`"
     report.lines.append(("leak check", "what one seat alone knows reached nobody" if is_private else none))
     return True
 
@@ -192,7 +192,7 @@ def _fairness(rows: pd.DataFrame) -> str:
     if not apart.any():
         return "yes: all of one role get the same in a game"
     seat = min(ps, key=ps.__getitem__)
-    told = f"seat {seat}, {signed(by_seat[seat].mean(), 2)} to the mean of its role, p = {p_value(ps[seat])} by Holm"
+    told = f"seat {seat}, {signed(by_seat[seat].mean(), 2)} to the mean of its role, p by Holm {p_value(ps[seat])}"
     if ps[seat] < 0.05:
         return f"no: {told}"
     return f"yes: no seat stands out of its role by more than chance (the most: {told})"

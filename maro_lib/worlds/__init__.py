@@ -11,7 +11,7 @@ from maro_lib.rooms import opened
 
 if TYPE_CHECKING:
     from maro_lib.worlds.commands import numbers, written
-    from maro_lib.worlds.registry import WORLDS, WorldError, find_world, knobs_of, scenarios
+    from maro_lib.worlds.registry import WORLDS, WorldError, find_world, knob_values, knobs_of, scenarios
     from maro_lib.worlds.world import Happening, World, WorldRules
 
 __getattr__, __dir__, __all__ = opened(__name__)

@@ -83,7 +83,8 @@ def _from_file(name: str, allow_code: bool) -> type[TurnGame]:
     if not file.is_file():
         raise WorldError(f"world: {name}: there is no such file")
     spec = importlib.util.spec_from_file_location(f"maro_world_{file.stem}", file)
-    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where its dataclasses, and its words, are looked for
     try:
         spec.loader.exec_module(module)
         world = getattr(module, kind)
