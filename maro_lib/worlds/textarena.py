@@ -2,10 +2,11 @@
 
 The library runs the game; here stand its seats. A view is its prompt, then what is new to the player, turn after turn.
 Three things differ from the library's own loop. It draws from the one random generator that all share: here each game
-has numbers of its own, so games may interleave. It notes an illegal reply with whoever's turn it thinks it is, and may
-ask a player that it has put out for ever: here an illegal reply is its author's, and `MOST_ILLEGAL` of them in a row, or a
-reply on which the game's own code fails, end the game at its author's cost. And a reply reaches the game as one line
-without the library's own marks ([GAME], [Player 1]), so that nobody's words look like another's or the game's.
+has numbers of its own, so games may interleave. It holds an illegal reply against whoever's turn it thinks it is, and
+may ask a player that it has put out for ever: here an illegal reply is its author's, and too many of them in a row, or
+a reply on which the game's own code fails, end the game at its author's cost. And a reply reaches the game as one line
+without the library's own marks ([GAME], [Player 1]), so that nobody's words look like another's or the game's. How often
+a player may try again is for the game to say, and not for the rules.
 """
 
 from __future__ import annotations
@@ -294,7 +295,7 @@ class TextArenaGame(World):
 
     def _line(self, heard: _Heard) -> str:
         """Say who said what, marked as the library does."""
-        if heard.sender < 0:
+        if heard.sender not in range(len(self.names)):
             return f"[GAME] {heard.text}"
         return self.words.marked.format(name=self.names[heard.sender], text=clean(heard.text, self.rules.max_chars)[0])
 
@@ -348,6 +349,8 @@ def _seats_for(knobs: TextArenaKnobs, seed: int) -> int:
             return n
         except Exception as error:  # whatever their code raises
             why = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+            if not isinstance(error, AssertionError | ValueError):  # that is not about how many
+                break
     raise WorldError(f"world_knobs: textarena: {knobs.game} can't be begun with "
                      f"{from_ if from_ == to else f'{from_} to {to}'} players: {why}")  # fmt: skip
 
