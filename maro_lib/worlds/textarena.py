@@ -5,8 +5,8 @@ Three things differ from the library's own loop. It draws from the one random ge
 has numbers of its own, so games may interleave. It holds an illegal reply against whoever's turn it thinks it is, and
 may ask a player that it has put out for ever: here an illegal reply is its author's, and too many of them in a row, or
 a reply on which the game's own code fails, end the game at its author's cost. And a reply reaches the game as one line
-without the library's own marks ([GAME], [Player 1]), so that nobody's words look like another's or the game's. How often
-a player may try again is for the game to say, and not for the rules.
+without the library's own marks ([GAME], [Player 1]), so that nobody's words look like another's or the game's. How
+often a player may try again is for the game to say, and not for the rules.
 """
 
 from __future__ import annotations
