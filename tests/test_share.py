@@ -15,7 +15,7 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file, save_file
-from servers import Server
+from servers import Server, play_by_rule
 from tiny_models import tiny_llama, tiny_qwen
 from trl_trainers import trl_trainer
 from worlds import Fixed
@@ -38,6 +38,7 @@ from maro_lib.play.shards import read_table
 from maro_lib.play.tables import TABLES
 from maro_lib.runs import ROOT, finish_file, run_folder, write_atomic
 from maro_lib.share.cards import Markdown, code, rows_of, write_card
+from maro_lib.share.environment import write_package
 from maro_lib.share.exporting import export_run
 from maro_lib.share.folder import ExportFolder, ShareError
 from maro_lib.share.gguf_weights import split_name, write_gguf
@@ -48,6 +49,8 @@ from maro_lib.share.weights import weights_header
 from maro_lib.summary import Summary, peek_summary, write_summary
 from maro_lib.world.mystery import Rules
 from maro_lib.world.setups import load_scripts
+from maro_lib.worlds.registry import find_world
+from maro_lib.worlds.world import WorldRules
 
 PARTS = ("training", "games", "adapter", "merged", "gguf", "environment")
 MIRAGE = Path(__file__).parent / "fixtures" / "mirage"
@@ -528,7 +531,7 @@ def test_a_full_disk_leaves_nothing_half_written_and_the_same_command_goes_on(ou
 # --- the environment -------------------------------------------------------------------------------------------
 
 
-def play_by_verifiers(package, **config):
+def play_by_verifiers(package, say=play_by_rule, **config):
     """Let the real library play a package's first game, models on a server that plays by rule; its episode and game."""
     import verifiers.v1 as vf
     from verifiers.v1.utils.loaders import load_environment, resolve_env_config
@@ -542,7 +545,7 @@ def play_by_verifiers(package, **config):
             (slot,) = env.slots(next(iter(env.taskset)))
             return await env.run_slot(slot, vf.ModelContext(model="m", client=client, sampling=sampling))
 
-    with Server() as server:
+    with Server(say=say) as server:
         return asyncio.run(play_first(server.url)), env.taskset.games[0]
 
 
@@ -570,6 +573,30 @@ def test_verifiers_plays_the_exported_games_and_a_trace_is_its_seats_own_view(co
         assert len(views[seat]) - len(own) <= 1, "what came after the last reply"
         assert (trace.agent.name, trace.agent.trainable) == ("civilian", False)
         assert (trace.rewards["success"].score, trace.metrics["legal"]) == (success[seat], 1.0)
+
+
+def test_verifiers_plays_any_world_and_a_seat_by_rule_beside_a_model(tmp_path, monkeypatch):
+    pytest.importorskip("verifiers.v1", reason="verifiers is not installed: pip install -e '.[verifiers]'")
+    scenario = find_world("commons").generate(0)
+    write_package(tmp_path, "lake", [scenario], 3, WorldRules())
+    monkeypatch.syspath_prepend(str(tmp_path))
+    first, *others = scenario.names
+    episode, game = play_by_verifiers(
+        "maro-lake", lambda messages, seed: "TAKE 2" if "TAKE" in messages[-1]["content"] else "Two for each of us.",
+        scripted={first: "greedy"}, learners=["player"],
+    )  # fmt: skip
+    assert episode.ok, episode
+    assert game == schedule([scenario], 1, 3)[0]
+    assert [(t.agent.name, t.agent.trainable) for t in episode.traces] == [("player", True)] * len(others)
+    # the greedy one takes all 40 at once; who is served before it gets 2
+    assert all(t.rewards["success"].score == 0 and t.metrics["payoff"] in (0, 2) for t in episode.traces)
+    for scripted, hint in (
+        ({first: "greddy"}, "did you mean 'greedy'"),
+        ({"fischer": "greedy"}, "did you mean 'fisher'"),
+    ):
+        failed, _ = play_by_verifiers("maro-lake", scripted=scripted)
+        assert not failed.ok
+        assert hint in failed.last_error.message
 
 
 def test_a_package_plays_the_runs_own_games(outputs, exported):

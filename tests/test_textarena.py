@@ -13,7 +13,7 @@ from maro_lib.play.policies import RANDOM, SKILLED, Styled
 from maro_lib.play.rollout import Game, play, schedule
 from maro_lib.world.mystery import MurderMystery, Rules
 from maro_lib.worlds.registry import WorldError, find_world, knobs_of
-from maro_lib.worlds.textarena import PATIENCE, TextArenaGame, _harmless, succeeded
+from maro_lib.worlds.textarena import MOST_ILLEGAL, TextArenaGame, _harmless, succeeded
 from maro_lib.worlds.world import WorldRules
 
 MISSING = "textarena is not installed: pip install -e '.[textarena]'"
@@ -245,8 +245,8 @@ def test_a_player_that_is_put_out_and_asked_for_ever_ends_the_game_at_its_own_co
     played = play(schedule([scenario(**GOODS)], 1, 0), by_seat(SKILLED, Says("silent", lambda _: "..."), SKILLED))
     game = played.table("games").iloc[0]
     assert list(game.payoffs) == [0, -1, 0]
-    assert game.reason == f"Player 1: {PATIENCE} illegal replies in a row"
-    assert game.n_illegal == PATIENCE
+    assert game.reason == f"Player 1: {MOST_ILLEGAL} illegal replies in a row"
+    assert game.n_illegal == MOST_ILLEGAL
 
 
 @needs_it

@@ -1,8 +1,9 @@
 """The game as an environment of the `verifiers` library (its v1 API): many agents at one table, opponents pinned.
 
-A task is a game; an episode is one played game, with a trace for every seat that a model plays. A faction is a role: it
-may have a model, an endpoint and sampling of its own (`--env.culprit.model ...`), be left out of training (`learners`),
-or be played by the kit's scripted players (`scripted`). A seat's reward is its success, 1 or 0.
+A task is a game; an episode is one played game, with a trace for every seat that a model plays. A mystery's factions
+are agents (`civilian`, `culprit`), all seats of another world are one agent's (`player`): it may have a model, an
+endpoint and sampling of its own (`--env.culprit.model ...`), or be left out of training (`learners`). The kit's
+scripted players may play seats (`scripted`). A seat's reward is its success, 1 or 0; its payoff is a metric.
 
 Each seat is an interaction that is held open for the whole game: what it observes is a user turn, what it answers an
 action. So its trace is its own view and nothing else. Nothing is launched for a reply: the harness asks the model here.
@@ -21,12 +22,15 @@ import httpx
 from pydantic import Field
 
 from maro_lib.model.players import SCRIPTED
-from maro_lib.play.policies import Policy, Reply, Request
+from maro_lib.play.policies import Policy, Reply, Request, Styled
 from maro_lib.play.rollout import Game, Session, schedule
 from maro_lib.runs import read_record
+from maro_lib.wording import check_name
 from maro_lib.world.mystery import Rules
-from maro_lib.world.scripts import FACTIONS, Faction
-from maro_lib.world.setups import load_scripts
+from maro_lib.world.scripts import FACTIONS, Character
+from maro_lib.world.setups import Seated, load_scripts
+from maro_lib.worlds.registry import find_world
+from maro_lib.worlds.world import WorldRules
 
 try:
     import verifiers.v1 as vf
@@ -57,7 +61,7 @@ class PlayedBy(NamedTuple):
     """game.json: what decides games beside their scripts."""
 
     seed: int
-    rules: Rules
+    rules: WorldRules | Rules  # a mystery's hold more, so they are no others'
 
 
 class GameTaskset(vf.Taskset[GameTask, GameTasksetConfig]):
@@ -105,13 +109,19 @@ class ChatHarness(vf.Harness[ChatHarnessConfig]):
         return vf.ProgramResult(exit_code=0, stdout="", stderr="")  # the library has recorded what was said
 
 
+_PLAYER = "player"
+_AGENTS = (*FACTIONS, _PLAYER)
+
+
 class GameEnvConfig(vf.EnvConfig):
     civilian: vf.AgentConfig = vf.AgentConfig(runtime=vf.SubprocessConfig())
     culprit: vf.AgentConfig = vf.AgentConfig(runtime=vf.SubprocessConfig())
-    learners: list[Faction] = Field(list(FACTIONS))
-    """The factions whose traces are for training; the others are opponents."""
-    scripted: dict[Faction, Literal["random", "naive", "skilled"]] = Field({})
-    """A scripted player (random, naive, skilled) by faction: no model plays its seats."""
+    player: vf.AgentConfig = vf.AgentConfig(runtime=vf.SubprocessConfig())
+    learners: list[Literal["culprit", "civilian", "player"]] = Field(list(_AGENTS))
+    """The agents whose traces are for training; the others are opponents."""
+    scripted: dict[str, str] = Field({})
+    """A scripted player (random, naive, skilled; or a style of the world's own) by a seat's name, faction or role: no
+    model plays there."""
 
 
 @dataclass
@@ -143,30 +153,44 @@ class GameEnv(vf.Env[GameEnvConfig]):
     """A game is an episode."""
 
     async def setup(self, agents: vf.Agents) -> None:
-        for faction in FACTIONS:
-            getattr(agents, faction).trainable = faction in self.config.learners
+        for name in _AGENTS:
+            getattr(agents, name).trainable = name in self.config.learners
+        games = self.taskset.games
+        seats = {called for game in games for c in game.script.characters for called in _called(c) if called}
+        styles = {*SCRIPTED, *getattr(find_world(games[0].script.world), "styles", ())}
+        for seat, style in self.config.scripted.items():
+            check_name("scripted", seat, seats)
+            check_name(f"scripted: {seat}", style, styles)
 
     async def run(self, task: GameTask, agents: vf.Agents) -> None:
         game = self.taskset.games[task.data.order]
         env, characters = game.environment(), game.script.characters
         env.reset(len(characters), game.seed)
         async with AsyncExitStack() as table:
-            seats = [await self._seat(c.faction, env.private_view(k)[0].content, task, agents, table)
+            seats = [await self._seat(c, env.private_view(k)[0].content, task, agents, table)
                      for k, c in enumerate(characters)]  # fmt: skip
             await _play(Session(game, env, seats))
-        for player, (seat, success) in enumerate(zip(seats, env.successes(), strict=True)):
+        ends = zip(seats, env.successes(), env.payoffs(), strict=True)
+        for player, (seat, success, payoff) in enumerate(ends):
             if isinstance(seat, ModelSeat):
                 own = [action.legal for action in env.log if action.player == player]
                 seat.interaction.trace.record_reward("success", success)
-                seat.interaction.trace.record_metric("legal", sum(own) / len(own))
+                seat.interaction.trace.record_metric("payoff", payoff)
+                seat.interaction.trace.record_metric("legal", sum(own) / len(own) if own else 1.0)
 
     async def _seat(
-        self, faction: str, system: str, task: GameTask, agents: vf.Agents, table: AsyncExitStack
+        self, who: Character | Seated, system: str, task: GameTask, agents: vf.Agents, table: AsyncExitStack
     ) -> ScriptedSeat | ModelSeat:
-        if name := self.config.scripted.get(faction):
-            return ScriptedSeat(SCRIPTED[name])
-        agent = getattr(agents, faction)
+        style = next((self.config.scripted[called] for called in _called(who) if called in self.config.scripted), None)
+        if style:
+            return ScriptedSeat(SCRIPTED.get(style) or Styled(style))
+        agent = getattr(agents, who.faction if who.faction in FACTIONS else _PLAYER)
         return ModelSeat(await table.enter_async_context(agent.interaction(task.with_system_prompt(system))))
+
+
+def _called(who: Character | Seated) -> tuple[str, str, str]:
+    """What a seat may be called where one says who plays it."""
+    return who.name, who.faction, who.role
 
 
 async def _play(session: Session) -> None:

@@ -2,10 +2,11 @@
 
 The library runs the game; here stand its seats. A view is its prompt, then what is new to the player, turn after turn.
 Three things differ from the library's own loop. It draws from the one random generator that all share: here each game
-has numbers of its own, so games may interleave. It notes an illegal reply with whoever's turn it thinks it is, and may
-ask a player that it has put out for ever: here an illegal reply is its author's, and `PATIENCE` of them in a row, or a
-reply on which the game's own code fails, end the game at its author's cost. And a reply reaches the game as one line
-without the library's own marks ([GAME], [Player 1]), so that nobody's words look like another's or the game's.
+has numbers of its own, so games may interleave. It holds an illegal reply against whoever's turn it thinks it is, and
+may ask a player that it has put out for ever: here an illegal reply is its author's, and too many of them in a row, or
+a reply on which the game's own code fails, end the game at its author's cost. And a reply reaches the game as one line
+without the library's own marks ([GAME], [Player 1]), so that nobody's words look like another's or the game's. How
+often a player may try again is for the game to say, and not for the rules.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from maro_lib.worlds.registry import WorldError
 from maro_lib.worlds.wordbook import Words
 from maro_lib.worlds.world import World, check_lowest
 
-PATIENCE = 10  # illegal replies of one player in a row
+MOST_ILLEGAL = 10  # illegal replies of one player in a row
 _MOST_PLAYERS = 15
 _ASK_A_SERVER = ("Debate", "GuessWho", "ScenarioPlanning", "TwentyQuestions")  # a model elsewhere is a part of the game
 _BRACKETS = str.maketrans("［］", "()")  # full-width ones: they look like the library's marks
@@ -261,7 +262,7 @@ class TextArenaGame(World):
     def _endless(self, player: int) -> str:
         """Say that a player was illegal too often in a row."""
         in_a_row = takewhile(lambda a: not a.legal and a.player == player, reversed(self.now.log))
-        return f"{PATIENCE} illegal replies in a row" if len([*in_a_row]) >= PATIENCE else ""
+        return f"{MOST_ILLEGAL} illegal replies in a row" if len([*in_a_row]) >= MOST_ILLEGAL else ""
 
     def _end(self, player: int, broken: str) -> None:
         """Keep how the game ended; what broke it costs the player whose reply it was."""
@@ -294,7 +295,7 @@ class TextArenaGame(World):
 
     def _line(self, heard: _Heard) -> str:
         """Say who said what, marked as the library does."""
-        if heard.sender < 0:
+        if heard.sender not in range(len(self.names)):
             return f"[GAME] {heard.text}"
         return self.words.marked.format(name=self.names[heard.sender], text=clean(heard.text, self.rules.max_chars)[0])
 
@@ -348,6 +349,8 @@ def _seats_for(knobs: TextArenaKnobs, seed: int) -> int:
             return n
         except Exception as error:  # whatever their code raises
             why = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+            if not isinstance(error, AssertionError | ValueError):  # that is not about how many
+                break
     raise WorldError(f"world_knobs: textarena: {knobs.game} can't be begun with "
                      f"{from_ if from_ == to else f'{from_} to {to}'} players: {why}")  # fmt: skip
 
