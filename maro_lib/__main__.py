@@ -82,13 +82,14 @@ def _parameters(_: argparse.Namespace) -> int:
 
 def _audit(given: argparse.Namespace) -> int:
     from maro_lib.play.audit import audit_path, tokenizer_counter
-    from maro_lib.play.world_audit import audit_world, is_world, read_knobs
+    from maro_lib.play.world_audit import audit_world
+    from maro_lib.worlds.registry import is_world, knob_values
 
     count_tokens = tokenizer_counter(given.tokenizer) if given.tokenizer else None
     how = {"progress": sys.stderr.isatty(), "n_games": given.games, "seed": given.seed, "count_tokens": count_tokens}
     if not (given.knobs or is_world(given.path)):
         return int(not audit_path(given.path, **how))
-    report = audit_world(given.path, read_knobs(given.knobs), allow_code=given.allow_code, **how)
+    report = audit_world(given.path, knob_values(given.knobs), allow_code=given.allow_code, **how)
     print(report)
     return int(bool(report.problems))
 

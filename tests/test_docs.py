@@ -5,6 +5,7 @@ import difflib
 import hashlib
 import io
 import re
+import shutil
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -27,7 +28,9 @@ from strip import PICTURE, write_game
 from test_rooms import ROOMS as ORDER
 
 from maro_lib import __main__ as command_line
+from maro_lib.play import SKILLED, play, schedule
 from maro_lib.runs import ROOT
+from maro_lib.worlds import scenarios
 
 README = ROOT / "README.md"
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -203,7 +206,7 @@ def test_a_world_of_ones_own_is_played_and_audited_as_the_page_says(tmp_path, ca
     if world.startswith("pond"):
         shutil.copy(ROOT / "maro_lib/worlds/words/commons.yaml", tmp_path / "pond.yaml")
     monkeypatch.chdir(tmp_path)
-    assert main(["audit", world, "--allow-code", "--games", "40"]) == 0
+    assert command_line.main(["audit", world, "--allow-code", "--games", "40"]) == 0
     said = capsys.readouterr().out
     assert re.search(r"contract +kept", said)
     made = scenarios(world, 2, 0, allow_code=True)

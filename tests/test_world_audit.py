@@ -12,12 +12,12 @@ from worlds import Says
 from maro_lib.__main__ import main
 from maro_lib.play.contract import check_contract, players_of, private_leak
 from maro_lib.play.policies import RANDOM
-from maro_lib.play.world_audit import audit_class, audit_world, is_world, read_knobs
+from maro_lib.play.world_audit import audit_class, audit_world
 from maro_lib.world.mystery import MurderMystery
 from maro_lib.world.protocol import Message
 from maro_lib.worlds.commons import Commons, CommonsKnobs
 from maro_lib.worlds.coordination import Coordination, CoordinationKnobs
-from maro_lib.worlds.registry import WORLDS, WorldError
+from maro_lib.worlds.registry import WORLDS, WorldError, is_world, knob_values
 from maro_lib.worlds.world import Happening
 
 SMALL = CommonsKnobs(players=2, rounds=3, capacity=10, dead_below=2)
@@ -370,12 +370,12 @@ def test_the_report_is_the_same_twice():
 
 
 def test_knobs_are_read_as_yaml():
-    assert read_knobs(["players=4", "talk=false", "task=leader", "x=1.5"]) == {
+    assert knob_values(["players=4", "talk=false", "task=leader", "x=1.5"]) == {
         "players": 4, "talk": False, "task": "leader", "x": 1.5,
     }  # fmt: skip
     for word in ("players", "players=", "=4", "a b=1"):
         with pytest.raises(WorldError, match=re.escape(f"knobs: {word!r} is not name=value")):
-            read_knobs([word])
+            knob_values([word])
 
 
 def test_a_name_is_a_world_or_a_script():

@@ -12,7 +12,7 @@ from maro_lib.rooms import opened
 if TYPE_CHECKING:
     from maro_lib.play.gamebook import Gamebook, load_gamebook
     from maro_lib.play.leaks import find_leaks
-    from maro_lib.play.policies import NAIVE, RANDOM, SKILLED, Mixture, Reply, Styled
+    from maro_lib.play.policies import NAIVE, RANDOM, SKILLED, Mixture, Reply
     from maro_lib.play.pool import pool_of
     from maro_lib.play.rollout import count_replies, play, schedule
     from maro_lib.play.shards import read_scripts, read_table

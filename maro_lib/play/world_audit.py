@@ -7,12 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from importlib.metadata import entry_points
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
 
 from maro_lib.play.audit import Audit, TextCounter, count_words
 from maro_lib.play.contract import check_contract, players_of
@@ -20,10 +18,9 @@ from maro_lib.play.policies import RANDOM, SKILLED, Policy
 from maro_lib.play.rollout import Game, Played, Seating, play, schedule
 from maro_lib.progress import Bar
 from maro_lib.statistics import Mean, Rate, bootstrap_mean, holm, sign_flip, win_rate
-from maro_lib.strict_yaml import StrictLoader
 from maro_lib.wording import counted, p_value, signed
 from maro_lib.world.turns import TurnGame
-from maro_lib.worlds.registry import GROUP, WORLDS, WorldError, find_world, knobs_of
+from maro_lib.worlds.registry import WorldError, find_world, knobs_of
 
 _REGISTERS = ("compact", "prose")
 _N_SCENARIOS = 20  # that the games are played from
@@ -41,25 +38,6 @@ class WorldAudit(Audit):
     def __str__(self) -> str:
         shown = (f"  {what}:\n{_indented(_shortened(table))}" for what, table in self.tables.items())
         return "\n".join([super().__str__(), *shown])
-
-
-def is_world(name: str) -> bool:
-    """Whether a name means a world, rather than a script or a folder of them."""
-    return name in WORLDS or ".py:" in name or name in {e.name for e in entry_points(group=GROUP)}
-
-
-def read_knobs(words: Sequence[str]) -> dict[str, Any]:
-    """Read `name=value` words, the values as in a YAML file."""
-    read = {}
-    for word in words:
-        name, equals, value = word.partition("=")
-        if not (name.isidentifier() and equals and value):
-            raise WorldError(f"knobs: {word!r} is not name=value, without spaces")
-        try:
-            read[name] = yaml.load(value, StrictLoader)
-        except yaml.YAMLError as error:
-            raise WorldError(f"knobs: {word!r} is not plain YAML: {error}") from None
-    return read
 
 
 def audit_world(

@@ -49,6 +49,15 @@ def _script(values: Values) -> Iterator[str]:
         yield f"script: {name}: no script there{nearest(name, cases)}; bundled are {', '.join(cases)}"
 
 
+def _world(values: Values) -> Iterator[str]:
+    from maro_lib.worlds.registry import WorldError, find_world, knob_values, knobs_of
+
+    try:
+        knobs_of(find_world(values["world"], allow_code=values["allow_code"]), knob_values(values["world_knobs"]))
+    except WorldError as error:
+        yield str(error)
+
+
 def _windows(values: Values) -> Iterator[str]:
     """Say which given scripts are certainly longer than the window; the tokenizer itself counts in notebook 02."""
     if not (values["script"] and values["window"]) or next(_script(values), ""):
@@ -230,6 +239,7 @@ def _trackers(values: Values) -> Iterator[str]:
 CHECKS: dict[str, Callable[[Values], Iterator[str]]] = {  # the parameters that a check needs
     "script stages characters clues": _knobs,
     "script": _script,
+    "world world_knobs allow_code": _world,
     "script window max_new_tokens": _windows,
     "model adapter server_url server_command server_key_env": _players,
     "camp_weights": _camps,

@@ -24,11 +24,11 @@ from maro_lib.wording import nearest
 
 RANGES = {
     "yes or no": "progress rewriting_template load_in_4bit checkpointing half control study_adapter export_merged "
-    "experts_first "
+    "experts_first allow_code "
     "bench_half bench_checkpointing start_half",
     "any text": "run from_run script model adapter server_url server_command server_key_env optimiser "
     "accelerate_config judge judge_server_url judge_server_key_env evals safety_evals eval_data keep_as keep_in "
-    "ship_adapter start_model ship_start sweeps slices_at opponent person_name",
+    "ship_adapter start_model ship_start sweeps slices_at opponent person_name world world_knobs",
     "any number": "z0_fixed",
     "traits of a mystery as notebook 02 has them": "elsewhere",
     "0 to 4,000,000,000": "seed lesson_seed",
@@ -55,7 +55,7 @@ RANGES = {
     "batch check_every n_views n_matches n_match_scripts n_elsewhere n_check_games eval_batch max_gen_toks "
     "n_forced n_forced_scripts n_cross n_cross_scripts n_stand_in bench_script bench_actions bench_action_tokens "
     "bench_observed_tokens start_games start_batch start_check_every start_look_games start_end_games",
-    "1 to 1,000,000": "n_games n_scripts n_compare",
+    "1 to 1,000,000": "n_games n_scripts n_compare n_world_games n_world_scenarios",
     "1 to 1,000,000,000": "batch_tokens",
     "1 to 4": "stages",
     "0 to 3": "special_rules",

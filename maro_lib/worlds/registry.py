@@ -58,19 +58,21 @@ def find_world(name: str, *, allow_code: bool = False) -> type[TurnGame]:
 
 
 def is_world(name: str) -> bool:
-    """Whether a name is that of a world other than the mystery, or of a file that holds one."""
-    is_known = name in _FROM_FILES or name in WORLDS or name in {e.name for e in entry_points(group=GROUP)}
-    return ".py:" in name or (is_known and name != "mystery")
+    """Whether a name means a world, rather than a script or a folder of them."""
+    return name in WORLDS or ".py:" in name or name in {e.name for e in entry_points(group=GROUP)}
 
 
 def knob_values(words: Sequence[str]) -> dict[str, Any]:
-    """Read NAME=VALUE, as the command line has knobs; a value is YAML."""
+    """Read knobs as the command line and parameters have them: `name=value` words, the values as in a YAML file."""
     values: dict[str, Any] = {}
     for word in words:
-        name, sign, value = word.partition("=")
-        if not sign:
-            raise WorldError(f"--knobs {word}: give NAME=VALUE")
-        values[name] = yaml.load(value, StrictLoader)
+        name, equals, value = word.partition("=")
+        if not (name.isidentifier() and equals and value):
+            raise WorldError(f"knobs: {word!r} is not name=value, without spaces")
+        try:
+            values[name] = yaml.load(value, StrictLoader)
+        except (yaml.YAMLError, ValueError) as error:
+            raise WorldError(f"knobs: {word!r} is not plain YAML: {error}") from None
     return values
 
 
