@@ -77,11 +77,19 @@ def test_a_game_by_hand():
     assert kept[2:] == [(0, [10], [6.25], 62.5), (1, [6], [3.75], 37.5)]
 
 
+@pytest.mark.parametrize(("claim", "lie"), [("9 2", 0), ("10 2", 1), ("8 2", 1), ("9 1", 1), ("2 9", 1)])
+def test_a_lie_is_any_claim_that_differs_from_the_truth(claim, lie):
+    env = said(game(((9, 2), (9, 2)), kinds=2, values="wide"), *[[f"CLAIM {claim}"]] * 2)
+    assert [env.own_columns(a)["lie"] for a in env.log] == [lie, lie]
+
+
 def test_what_nobody_keeps_is_lost():
     env = said(game(((10,), (1,)), talks=0), ["KEEP 3"], ["KEEP 4"])
     assert env.payoffs() == [30, 4]
     env = said(game(((10,), (1,)), talks=0), ["no", "no"], ["KEEP 4"])
     assert env.payoffs() == [0, 4], "who says nothing keeps nothing"
+    env = said(game(((1,), (1,)), ((1,), (1,)), talks=0), ["KEEP 5", "no", "no"], ["KEEP 4", "KEEP 3"])
+    assert env.payoffs() == [5, 7], "in each round anew"
 
 
 @pytest.mark.parametrize(
@@ -187,6 +195,8 @@ def test_values_are_drawn_by_the_games_seed_for_each_seat_and_round():
         drawn |= {*values}
         assert len(values) == 4, "the first of five rounds is under way"
     assert drawn == {((a,), (b,)) for a in (1, 10) for b in (1, 10)}
+    mine = {game(kinds=2, seed=seed).now.values[0] for seed in range(40)}
+    assert mine == {(a, b) for a in (1, 10) for b in (1, 10)}, "each kind by itself"
 
 
 # --- the course --------------------------------------------------------------------------------------
