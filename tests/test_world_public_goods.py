@@ -86,6 +86,7 @@ def test_what_was_done_in_one_round_is_not_done_again_in_the_next():
     put(env, 10, 10), answer(env, "PUNISH {1} 1", "PASS")  # 16 - 1, 16 - 3
     for player in env.pending_players() * 2:
         env.step("nothing", player)  # no partner is named
+    assert not env.pending_players()
     assert env.payoffs() == [25, 23, 20, 20]
     once = put(begun(rounds=2, punishment="direct"), 10, 0, 0, 0)  # 10 * 1.6 / 4 = 4: 4, 14, 14, 14
     answer(once, "PUNISH {1} 1", "PASS", "PASS", "PASS")  # 3, 11, 14, 14
