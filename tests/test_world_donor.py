@@ -159,6 +159,20 @@ def test_a_way_to_play_is_read_by_nobody_else_in_one_generation():
         assert f"Way of {name}." in env.now.ways[i]
 
 
+def test_where_nothing_is_told_of_the_past_not_even_that_is_said():
+    told = ["nothing yet" in last_words(env, env.now.pairs[0][0]) for env in (begun(memory=0), begun(memory=1))]
+    assert told == [False, True]
+
+
+def test_nobody_hears_that_another_said_nothing():
+    env = begun(rounds=1)
+    env.reset(4, 0)
+    for _ in range(2):
+        env.step("", 0)
+    assert not any(seat.lines for seat in env.now.seats[1:])
+    assert 0 not in env.now.ways
+
+
 # --- generations -------------------------------------------------------------------------------------
 
 
@@ -171,10 +185,25 @@ def test_the_best_half_hands_its_ways_down_and_all_begin_again():
     for heir in (a, c):
         assert all(f'{env.names[i]} did well: "Way of {env.names[i]}."' in last_words(env, heir) for i in (b, d))
     answer(env, "As the best do.", "As the best do.")
-    assert all("nothing yet" in last_words(env, donor) for donor, _ in env.now.pairs), "the past is forgotten"
     answer(env, "GIVE 0", "GIVE 0")
     assert [env.payoffs()[i] for i in (a, b, c, d)] == [17, 26, 14, 32]
     assert env.record().own["benchmark"] == 2 * 12.5  # half of 10 given and doubled: 5 and 20, on average 12.5
+
+
+def test_a_new_generation_is_told_nothing_of_the_old_ones_acts():
+    env = begun(rounds=2, generations=2)
+    answer(env, "GIVE 1", "GIVE 2"), answer(env, "GIVE 3", "GIVE 4")  # all have been donors
+    answer(env, "As the best do.", "As the best do.")
+    assert all("nothing yet" in last_words(env, donor) for donor, _ in env.now.pairs)
+
+
+def test_a_way_that_nobody_wrote_is_not_handed_down():
+    env = begun(rounds=1, generations=2)
+    b, d = env.now.pairs[0][1], env.now.pairs[1][1]
+    del env.now.ways[b]
+    answer(env, "GIVE 3", "GIVE 6")  # the best are b and d
+    assert all(last_words(env, heir).count("did well") == 1 for heir in env.pending_players())
+    assert all(env.names[d] + " did well" in last_words(env, heir) for heir in env.pending_players())
 
 
 # --- success -----------------------------------------------------------------------------------------

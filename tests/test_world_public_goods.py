@@ -1,7 +1,7 @@
 """Public goods: what a pot brings, what punishing costs, who shares with whom, what success is, and who gets on."""
 
 import pytest
-from worlds import Says, finish, last_words
+from worlds import Says, finish, last_words, requests
 
 from maro_lib.play.policies import RANDOM, Styled
 from maro_lib.worlds.public_goods import PublicGoods
@@ -58,9 +58,10 @@ def test_a_pot_is_multiplied_and_shared_equally():
 
 def test_nothing_is_known_of_a_put_before_all_have_put():
     env = begun()
-    before = [env.private_view(i) for i in (1, 2, 3)]
+    before = [(env.private_view(i), list(env.events(i))) for i in (1, 2, 3)]
     env.step("PUT 7", 0)
-    assert [env.private_view(i) for i in (1, 2, 3)] == before
+    assert [(env.private_view(i), list(env.events(i))) for i in (1, 2, 3)] == before
+    assert not any(seat.lines for seat in env.now.seats)
     for i in (1, 2, 3):
         env.step("PUT 0", i)
     assert all(f"{env.names[0]} 7" in last_words(env, i) for i in range(4))
@@ -77,6 +78,23 @@ def test_who_says_nothing_legal_keeps_everything():
 def test_the_seed_draws_the_order_in_which_it_is_told_who_put_how_much():
     told = {tuple(e.who for e in put(begun(seed), 1, 2, 3, 4).events(0) if e.kind == "put") for seed in range(8)}
     assert len(told) > 1
+
+
+def test_what_was_done_in_one_round_is_not_done_again_in_the_next():
+    env = begun(rounds=2, partners="chosen", punishment="direct")
+    answer(env, "PICK {1}", "PICK {0}", "PICK {1}", "PICK {1}")
+    put(env, 10, 10), answer(env, "PUNISH {1} 1", "PASS")  # 16 - 1, 16 - 3
+    for player in env.pending_players() * 2:
+        env.step("nothing", player)  # no partner is named
+    assert not env.pending_players()
+    assert env.payoffs() == [25, 23, 20, 20]
+    once = put(begun(rounds=2, punishment="direct"), 10, 0, 0, 0)  # 10 * 1.6 / 4 = 4: 4, 14, 14, 14
+    answer(once, "PUNISH {1} 1", "PASS", "PASS", "PASS")  # 3, 11, 14, 14
+    for player in once.pending_players() * 2:
+        once.step("nothing", player)
+    answer(once, *["PASS"] * 4)
+    assert once.payoffs() == [13, 21, 24, 24]
+    assert once.record().own["punishments"] == 1
 
 
 # --- punishment --------------------------------------------------------------------------------------
@@ -143,6 +161,13 @@ def test_partners_punish_each_other_only():
     put(env, 10, 10, 10, 0)
     assert [env.prompt(i).commands[1].blanks[0].options[0] for i in range(4)] == [env.names[i ^ 1] for i in range(4)]
     assert all(len(env.prompt(i).commands[1].blanks[0].options) == 1 for i in range(4))
+
+
+def test_who_looks_on_names_nobody_and_is_named_by_nobody():
+    env = begun(partners="chosen", punishment="third_party")
+    looks_on = env.now.observer
+    assert sorted(env.pending_players()) == [i for i in range(4) if i != looks_on]
+    assert all(env.names[looks_on] not in env.prompt(i).commands[0].blanks[0].options for i in env.pending_players())
 
 
 # --- talk, reputation --------------------------------------------------------------------------------
@@ -240,6 +265,15 @@ def test_skill_is_above_chance(knobs):
     together = averages(*["skilled"] * 4, games=10, **knobs)[1]
     assert alone[0] > sum(chance) / 4
     assert min(together) > max(chance)
+
+
+@pytest.mark.parametrize(("rounds", "puts", "punished"), [
+    (2, (10, 0, 10, 10), True), (2, (10, 0, 0, 10), False), (2, (10, 5, 10, 10), False), (1, (10, 0, 10, 10), False),
+])  # fmt: skip
+def test_the_skilled_punish_a_lone_free_rider_while_it_may_still_help(rounds, puts, punished):
+    env = put(begun(rounds=rounds, punishment="direct"), *puts)
+    reply = Styled("skilled").act(requests(env, {}))[env.pending_players().index(0)].text
+    assert reply == (f"PUNISH {env.names[1]} 1" if punished else "PASS")
 
 
 def test_a_chosen_partner_leaves_who_keeps_everything():
