@@ -82,9 +82,9 @@ TIMES = count()
 
 
 def by_how_often(self, rng):
-    """Every second game lacks its last harvest."""
-    plan = Commons.plan(self, rng)
-    return plan[: len(plan) - next(TIMES) % 2]
+    """In every second game the two talk in the other order at first."""
+    start, *talks, harvest = Commons.plan(self, rng)[:4]
+    return [start, *talks[:: 1 - 2 * (next(TIMES) % 2)], harvest]
 
 
 def outside(self, rng, seats):

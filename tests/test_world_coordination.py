@@ -123,6 +123,7 @@ def test_the_seed_draws_the_order_in_which_messages_are_read():
     ("consensus", ("PICK blue", "PICK blue", "PICK blue", "PICK blue"), 1),
     ("consensus", ("PICK blue", "PICK blue", "PICK blue", "PICK red"), 2 / 3),
     ("consensus", ("PICK blue", "PICK blue", "PICK blue", None), 2 / 3),
+    ("consensus", (None,) * 4, 0),
     ("leader", ("LEAD no", "LEAD yes", "LEAD no", "LEAD no"), 1),
     ("leader", ("LEAD yes", "LEAD yes", "LEAD no", "LEAD no"), 1 / 2),  # one of two too many
     ("leader", ("LEAD no", "LEAD no", "LEAD no", "LEAD no"), 0),
