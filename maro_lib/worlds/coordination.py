@@ -296,12 +296,10 @@ def _coloured(request: Any, rng: random.Random) -> str:
 
 
 def _agreed(request: Any, rng: random.Random) -> str:
-    """Take what the first name that is known of proposed, and pass it on."""
+    """Pass on what the first name that is known of proposed; who has heard nothing yet proposes something itself."""
     me, values = request.brief.me.name, request.brief.facts["values"]
     heard = [(s["first"], s["value"]) for s in _heard(request, "proposal").values() if s["value"] in values]
-    first, value = min(heard, default=(me, ""))
-    if me < first or not value:
-        first, value = me, rng.choice(values)
+    first, value = min(heard, default=(me, rng.choice(values)))
     return _said(request, "proposal", first=first, value=value)
 
 
