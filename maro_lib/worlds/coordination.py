@@ -112,10 +112,10 @@ class Coordination(World):
         return super().brief(player)._replace(names=tuple(sorted([*self.others(player), self.names[player]])))
 
     def beginning(self, player: int) -> str:
-        return self.words.rules.format(
-            name=self.names[player], others=", ".join(self.others(player)), n=len(self.names),
-            rounds=self.facts["rounds"], task=self.words.tasks[self.facts["task"]],
-        )  # fmt: skip
+        facts, others = self.facts, ", ".join(self.others(player))
+        task = self.words.tasks[facts["task"]].format(values=", ".join(facts["values"]))
+        return self.words.rules.format(name=self.names[player], others=others, n=len(self.names), task=task,
+                                       rounds=facts["rounds"], paid=self.words.paid[facts["payoff"]])  # fmt: skip
 
     def begin(self, entry: tuple) -> None:
         network = self.now
