@@ -122,7 +122,7 @@ def test_players_read_before_they_talk_what_can_be_picked_and_what_is_paid():
         ("consensus", "share", "All PICK the same colour: red, blue, green. You speak 3 "),
         ("leader", "share", "In all: 4. Just one of all must LEAD. You speak 3 "),
     ):
-        rules = begun(task=task, payoff=payoff).private_view(0)[0].content.replace("\n", " ")
+        rules = begun(task=task, payoff=payoff).private_view(0)[0].content
         assert rules.startswith("You are Ann. Beside you: Ben. In all: 4. ")
         assert told in rules
         assert rules.endswith(

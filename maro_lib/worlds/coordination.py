@@ -151,15 +151,15 @@ class Coordination(World):
         """Let all hear what their neighbours said, now that all have spoken."""
         network = self.now
         for i in network.order:
-            self._pass_on(i, network.said.get(i))
+            self._pass_on(i, network.said.get(i, ""))
         network.said.clear()
         network.order = ()
 
-    def _pass_on(self, speaker: int, text: str | None) -> None:
+    def _pass_on(self, speaker: int, text: str) -> None:
         """Let the neighbours of a speaker read it; itself, it remembers what it said."""
         me, near = self.names[speaker], self.neighbours[speaker]
         line, events = self.words.silent.format(name=me), []
-        if text is not None:
+        if text:
             line, events = self.words.says.format(name=me, text=text), [self._happened(me, text)]
             self.now.seats[speaker].events.extend(events)
             self.now.n_messages += len(near)
