@@ -1,6 +1,5 @@
 """The audit of worlds: a broken law is named, with the game and the step; a good world is told in figures."""
 
-import random
 import re
 import subprocess
 import sys
@@ -22,7 +21,7 @@ from maro_lib.worlds.world import Happening
 
 SMALL = CommonsKnobs(players=2, rounds=3, capacity=10, dead_below=2)
 SILENT = CommonsKnobs(players=3, rounds=3, talk=False)
-PLACE = r"commons breaks its contract in lake \d, seed 7, step \d+: "
+PLACE = r"commons breaks its contract in lake \d \(compact\), seed 7, step \d+: "
 
 
 class Broken(Commons):
@@ -79,8 +78,13 @@ def heard_as_it_comes(self, player, prompt, told):
     return own
 
 
-def by_chance(self, rng):
-    return Commons.plan(self, random.Random())
+TIMES = count()
+
+
+def by_how_often(self, rng):
+    """In every second game the two talk in the other order at first."""
+    start, *talks, harvest = Commons.plan(self, rng)[:4]
+    return [start, *talks[:: 1 - 2 * (next(TIMES) % 2)], harvest]
 
 
 def outside(self, rng, seats):
@@ -153,7 +157,7 @@ LAWS = {
     "nobody is asked, and it is not over": (
         {"pending_players": half_over}, "nobody is asked, but the game is not over"),
     "nobody is ever asked": ({"plan": over_at_once}, "nobody is asked for anything"),
-    "chance that is not the seed's": ({"plan": by_chance}, "two games of one seed and the same replies differ in"),
+    "what the seed does not decide": ({"plan": by_how_often}, "two games of one seed and the same replies differ in"),
     "something outside the state": (
         {"opened": outside, "do": remembering, "payoffs": lambda self: [float(min(30, k)) for k in self.kept]},
         "a restored game ends otherwise, with the same replies: the payoffs differ"),
@@ -343,7 +347,7 @@ def test_a_broken_world_is_told_of_and_not_measured():
     counter = count()
     report = audit_class(broken(payoffs=lambda self: [float(next(counter) % 2)] * 2), SMALL, n_games=10)
     assert len(report.problems) == 1
-    assert "commons breaks its contract in lake 0, seed 0, step" in str(report)
+    assert "commons breaks its contract in lake 0 (compact), seed 0, step" in str(report)
     assert not report.tables
 
 
@@ -475,9 +479,10 @@ def command(*words):
 def own_world(tmp_path):
     """A world of one's own, with its words beside it."""
 
-    def write(payoff):
+    def write(payoff, words=WORDS):
         (tmp_path / "my_pick.py").write_text(MINE.replace("PAYOFF", payoff), encoding="utf-8")
-        (tmp_path / "my_pick.yaml").write_text(WORDS, encoding="utf-8")
+        if words:
+            (tmp_path / "my_pick.yaml").write_text(words, encoding="utf-8")
         return f"{tmp_path}/my_pick.py:Pick"
 
     return write
@@ -501,8 +506,18 @@ def test_a_broken_world_of_ones_own_is_told_which_law(own_world):
     done = command(own_world("2.0"), "--allow-code", "--games", "4")
     assert done.returncode == 1
     assert re.search(
-        r"PROBLEM +pick breaks its contract in coin 0, seed 0, step 3: the payoff of \w+ is 2", done.stdout
+        r"PROBLEM +pick breaks its contract in coin 0 \(compact\), seed 0, step 3: the payoff of \w+ is 2", done.stdout
     )
+
+
+@pytest.mark.parametrize(("words", "told"), [
+    ("", r"coin 0 \(compact\), seed 0, step 0: its code fails with WordsError: .*my_pick.yaml: can't be read"),
+    (WORDS.replace("{name}, and", "{nmae}, and"), r"coin 1 \(prose\), seed 1, step 0: .* KeyError: 'nmae'"),
+], ids=["without words", "a brace in prose"])  # fmt: skip
+def test_wrong_words_are_told_in_the_register_that_they_are_in(own_world, words, told):
+    done = command(own_world("1.0", words), "--allow-code", "--games", "4")
+    assert (done.returncode, done.stderr) == (1, "")
+    assert re.search(told, done.stdout)
 
 
 def test_random_players_are_among_those_of_every_world():

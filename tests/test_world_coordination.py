@@ -112,6 +112,24 @@ def test_the_seed_draws_the_order_in_which_messages_are_read():
     assert ["cherry", "apple"] in orders
 
 
+def test_players_read_before_they_talk_what_can_be_picked_and_what_is_paid():
+    for task, payoff, told in (
+        (
+            "colouring",
+            "solved",
+            "All PICK a colour: red, blue, green. Not one that somebody beside you has. You speak 3 ",
+        ),
+        ("consensus", "share", "All PICK the same colour: red, blue, green. You speak 3 "),
+        ("leader", "share", "In all: 4. Just one of all must LEAD. You speak 3 "),
+    ):
+        rules = begun(task=task, payoff=payoff).private_view(0)[0].content
+        assert rules.startswith("You are Ann. Beside you: Ben. In all: 4. ")
+        assert told in rules
+        assert rules.endswith(
+            {"solved": "Win or lose together.", "share": "The more is right, the more all get."}[payoff]
+        )
+
+
 # --- what is solved ----------------------------------------------------------------------------------
 
 
@@ -123,6 +141,7 @@ def test_the_seed_draws_the_order_in_which_messages_are_read():
     ("consensus", ("PICK blue", "PICK blue", "PICK blue", "PICK blue"), 1),
     ("consensus", ("PICK blue", "PICK blue", "PICK blue", "PICK red"), 2 / 3),
     ("consensus", ("PICK blue", "PICK blue", "PICK blue", None), 2 / 3),
+    ("consensus", (None,) * 4, 0),
     ("leader", ("LEAD no", "LEAD yes", "LEAD no", "LEAD no"), 1),
     ("leader", ("LEAD yes", "LEAD yes", "LEAD no", "LEAD no"), 1 / 2),  # one of two too many
     ("leader", ("LEAD no", "LEAD no", "LEAD no", "LEAD no"), 0),

@@ -47,15 +47,16 @@ class _Watched:
     world: type[TurnGame]
     script: Any
     seed: int
-    rules: Any
+    rules: Any = None  # else the world's own
     n_taken: int = 0  # replies in the play that is under way
 
     def begin(self, players: Policy, script: Any = None) -> Session:
         self.n_taken = 0
-        return start(Game("watched", 0, script or self.script, self.seed, self.rules, self.world), players)
+        rules = self.rules or self.world(self.script).rules
+        return start(Game("watched", 0, script or self.script, self.seed, rules, self.world), players)
 
     def broken(self, law: str) -> WorldError:
-        place = f"{self.script.title}, seed {self.seed}, step {self.n_taken}"
+        place = f"{self.script.title} ({self.script.register_}), seed {self.seed}, step {self.n_taken}"
         return WorldError(f"{self.world.name} breaks its contract in {place}: {law}")
 
     def name(self, seat: int) -> str:
@@ -71,7 +72,7 @@ def players_of(world: type[TurnGame]) -> dict[str, Policy]:
 
 def check_contract(world: type[TurnGame], script: Any, seed: int, rules: Any = None) -> None:
     """Play one game in every way that a law is about; raise a `WorldError` that names the first broken one."""
-    game = _Watched(world, script, seed, rules or world(script).rules)
+    game = _Watched(world, script, seed, rules)
     with _told(game):
         _check_scenario(game)
         for players in players_of(world).values():
@@ -300,7 +301,7 @@ def private_leak(world: type[TurnGame], script: Any, seed: int, rules: Any = Non
 
     Two games are played with the same draws and replies; in one of them a seat knows something else.
     """
-    return _find_leak(_Watched(world, script, seed, rules or world(script).rules), players)
+    return _find_leak(_Watched(world, script, seed, rules), players)
 
 
 def _find_leak(game: _Watched, players: Policy) -> str:

@@ -112,10 +112,10 @@ class Coordination(World):
         return super().brief(player)._replace(names=tuple(sorted([*self.others(player), self.names[player]])))
 
     def beginning(self, player: int) -> str:
-        return self.words.rules.format(
-            name=self.names[player], others=", ".join(self.others(player)), n=len(self.names),
-            rounds=self.facts["rounds"], task=self.words.tasks[self.facts["task"]],
-        )  # fmt: skip
+        facts, others = self.facts, ", ".join(self.others(player))
+        task = self.words.tasks[facts["task"]].format(values=", ".join(facts["values"]))
+        return self.words.rules.format(name=self.names[player], others=others, n=len(self.names), task=task,
+                                       rounds=facts["rounds"], paid=self.words.paid[facts["payoff"]])  # fmt: skip
 
     def begin(self, entry: tuple) -> None:
         network = self.now
@@ -151,15 +151,15 @@ class Coordination(World):
         """Let all hear what their neighbours said, now that all have spoken."""
         network = self.now
         for i in network.order:
-            self._pass_on(i, network.said.get(i))
+            self._pass_on(i, network.said.get(i, ""))
         network.said.clear()
         network.order = ()
 
-    def _pass_on(self, speaker: int, text: str | None) -> None:
+    def _pass_on(self, speaker: int, text: str) -> None:
         """Let the neighbours of a speaker read it; itself, it remembers what it said."""
         me, near = self.names[speaker], self.neighbours[speaker]
         line, events = self.words.silent.format(name=me), []
-        if text is not None:
+        if text:
             line, events = self.words.says.format(name=me, text=text), [self._happened(me, text)]
             self.now.seats[speaker].events.extend(events)
             self.now.n_messages += len(near)
@@ -296,12 +296,10 @@ def _coloured(request: Any, rng: random.Random) -> str:
 
 
 def _agreed(request: Any, rng: random.Random) -> str:
-    """Take what the first name that is known of proposed, and pass it on."""
+    """Pass on what the first name that is known of proposed; who has heard nothing yet proposes something itself."""
     me, values = request.brief.me.name, request.brief.facts["values"]
     heard = [(s["first"], s["value"]) for s in _heard(request, "proposal").values() if s["value"] in values]
-    first, value = min(heard, default=(me, ""))
-    if me < first or not value:
-        first, value = me, rng.choice(values)
+    first, value = min(heard, default=(me, rng.choice(values)))
     return _said(request, "proposal", first=first, value=value)
 
 
