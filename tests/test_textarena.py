@@ -342,6 +342,8 @@ def test_a_game_takes_nothing_from_the_generators_that_all_share(offered):
         assert (random.getstate(), np.random.get_state()[1].tolist()) == before
         texts.append(told(env, 0) + told(env, 1))
     assert texts[0] == texts[1]
+    drawn = [line for line in told(env, 0) if line.startswith("[GAME] 0.")]
+    assert len({*drawn}) == len(drawn) == 2, "each draw goes on where the last one ended"
 
 
 @needs_it
