@@ -19,7 +19,7 @@ def _run(given: argparse.Namespace) -> int:
 def _sweep(given: argparse.Namespace) -> int:
     from maro_lib.run.sweep import run_sweep
 
-    return run_sweep(given.file, is_dry=given.dry_run, notebooks=given.notebooks)
+    return run_sweep(given.file, is_dry=given.dry_run, is_to_keep=given.keep, notebooks=given.notebooks)
 
 
 def _play(given: argparse.Namespace) -> int:
@@ -136,6 +136,7 @@ def parser() -> argparse.ArgumentParser:
     sweep = command(_sweep, "run the notebooks once for each trial of a grid, what trials share only once")
     sweep.add_argument("file", metavar="FILE", help="a sweep's file, such as params/sweeps/beta.yaml")
     sweep.add_argument("--dry-run", action="store_true", help="only say what there is to run, and how long it takes")
+    sweep.add_argument("--keep", action="store_true", help="only keep the rows of finished trials, where the file says")
     sweep.add_argument("--notebooks", default="", metavar="FOLDER", help="another series than notebooks/")
     played = command(_play, "take a seat yourself, in this terminal; a game that was left goes on")
     played.add_argument("case", nargs="?", default="", metavar="CASE", help="a bundled case, a script's file or a "

@@ -83,6 +83,7 @@ EXPERIMENTS = (  # run only when they are asked for
 )
 OPPONENTS = ("self", "base", "earlier", "diverse")
 REPORT_PAGE, WATCH_PAGE = "report.html", "watch.html"  # of a run, written at its end
+RESULTS = "results.parquet"  # of a sweep: a row per trial, trained faction and measure
 GAMES, STEPS = "games.parquet", "curves.parquet"  # of a sweep: every game of its matches, every step of its trainings
 
 

@@ -394,3 +394,54 @@ def test_a_sweep_takes_no_run_s_folder(kitchen, capsys):
     kitchen.run("run: which\n", only="02")
     assert kitchen.sweep(GAMMAS) == 1
     assert "outputs/which is the folder of a run; give the sweep's file another name" in capsys.readouterr().err
+
+
+# --- what is kept --------------------------------------------------------------------------------------
+
+
+def keeping(folder: Path, text: str = "") -> str:
+    return f"{text or GAMMAS}\nkept: {folder}/kept.parquet\n"
+
+
+def test_kept_trials_are_not_run_again_and_stand_in_the_results(kitchen, tmp_path, capsys):
+    assert kitchen.sweep(keeping(tmp_path)) == 0
+    before, n_first = pd.read_parquet(run_folder("which") / "results.parquet"), len(kitchen.ran)
+    assert kitchen.sweep(keeping(tmp_path), is_to_keep=True) == 0
+    assert len(kitchen.ran) == n_first, "keeping runs nothing"
+    shutil.rmtree(run_folder("which"))  # the machine is lost
+    assert kitchen.sweep(keeping(tmp_path, GAMMAS.replace("seeds: 2", "seeds: 3"))) == 0
+    ran_again = [stage for stage in kitchen.ran[n_first:] if "seed-3" not in stage and "shared" not in stage]
+    assert ran_again == []
+    after = pd.read_parquet(run_folder("which") / "results.parquet")
+    assert set(after["trial"]) > set(before["trial"])
+    same = after[after["trial"].isin(before["trial"])].reset_index(drop=True)
+    pd.testing.assert_frame_equal(same, before, check_dtype=False)
+    assert "kept in" in capsys.readouterr().out
+
+
+def test_where_all_is_kept_nothing_runs_and_the_page_is_written(kitchen, tmp_path):
+    kitchen.sweep(keeping(tmp_path))
+    kitchen.sweep(keeping(tmp_path), is_to_keep=True)
+    shutil.rmtree(run_folder("which"))
+    kitchen.ran.clear()
+    assert kitchen.sweep(keeping(tmp_path)) == 0
+    assert kitchen.ran == []
+    assert (run_folder("which") / "sweep.html").exists()
+
+
+def test_a_trial_that_is_decided_otherwise_is_run_although_its_name_is_kept(kitchen, tmp_path):
+    kitchen.sweep(keeping(tmp_path))
+    kitchen.sweep(keeping(tmp_path), is_to_keep=True)
+    kitchen.ran.clear()
+    assert kitchen.sweep(keeping(tmp_path, GAMMAS.replace("n_games: 3", "n_games: 5"))) == 0
+    assert kitchen.ran != []
+
+
+def test_there_must_be_a_place_to_keep_rows_and_something_to_keep(kitchen, tmp_path, capsys):
+    assert kitchen.sweep(GAMMAS, is_to_keep=True) == 1
+    assert "say where its rows are to be kept" in capsys.readouterr().err
+    assert kitchen.sweep(keeping(tmp_path), is_to_keep=True) == 1
+    assert "no trial has finished" in capsys.readouterr().err
+    (tmp_path / "kept.parquet").write_text("something else")
+    assert kitchen.sweep(keeping(tmp_path)) == 1
+    assert "holds no kept trials" in capsys.readouterr().err

@@ -26,7 +26,7 @@ from maro_lib.run.parameters import ParameterError
 from maro_lib.run.prefixes import Branch
 from maro_lib.run.remaining import Remaining
 from maro_lib.run.series import INTERRUPTED, INTERRUPTION, Series, conclude, held, reading, run_stages, say
-from maro_lib.run.sweep_file import Sweep, described, read_sweep
+from maro_lib.run.sweep_file import Sweep, described, keep, read_sweep
 from maro_lib.run.sweep_results import Collected
 from maro_lib.run.takeover import check_source
 from maro_lib.runs import ROOT, RunError, run_folder, shown
@@ -39,11 +39,17 @@ if TYPE_CHECKING:
 ENDING = 120.0  # seconds in which the locks of a node that is lost are given up, also on a shared file system
 
 
-def run_sweep(file: str, *, is_dry: bool = False, notebooks: str = "") -> int:
-    """Run a sweep, or only say what it would run; return the exit code: 1 if a trial failed, 130 when interrupted."""
+def run_sweep(file: str, *, is_dry: bool = False, is_to_keep: bool = False, notebooks: str = "") -> int:
+    """Run a sweep, only say what it would run, or keep what it has left.
+
+    Return the exit code: 1 if a trial failed, 130 when interrupted.
+    """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         sweep = read_sweep(Path(file), Path(notebooks or ROOT / "notebooks"))
+        if is_to_keep:
+            say(keep(sweep))
+            return 0
         say(announcement(sweep))
         if is_dry:
             say(expected(sweep))
@@ -64,11 +70,15 @@ def run_sweep(file: str, *, is_dry: bool = False, notebooks: str = "") -> int:
 def announcement(sweep: Sweep) -> str:
     """Say what there is to run, and what is shared."""
     shared = [branch for branch in sweep.branches if not branch.is_trial]
-    alone, n = sum(len(trial.series.steps) for trial in sweep.trials), sum(len(b.own) for b in sweep.branches)
+    there = {*sweep.kept["trial"]}
+    alone = sum(len(trial.series.steps) for trial in sweep.trials if trial.name not in there)
+    n = sum(len(b.own) for b in sweep.branches)
     lines = [sweep.file.question, *([f"Predicted: {sweep.file.prediction}"] if sweep.file.prediction else [])]
     lines += [f"{described(sweep)} -> {shown(run_folder(sweep.name))}: {counted(n, 'stage')} to run"
               + (f" instead of {alone:,}, since trials share some" if n < alone else "")]  # fmt: skip
     lines += [f"  {b.name}: {' '.join(b.own)}, for {counted(len(b.trials), 'trial')}" for b in shared]
+    if n_kept := sweep.kept["trial"].nunique():
+        lines.append(f"  {counted(n_kept, 'trial')} kept in {sweep.file.kept}: not run again")
     return "\n".join([*lines, *power(sweep)])
 
 
@@ -93,6 +103,8 @@ def expected(sweep: Sweep) -> str:
     if pace is None:
         return "How long that takes is not known: another series, an experiment, a server, or no model to ask."
     together = _total(_span(pace, sweep.series(branch), branch.own) for branch in sweep.branches)
+    if not sweep.branches:
+        return "Nothing is left to run: the rows of all trials are kept."
     alone = _total(_span(pace, trial.series, [s.number for s in trial.series.steps]) for trial in sweep.trials)
     return f"About {between(*together)} on this machine, one after the other; {between(*alone)} if nothing was shared."
 

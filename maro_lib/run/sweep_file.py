@@ -11,6 +11,7 @@
     map: true                 the page begins with where it learns, does nothing, collapses: each arm changes one thing
     spread: 6.0               how far a difference between two cells is expected to lie apart from seed to seed (SD)
     like: [balancing]         other sweeps, whose finished stages are taken over where they are the same
+    kept: x.parquet           rows of trials that were finished elsewhere or before (`--keep`), and are not run again
     cpus: 2                   of a trial, with `gpus`, for Ray to find a place for it
 
 Everything that is wrong is said before anything runs: keys, names, types, ranges, what does not go together, what would
@@ -28,6 +29,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from maro_lib.fingerprints import text_digest
@@ -43,8 +45,9 @@ from maro_lib.run.parameters import (
 from maro_lib.run.parameters import read_entries as read_mapping
 from maro_lib.run.prefixes import Asked, Branch, Chain, branches
 from maro_lib.run.series import ROUNDS, Series, StageRun, arrange, find_notebooks
+from maro_lib.run.sweep_kept import keep_rows, read_kept
 from maro_lib.run.takeover import why_not
-from maro_lib.runs import ROUND, RunError, in_round, located, run_folder
+from maro_lib.runs import RESULTS, ROUND, RunError, in_round, located, run_folder
 from maro_lib.wording import counted, nearest
 
 DECIDED = ("run", *OF_THE_SERIES)  # decided by the sweep
@@ -68,6 +71,7 @@ class SweepFile(BaseModel):
     map: bool = False
     spread: float | None = Field(default=None, gt=0)
     like: list[str] = []
+    kept: str = ""
     cpus: float = Field(default=1, gt=0, le=10_000)
     gpus: float = Field(default=0, ge=0, le=10_000)
 
@@ -92,6 +96,7 @@ class Sweep:
     trials: tuple[Trial, ...]
     branches: tuple[Branch, ...]
     notebooks: tuple[Path, ...]
+    kept: pd.DataFrame  # rows of trials that are not run again
 
     def series(self, branch: Branch) -> Series:
         """Return the series of a branch: its stages, in its own folder, going on from its parent, or a run like it."""
@@ -123,7 +128,20 @@ def read_sweep(path: Path, folder: Path) -> Sweep:
     trials = tuple(_trials(path, file, base, notebooks, known))
     if problems := [*_idle(path, file, trials)]:
         raise ParameterError("\n".join(problems))
-    return Sweep(path.stem, file, trials, branches({t.name: chain(t.series) for t in trials}), tuple(notebooks))
+    chains = {t.name: chain(t.series) for t in trials}
+    defaults = {name: parameter.default for name, parameter in known.items()}
+    kept = read_kept(located(file.kept), chains, defaults) if file.kept else pd.DataFrame({"trial": []})
+    there = {*kept["trial"]}
+    left = {name: stages for name, stages in chains.items() if name not in there}
+    return Sweep(path.stem, file, trials, branches(left), tuple(notebooks), kept)
+
+
+def keep(sweep: Sweep) -> str:
+    """Keep the rows of all trials that are finished here; say how many there are."""
+    if not sweep.file.kept:
+        raise ParameterError(f"{sweep.name}: say where its rows are to be kept: kept: notebooks/evidence/x.parquet")
+    chains = {t.name: chain(t.series) for t in sweep.trials}
+    return keep_rows(located(sweep.file.kept), run_folder(sweep.name) / RESULTS, chains)
 
 
 def chain(series: Series) -> Chain:

@@ -34,7 +34,7 @@ from maro_lib.play.gamebook import load_gamebook
 from maro_lib.play.rollout import Played
 from maro_lib.run.prefixes import Branch
 from maro_lib.run.sweep_file import Sweep, Trial, described
-from maro_lib.runs import GAMES, STEPS, maker, round_name, run_folder, write_atomic
+from maro_lib.runs import GAMES, RESULTS, STEPS, maker, round_name, run_folder, write_atomic
 from maro_lib.show.sweep_page import Swept, sweep_page
 from maro_lib.statistics import Mean
 from maro_lib.study import transfer
@@ -44,7 +44,6 @@ from maro_lib.summary import StageRecord, peek_summary
 from maro_lib.wording import as_text
 from maro_lib.world.scripts import FACTIONS
 
-RESULTS = "results.parquet"
 ELSEWHERE = ", elsewhere"  # of a measure: its mean over other kinds of mystery than the run's own
 GAP = "between factions"  # how far a metric of trained civilians lies from that of trained culprits
 
@@ -54,11 +53,13 @@ class Collected:
 
     def __init__(self, sweep: Sweep):
         self.sweep = sweep
-        self.rows: list[dict[str, Any]] = []
+        self.rows: list[dict[str, Any]] = sweep.kept.to_dict("records")
         self.games: list[pd.DataFrame] = []
         self.curves: list[pd.DataFrame] = []
         self.seconds: dict[str, float] = {}
         self.errors: dict[str, str] = {}
+        if self.rows:
+            self._write()
 
     @property
     def failed(self) -> dict[str, str]:
