@@ -14,7 +14,7 @@ from maro_lib.play.contract import check_contract, players_of, private_leak
 from maro_lib.play.policies import RANDOM
 from maro_lib.play.world_audit import audit_class, audit_world
 from maro_lib.world.mystery import MurderMystery
-from maro_lib.world.protocol import Message
+from maro_lib.world.protocol import Illegal, Message
 from maro_lib.worlds.commons import Commons, CommonsKnobs
 from maro_lib.worlds.coordination import Coordination, CoordinationKnobs
 from maro_lib.worlds.registry import WORLDS, WorldError, is_world, knob_values
@@ -93,6 +93,13 @@ def outside(self, rng, seats):
     return Commons.opened(self, rng, seats)
 
 
+def afresh(self, player, prompt, told):
+    """What is outside the state begins anew with the first reply: only later snapshots miss it."""
+    if not self.now.log:
+        self.kept = [0] * len(self.names)
+    return remembering(self, player, prompt, told)
+
+
 def remembering(self, player, prompt, told):
     own = Commons.do(self, player, prompt, told)
     self.kept[player] += own.get("amount", 0)
@@ -161,6 +168,9 @@ LAWS = {
     "what the seed does not decide": ({"plan": by_how_often}, "two games of one seed and the same replies differ in"),
     "something outside the state": (
         {"opened": outside, "do": remembering, "payoffs": lambda self: [float(min(30, k)) for k in self.kept]},
+        "a restored game ends otherwise, with the same replies: the payoffs differ"),
+    "something outside the state, later": (
+        {"opened": outside, "do": afresh, "payoffs": lambda self: [float(min(30, k)) for k in self.kept]},
         "a restored game ends otherwise, with the same replies: the payoffs differ"),
     "who comes first": ({"do": heard_as_it_comes}, "the events depend on who of those that are asked together"),
     "code that fails": ({"do": failing}, "its code fails with KeyError: 'stock'"),
@@ -255,6 +265,14 @@ def test_a_seat_may_say_itself_what_it_alone_knows():
     script = Coordination.generate(0, CoordinationKnobs(players=4))
     players = Says("open", lambda r: "PICK red" if r.prompt.commands else str(r.brief.private))
     assert private_leak(Coordination, script, 0, players=players) == ""
+
+
+def test_a_reply_that_only_its_owner_may_give_is_an_act_and_no_leak():
+    def read(self, player, prompt, text):
+        is_allowed = "Zoe" not in self.others(player) or prompt.phase != "talk"
+        return Coordination.read(self, player, prompt, text) if is_allowed else Illegal("form")
+
+    assert private_leak(loose("read", read), Coordination.generate(0), 0) == ""
 
 
 def test_a_fact_that_stays_the_same_would_hide_a_leak():

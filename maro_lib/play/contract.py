@@ -7,7 +7,6 @@ world that goes on and on without asking anybody hangs here, too. Taught in note
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -214,7 +213,7 @@ def _check_numbers(game: _Watched, payoffs: Sequence[float], successes: Sequence
     if len(payoffs) != n or len(successes) != n:
         raise game.broken(f"{len(payoffs)} payoffs and {len(successes)} successes for {n} seats")
     for i, (payoff, success) in enumerate(zip(payoffs, successes, strict=True)):
-        if not (math.isfinite(payoff) and low <= payoff <= high):
+        if not low <= payoff <= high:
             raise game.broken(f"the payoff of {game.name(i)} is {payoff:g}; declared are {low:g} to {high:g}")
         if success not in (0, 1):
             raise game.broken(f"the success of {game.name(i)} is {success!r}; 0 or 1 are allowed")
