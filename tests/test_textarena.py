@@ -1,6 +1,7 @@
 """TextArena: its games played as worlds, and worlds offered to its players."""
 
 import random
+import re
 import sys
 from collections import Counter
 from importlib.util import find_spec
@@ -429,6 +430,16 @@ def test_a_turned_down_offer_may_still_be_accepted_and_is_followed():
     replies(env, "[Accept]")
     assert any("accepted the trade offer" in line for line in told(env, 0))
     assert not any("Accept" in form.blanks[0].options for form in env.forms(0) if form.blanks)
+
+
+@needs_it
+def test_who_accepts_its_own_offer_still_has_what_it_had():
+    env = begun()
+    n = re.search(r"\[Wheat\] +Qty: (\d+)", env.private_view(0)[0].content)[1]
+    replies(env, f"[Offer: {n} Wheat -> 1 Ore]", "[Deny]", "[Accept]", "Well?")
+    assert any("Player 0 accepted the trade offer from Player 0" in line for line in told(env, 0))
+    (give,) = (blank.options for form in env.forms(0) for blank in form.blanks if blank.name == "give")
+    assert "Wheat" in give
 
 
 # --- ours, offered to its players --------------------------------------------------------------------
