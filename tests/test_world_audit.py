@@ -432,7 +432,7 @@ MINE = '''
 from dataclasses import dataclass
 
 from maro_lib.world.protocol import Blank, Command
-from maro_lib.worlds.world import World, check_lowest, seats
+from maro_lib.worlds.world import World, check_knobs, seats
 
 
 @dataclass(frozen=True)

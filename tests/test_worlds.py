@@ -55,6 +55,11 @@ def test_knobs_are_checked_by_name_and_value():
         knobs_of(commons, {"player": 3})
     with pytest.raises(WorldError, match="players: 1; at least 2 is needed"):
         knobs_of(commons, {"players": 1})
+    for wrong, why in ((2.5, "a whole number"), ("four", "a whole number"), (True, "a whole number")):
+        with pytest.raises(WorldError, match=f"players: {wrong!r}; {why} is needed"):
+            knobs_of(commons, {"players": wrong})
+    with pytest.raises(WorldError, match="talk: 1; true or false is needed"):
+        knobs_of(commons, {"talk": 1})
     assert knob_values(["players=3", "talk=false"]) == {"players": 3, "talk": False}
     with pytest.raises(WorldError, match="is not name=value"):
         knob_values(["players"])

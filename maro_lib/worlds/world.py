@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple
 
@@ -188,11 +188,19 @@ def seats(rng: random.Random, n: int, *roles: str, factions: Sequence[str] = (""
             for i, name in enumerate(rng.sample(names, n))]  # fmt: skip
 
 
-def check_lowest(knobs: Any, **lowest: float) -> None:
-    """Refuse knobs below their lowest values."""
-    for name, low in lowest.items():
-        if not getattr(knobs, name) >= low:
-            raise ValueError(f"{name}: {getattr(knobs, name)!r}; at least {low} is needed")
+def check_knobs(knobs: Any, **lowest: float) -> None:
+    """Refuse knobs that are of another kind than their defaults, or below their lowest values."""
+    for knob in fields(knobs):
+        value = getattr(knobs, knob.name)
+        kind, said = _KINDS[type(knob.default)]
+        if not isinstance(value, kind) or (isinstance(value, bool) and not isinstance(knob.default, bool)):
+            raise ValueError(f"{knob.name}: {value!r}; {said} is needed")
+        if value < lowest.get(knob.name, value):
+            raise ValueError(f"{knob.name}: {value!r}; at least {lowest[knob.name]} is needed")
+
+
+_KINDS = {bool: (bool, "true or false"), int: (int, "a whole number"), float: (int | float, "a number"),
+          str: (str, "a word")}  # fmt: skip
 
 
 def random_style(request: Any, rng: random.Random) -> str:
