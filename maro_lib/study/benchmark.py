@@ -19,18 +19,22 @@ from maro_lib.play.rollout import play, schedule
 from maro_lib.world.generator import Knobs, generate_many
 from maro_lib.world.mystery import Rules
 from maro_lib.world.scripts import Script
+from maro_lib.worlds.registry import WORLDS, scenarios
 
 if TYPE_CHECKING:
     from maro_lib.model.loading import Loaded
 
 
 def bench(n_games: int = 10_000) -> list[str]:
-    """Play 6 characters and 3 rounds in memory, then `n_games` to disk; return lines to print."""
+    """Play 6 characters and 3 rounds in memory, games of every other world, and `n_games` to disk; return lines."""
     scripts = generate_many(50, 0, Knobs(characters=6))
     lines = [f"{platform.machine()}, Python {platform.python_version()}, one process, 6 characters, 3 rounds"]
     for policy in (RANDOM, Mixture(), SKILLED):
         played = play(schedule(scripts, 400, 0, Rules()), policy)
         lines.append(f"{policy.name:<24} {len(played.table('actions', ['step'])) / played.seconds:8,.0f} actions/s")
+    for world in [name for name in WORLDS if name not in ("mystery", "textarena")]:
+        played = play(schedule(scenarios(world, 50, 0), 300, 0), SKILLED)
+        lines.append(f"{world:<24} {len(played.table('actions', ['step'])) / played.seconds:8,.0f} actions/s")
     games, memory = schedule(scripts, n_games, 0, Rules()), {}
     with tempfile.TemporaryDirectory() as folder:
         for n in (n_games // 10, n_games):  # ten times the games must not take more memory
