@@ -20,6 +20,7 @@ from maro_lib.show.figures import (
     plot_gains,
     plot_mass,
     plot_study,
+    plot_tables,
     plot_win_rates,
 )
 from maro_lib.statistics import Mean, Rate
@@ -148,3 +149,14 @@ def test_cross_play_is_one_hue_with_its_numbers_and_strengths_in_the_same_rows()
     assert [label.get_text() for label in right.get_yticklabels()] == ["base", "new"]
     assert "log-odds more than base" in right.get_xlabel()
     assert [line.get_label() for line in right.lines[:2]] == ["as civilians", "as culprits"]
+
+
+def test_tables_stand_side_by_side_each_in_shades_of_its_own_range():
+    tables = {"own": pd.DataFrame([[1.0, 31.0], [9.0, 32.0]], ["fair", "greedy"], ["a", "b"]),
+              "others": pd.DataFrame([[25.0, 25.0], [3.0, 25.0]], ["fair", "greedy"], ["a", "b"])}  # fmt: skip
+    fig = plot_tables(tables, "Greed pays whoever is greedy", xlabel="the others", ylabel="who plays")
+    assert [[t.get_text() for t in ax.texts] for ax in fig.axes] == [["1", "31", "9", "32"], ["25", "25", "3", "25"]]
+    assert [ax.images[0].get_clim() for ax in fig.axes] == [(1, 32), (3, 25)]
+    assert [t.get_text() for t in fig.axes[0].get_yticklabels()] == ["fair", "greedy"]
+    same = plot_tables({"all": pd.DataFrame([[4.0, 4.0]])}, "Nothing differs", xlabel="x", ylabel="y")
+    assert same.axes[0].images[0].get_clim() == (4, 5)

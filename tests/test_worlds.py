@@ -118,6 +118,14 @@ def test_a_damaged_file_of_words_is_named(tmp_path):
             read_registers(path)
 
 
+def test_a_changed_copy_of_a_scenario_is_another_one_with_its_own_names():
+    one = scenarios("commons", 1, 0)[0]
+    assert one.names[0] == one.characters[0].name
+    other = one.model_copy(update={"characters": one.characters[:2]})
+    assert (len(one.names), len(other.names)) == (4, 2)
+    assert one.digest != other.digest
+
+
 def test_two_seeds_share_no_scenario_and_one_seed_makes_the_same():
     one, same, other = (scenarios("commons", 3, seed) for seed in (0, 0, 1))
     assert [s.digest for s in one] == [s.digest for s in same]

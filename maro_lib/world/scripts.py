@@ -47,9 +47,10 @@ class Digested(_Data):
         return hashlib.sha256(data.encode()).hexdigest()[:16]
 
     def model_copy(self, **options: Any) -> Self:
-        """Copy, and forget the digest: a changed copy is another one."""
+        """Copy, and forget the digest and whatever else was worked out: a changed copy is another one."""
         copied = super().model_copy(**options)
-        copied.__dict__.pop("digest", None)
+        for name in copied.__dict__.keys() - type(self).model_fields.keys():
+            del copied.__dict__[name]
         return copied
 
 
