@@ -304,7 +304,7 @@ def test_the_order_of_those_awaited_together_does_not_matter(entry):
             request = rng.choice(requests(env, taken))
             taken[request.player] += 1
             env.step(player.act([request])[0].text, request.player)
-        games.append(whole(env, entry))
+        games.append((*whole(env, entry), env.log))
     assert games[1:] == games[:1] * 2
 
 
