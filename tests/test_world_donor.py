@@ -268,7 +268,8 @@ def test_harm_multiplies():
 
 @pytest.mark.parametrize("register", ["compact", "prose"])
 def test_the_rules_tell_only_what_is_so(register):
-    rules = [begun(register=register, punish=p, memory=m).private_view(0)[0].content for p, m in ((1, 0), (0, 1))]
+    rules = [begun(register=register, punish=p, memory=m).private_view(0)[0].content
+             for p, m in ((True, 0), (False, 1))]  # fmt: skip
     assert ["punish" in text.lower() for text in rules] == [True, False]
     assert ["you gave" in text for text in rules] == [False, True]
 

@@ -19,7 +19,7 @@ from maro_lib.world.protocol import Blank, Command, Prompt
 from maro_lib.world.setups import Scenario
 from maro_lib.world.turns import State
 from maro_lib.worlds.commands import Told, numbers
-from maro_lib.worlds.world import Happening, World, check_lowest, seats
+from maro_lib.worlds.world import Happening, World, check_knobs, seats
 
 _ROLES = ("seller", "buyer")
 _PERSONAS = ("friendly", "generous", "tough", "cunning")
@@ -40,7 +40,8 @@ class BuyingKnobs:
     persona_seats: str = "both"  # who is told so: both, seller, buyer
 
     def __post_init__(self) -> None:
-        check_lowest(self, rounds=1, max_price=2, least=2, most=2 * -(-self.least // 2), no_deal=0)
+        check_knobs(self, rounds=1, max_price=2, least=2, no_deal=0)
+        check_knobs(self, most=2 * -(-self.least // 2))
         if self.most > self.max_price:
             raise ValueError(f"most: {self.most}; at most max_price, {self.max_price}, is possible")
         if self.no_deal > 1:

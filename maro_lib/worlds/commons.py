@@ -15,7 +15,7 @@ from maro_lib.world.protocol import Blank, Command, Prompt
 from maro_lib.world.setups import Scenario
 from maro_lib.world.turns import State
 from maro_lib.worlds.commands import Told, numbers
-from maro_lib.worlds.world import Happening, World, check_lowest, seats
+from maro_lib.worlds.world import Happening, World, check_knobs, seats
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class CommonsKnobs:
     talk: bool = True
 
     def __post_init__(self) -> None:
-        check_lowest(self, players=2, rounds=1, capacity=2, growth=1, dead_below=0)
+        check_knobs(self, players=2, rounds=1, capacity=2, growth=1, dead_below=0)
 
 
 @dataclass

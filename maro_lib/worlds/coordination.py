@@ -21,7 +21,7 @@ from maro_lib.world.protocol import Blank, Command, Prompt
 from maro_lib.world.setups import Scenario
 from maro_lib.world.turns import State
 from maro_lib.worlds.commands import Told
-from maro_lib.worlds.world import Briefing, Happening, World, WorldRules, check_lowest, seats
+from maro_lib.worlds.world import Briefing, Happening, World, WorldRules, check_knobs, seats
 
 _COLOURS = ("red", "blue", "green", "yellow", "black", "white", "brown", "pink")
 _REWIRED = 0.3  # of a small world's chords
@@ -41,7 +41,7 @@ class CoordinationKnobs:
     payoff: Literal["solved", "share"] = "solved"
 
     def __post_init__(self) -> None:
-        check_lowest(self, players=4, rounds=0, values=0)
+        check_knobs(self, players=4, rounds=0, values=0)
         if self.players > 100 or self.values == 1:
             raise ValueError(f"{self}: at most 100 players, and at least 2 values (or 0), are needed")
         for name in ("task", "graph", "payoff"):

@@ -1,4 +1,4 @@
-"""A donor game: who has gives to another, it arrives multiplied, and nobody is ever paid back by whom it gave to.
+"""A donor game: who has gives to another, it arrives multiplied, and nobody gives to whom it has just got from.
 
 After "Cultural Evolution of Cooperation among LLM Agents" (arXiv 2412.10270): every seat writes down its way to play,
 then round after round half of the seats are donors, each of one other, and then the other half. A donor is told what
@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
 from maro_lib.world.protocol import Blank, Command, Prompt
 from maro_lib.world.setups import Scenario
 from maro_lib.world.turns import State
 from maro_lib.worlds.commands import Told, numbers
-from maro_lib.worlds.world import Happening, World, check_lowest, seats
+from maro_lib.worlds.world import Happening, World, check_knobs, seats
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,7 @@ class DonorKnobs:
     generations: int = 1  # the best half's ways are read by the others in the next
 
     def __post_init__(self) -> None:
-        if wrong := [f.name for f in fields(self) if not isinstance(getattr(self, f.name), int)]:
-            raise ValueError(f"{wrong[0]}: {getattr(self, wrong[0])!r}; a whole number is needed")
-        check_lowest(self, players=4, rounds=1, start=1, factor=1, most=1, memory=0, harm=1, generations=1)
+        check_knobs(self, players=4, rounds=1, start=1, factor=1, most=1, memory=0, harm=1, generations=1)
         if self.players % 2:
             raise ValueError(f"players: {self.players}; an even number is needed, half of them give in each round")
 

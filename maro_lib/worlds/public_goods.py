@@ -19,7 +19,7 @@ from maro_lib.world.protocol import Blank, Command, Prompt
 from maro_lib.world.setups import Scenario
 from maro_lib.world.turns import State
 from maro_lib.worlds.commands import Told, numbers
-from maro_lib.worlds.world import Happening, World, check_lowest, seats
+from maro_lib.worlds.world import Happening, World, check_knobs, seats
 
 _PUNISHMENTS = ("none", "direct", "third_party")
 _PARTNERS = ("everybody", "chosen")
@@ -41,14 +41,11 @@ class PublicGoodsKnobs:
     talk: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("players", "rounds", "endowment", "most", "harm"):
-            if not isinstance(getattr(self, name), int):
-                raise ValueError(f"{name}: {getattr(self, name)!r}; a whole number is needed")
-        check_lowest(self, players=2, rounds=1, endowment=1, most=1, harm=1)
+        check_knobs(self, players=2, rounds=1, endowment=1, most=1, harm=1)
         _check_choice("punishment", self.punishment, _PUNISHMENTS)
         _check_choice("partners", self.partners, _PARTNERS)
         if self.punishment == "third_party":
-            check_lowest(self, players=3)
+            check_knobs(self, players=3)
         n = _size(self.players, self.punishment, self.partners)
         if not 1 < self.factor < n:
             raise ValueError(f"factor: {self.factor!r}; above 1 and below {n} is needed (how many share a pot): else "

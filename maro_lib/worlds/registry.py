@@ -21,6 +21,7 @@ from maro_lib.strict_yaml import StrictLoader
 from maro_lib.wording import nearest
 from maro_lib.world.generator import SERIES
 from maro_lib.world.turns import TurnGame
+from maro_lib.worlds.world import check_knobs
 
 WORLDS = {
     "mystery": "maro_lib.world.mystery:MurderMystery",
@@ -92,6 +93,8 @@ def _from_file(name: str, allow_code: bool) -> type[TurnGame]:
         world = getattr(module, kind)
     except Exception as error:  # whatever somebody's code raises
         raise WorldError(f"world: {name}: {type(error).__name__}: {error}") from error
+    if not (isinstance(world, type) and issubclass(world, TurnGame) and isinstance(getattr(world, "name", None), str)):
+        raise WorldError(f"world: {name}: {kind} is no world: a subclass of `World` with a `name` is needed")
     if world.name in WORLDS:
         raise WorldError(f"world: {name}: calls itself {world.name!r}, which is the name of another; rename it")
     _FROM_FILES[world.name] = world
@@ -118,6 +121,8 @@ def knobs_of(world: type[TurnGame], values: Mapping[str, Any]) -> Any:
             raise WorldError(f"world_knobs: {world.name} has no {name!r}{nearest(name, known)}; it has "
                              f"{', '.join(known)}")  # fmt: skip
     try:
-        return world.knobs(**values)
+        made = world.knobs(**values)
+        check_knobs(made)
     except (TypeError, ValueError) as error:
         raise WorldError(f"world_knobs: {world.name}: {error}") from None
+    return made

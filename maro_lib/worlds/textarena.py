@@ -34,7 +34,7 @@ from maro_lib.world.turns import SeatState, State
 from maro_lib.worlds.commands import SAY, Told, numbers
 from maro_lib.worlds.registry import WorldError
 from maro_lib.worlds.wordbook import Words
-from maro_lib.worlds.world import World, check_lowest
+from maro_lib.worlds.world import World, check_knobs
 
 MOST_ILLEGAL = 10  # illegal replies of one player in a row
 _MOST_PLAYERS = 15
@@ -52,7 +52,7 @@ class TextArenaKnobs:
     max_replies: int = 500  # a game that has not ended by then is drawn
 
     def __post_init__(self) -> None:
-        check_lowest(self, players=0, max_replies=1)
+        check_knobs(self, players=0, max_replies=1)
         if self.players > _MOST_PLAYERS:
             raise ValueError(f"players: {self.players}; at most {_MOST_PLAYERS} have a seat")
 

@@ -20,7 +20,7 @@ from maro_lib.world.protocol import Blank, Command, Prompt
 from maro_lib.world.setups import Scenario
 from maro_lib.world.turns import State
 from maro_lib.worlds.commands import Told, numbers
-from maro_lib.worlds.world import Happening, World, check_lowest, seats
+from maro_lib.worlds.world import Happening, World, check_knobs, seats
 
 _KINDS = ("coins", "cups", "hats", "pens")
 _DRAWS = ("sharp", "wide")
@@ -40,7 +40,7 @@ class TrustKnobs:
     reveal: bool = True  # whether the values are told when the round is over
 
     def __post_init__(self) -> None:
-        check_lowest(self, rounds=1, kinds=1, pile=2, high=2, talks=0)
+        check_knobs(self, rounds=1, kinds=1, pile=2, high=2, talks=0)
         if self.kinds > len(_KINDS):
             raise ValueError(f"kinds: {self.kinds}; at most {len(_KINDS)} are there: {', '.join(_KINDS)}")
         if self.pile % 2:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple
 
@@ -188,11 +188,25 @@ def seats(rng: random.Random, n: int, *roles: str, factions: Sequence[str] = (""
             for i, name in enumerate(rng.sample(names, n))]  # fmt: skip
 
 
-def check_lowest(knobs: Any, **lowest: float) -> None:
-    """Refuse knobs below their lowest values."""
+_KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}
+
+
+def check_knobs(knobs: Any, **lowest: float) -> None:
+    """Refuse knobs of another kind than their defaults, and those below their lowest values."""
+    for f in fields(knobs):
+        value, kind = getattr(knobs, f.name), type(f.default)
+        if kind in _KINDS and not _is_of(kind, value):
+            raise ValueError(f"{f.name}: {value!r}; {_KINDS[kind]} is needed")
     for name, low in lowest.items():
         if not getattr(knobs, name) >= low:
             raise ValueError(f"{name}: {getattr(knobs, name)!r}; at least {low} is needed")
+
+
+def _is_of(kind: type, value: Any) -> bool:
+    """Whether a value is of a kind; `True` is no number, and a whole number will do where any is needed."""
+    if isinstance(value, bool) or kind is bool:
+        return isinstance(value, bool) and kind is bool
+    return isinstance(value, int | float if kind is float else kind)
 
 
 def random_style(request: Any, rng: random.Random) -> str:
