@@ -1,6 +1,7 @@
 """Every world through the protocol alone: what works for a mystery works in all of them, or says why it can't."""
 
 import time
+from dataclasses import make_dataclass
 
 import numpy as np
 import pandas as pd
@@ -59,6 +60,9 @@ def test_knobs_are_checked_by_name_and_value():
     for value in (2.5, True, "three", "1e9"):
         with pytest.raises(WorldError, match=rf"world_knobs: commons: players: {value!r}; a whole number is needed"):
             knobs_of(commons, {"players": value})
+    plain = type("Plain", (commons,), {"knobs": make_dataclass("PlainKnobs", [("pie", int, 10)], frozen=True)})
+    with pytest.raises(WorldError, match="pie: 'ten'; a whole number is needed"):  # knobs that check nothing themselves
+        knobs_of(plain, {"pie": "ten"})
     with pytest.raises(WorldError, match="talk: 1; true or false is needed"):
         knobs_of(commons, {"talk": 1})
     with pytest.raises(WorldError, match="values: 10; a word is needed"):

@@ -10,8 +10,9 @@ import importlib.util
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
+from functools import cache
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
@@ -50,17 +51,22 @@ def find_world(name: str, *, allow_code: bool = False) -> type[TurnGame]:
         return getattr(import_module(module), kind)
     if ".py:" in name:
         return _from_file(name, allow_code)
-    brought = {e.name: e for e in entry_points(group=GROUP)}
-    if name in brought:
+    if name in (brought := _brought()):
         return brought[name].load()
     known = [*WORLDS, *brought]
     raise WorldError(f"world: {name!r} is unknown{nearest(name, known)} (known: {', '.join(known)}; or a file of your "
                      "own, my_world.py:MyWorld)")  # fmt: skip
 
 
+@cache
+def _brought() -> dict[str, EntryPoint]:
+    """The worlds of other packages; to look for them takes longer than to play a round."""
+    return {e.name: e for e in entry_points(group=GROUP)}
+
+
 def is_world(name: str) -> bool:
     """Whether a name means a world, rather than a script or a folder of them."""
-    return name in WORLDS or ".py:" in name or name in {e.name for e in entry_points(group=GROUP)}
+    return name in WORLDS or ".py:" in name or name in _brought()
 
 
 def knob_values(words: Sequence[str]) -> dict[str, Any]:
