@@ -5,14 +5,16 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from itertools import count
+from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 from worlds import Says
 
 from maro_lib.__main__ import main
 from maro_lib.play.contract import check_contract, players_of, private_leak
 from maro_lib.play.policies import RANDOM
-from maro_lib.play.world_audit import audit_class, audit_world
+from maro_lib.play.world_audit import _by_seat, _fairness, audit_class, audit_world
 from maro_lib.world.mystery import MurderMystery
 from maro_lib.world.protocol import Illegal, Message
 from maro_lib.worlds.commons import Commons, CommonsKnobs
@@ -114,6 +116,10 @@ def failing(self, player, prompt, told):
     raise KeyError("stock")
 
 
+def misspelt(self, player, prompt, told):
+    return Commons.do(self, player, prompt, told) | {"amont": 1}
+
+
 def refusing(self, player, prompt, text):
     move = Commons.read(self, player, prompt, text)
     return move if prompt.phase == "talk" or "0" not in text else Commons.read(self, player, prompt, "")
@@ -144,6 +150,9 @@ LAWS = {
         {"payoffs": lambda self: [1.0] * 3}, "3 payoffs and 3 successes for 2 seats"),
     "too few successes": ({"successes": lambda self: [1]}, "2 payoffs and 1 successes for 2 seats"),
     "half a success": ({"successes": lambda self: [1, 0.5]}, r"the success of .* is 0\.5; 0 or 1 are allowed"),
+    "a success that is no number": (
+        {"successes": lambda self: [True, False]}, "the success of .* is True; 0 or 1 are allowed"),
+    "a misspelt note": ({"do": misspelt}, "`do` or `note` says `amont`, which is no declared column of `actions`"),
     "a column that is not declared": (
         {"own_record": lambda self: Commons.own_record(self) | {"fish": 3}},
         "column `fish` of `games` is written but not declared"),
@@ -158,7 +167,7 @@ LAWS = {
         "its own column `seed` of `games` is one that all worlds have"),
     "a view that shrinks": ({"begin": shrinking}, "the view of .* shrank from"),
     "a view that changes": ({"begin": rewriting}, "message 0 in the view of .* changed after it was read"),
-    "no end": ({"begin": endless, "progress": property(never_ending)}, "the game does not end"),
+    "no end": ({"begin": endless, "progress": property(never_ending)}, "the game does not end within 2,000 replies"),
     "a progress that falls": (
         {"progress": property(lambda self: max(0.0, 1 - len(self.now.log) / 100))},
         "the progress went from .*; it grows, up to 1"),
@@ -375,6 +384,32 @@ def test_knobs_that_make_no_scenario_are_a_problem():
     assert report.problems == [
         "no scenario can be made of these knobs: values: 2 colours may be too few for this graph; give 3, or 0"
     ]
+
+
+@pytest.mark.parametrize(("error", "told"), [(KeyError("pie"), "KeyError: 'pie'"), (ValueError("no pie"), "no pie"),
+                                             (AttributeError("pie"), "AttributeError: pie")])  # fmt: skip
+def test_an_error_in_deal_is_a_problem(error, told):
+    def deal(cls, knobs, rng):
+        raise error
+
+    report = audit_class(broken(deal=classmethod(deal)), SMALL, n_games=2)
+    assert report.problems == [f"no scenario can be made of these knobs: {told}"]
+
+
+def test_where_all_of_a_game_fare_alike_a_share_has_the_interval_of_games(commons):
+    random = commons.tables["who wins, by role"].set_index("players").loc["random", "success"]
+    assert (random.mean, random.n) == (0, 60)
+    assert random.high == pytest.approx(0.0602, abs=1e-3)  # Wilson, none of 60: 3.84 / (60 + 3.84)
+
+
+def test_one_chance_in_twenty_is_not_yet_unfair():
+    games = pd.DataFrame({"order": range(12), "script": "s", "success": [[1, 1]] * 12,
+                          "payoffs": [[1.0, 0.0]] * 10 + [[0.0, 1.0]] * 2})  # fmt: skip
+    scripts = [SimpleNamespace(title="s", characters=[SimpleNamespace(role="fisher", faction="")] * 2)]
+    # two-sided: 2 * (1 + 12 + 66) / 4096 = 0.039, doubled by Holm for two seats: 0.077; with 11 of 12: 0.013; 12: 0.001
+    for n_ahead, verdict in ((10, "yes"), (11, "yes"), (12, "no")):
+        games["payoffs"] = [[1.0, 0.0]] * n_ahead + [[0.0, 1.0]] * (12 - n_ahead)
+        assert _fairness(_by_seat(games, scripts)).startswith(verdict)
 
 
 def test_a_style_that_says_what_is_not_on_offer_is_named(monkeypatch):

@@ -155,6 +155,19 @@ def test_a_share_of_the_scenarios_is_worth_no_deal():
     assert all((s.cell == "surplus") == (gap > 0) for s, gap in zip(scripts, gaps(scripts), strict=True))
 
 
+@pytest.mark.parametrize("register", ["compact", "prose"])
+def test_whose_own_price_stands_is_not_told_that_there_is_none(register):
+    env = Buying(Buying.generate(0, BuyingKnobs(opens="seller"), register))
+    env.reset(2, 0)
+    said(env, "OFFER 80", "", "")  # the buyer says nothing, twice
+    told = env.private_view(SELLER)[-1].content
+    assert {"compact": f"No price from {env.names[BUYER]}.", "prose": f"No price of {env.names[BUYER]}'s"}[
+        register
+    ] in told
+    said(env, "", "", "ACCEPT")  # it stood all the while
+    assert env.record().own["price"] == 80
+
+
 def test_who_opens_is_a_knob():
     for opens, seats in (("seller", {SELLER}), ("buyer", {BUYER}), ("either", {SELLER, BUYER})):
         assert {game(opens=opens, seed=seed).pending_players()[0] for seed in range(20)} == seats

@@ -1,10 +1,12 @@
 """Every world through the protocol alone: what works for a mystery works in all of them, or says why it can't."""
 
 import time
+from dataclasses import make_dataclass
 
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from worlds import Says
 
 from maro_lib.__main__ import main
@@ -55,11 +57,19 @@ def test_knobs_are_checked_by_name_and_value():
         knobs_of(commons, {"player": 3})
     with pytest.raises(WorldError, match="players: 1; at least 2 is needed"):
         knobs_of(commons, {"players": 1})
-    for wrong, why in ((2.5, "a whole number"), ("four", "a whole number"), (True, "a whole number")):
-        with pytest.raises(WorldError, match=f"players: {wrong!r}; {why} is needed"):
-            knobs_of(commons, {"players": wrong})
+    for value in (2.5, True, "three", "1e9"):
+        with pytest.raises(WorldError, match=rf"world_knobs: commons: players: {value!r}; a whole number is needed"):
+            knobs_of(commons, {"players": value})
+    plain = type("Plain", (commons,), {"knobs": make_dataclass("PlainKnobs", [("pie", int, 10)], frozen=True)})
+    with pytest.raises(WorldError, match="pie: 'ten'; a whole number is needed"):  # knobs that check nothing themselves
+        knobs_of(plain, {"pie": "ten"})
     with pytest.raises(WorldError, match="talk: 1; true or false is needed"):
         knobs_of(commons, {"talk": 1})
+    with pytest.raises(WorldError, match="values: 10; a word is needed"):
+        knobs_of(find_world("trust"), {"values": 10})
+    with pytest.raises(WorldError, match=r"factor: '1.5x'; a number is needed"):
+        knobs_of(find_world("public_goods"), {"factor": "1.5x"})
+    assert knobs_of(find_world("public_goods"), {"factor": 2}).factor == 2
     assert knob_values(["players=3", "talk=false"]) == {"players": 3, "talk": False}
     with pytest.raises(WorldError, match="is not name=value"):
         knob_values(["players"])
@@ -89,6 +99,24 @@ def test_a_file_of_ones_own_is_run_only_where_that_is_allowed(tmp_path):
             find_world(f"{tmp_path}/{missing}", allow_code=True)
 
 
+def test_a_file_that_holds_no_world_there_is_refused(tmp_path):
+    (tmp_path / "pond.py").write_text(OWN + "\n\ndef lake():\n    pass\n\n\nclass Nameless:\n    pass\n")
+    for kind in ("lake", "Nameless"):
+        with pytest.raises(WorldError, match=rf"{kind} is no world: a subclass of `World` with a `name` is needed"):
+            find_world(f"{tmp_path}/pond.py:{kind}", allow_code=True)
+
+
+def test_words_that_were_put_right_are_read_again(tmp_path):
+    both = {register: {"rules": "You."} for register in ("compact", "prose")}
+    (path := tmp_path / "pond.yaml").write_text(yaml.safe_dump(both | {"prose": {}}))
+    with pytest.raises(WordsError):
+        read_registers(path)
+    path.write_text(yaml.safe_dump(both))
+    assert read_registers(path) == both
+    path.write_text(yaml.safe_dump(both | {"prose": {"rules": "It is you."}}))
+    assert read_registers(path)["prose"]["rules"] == "It is you."
+
+
 def test_a_file_that_takes_anothers_name_is_refused(tmp_path):
     (tmp_path / "mine.py").write_text(OWN.replace('"pond"', '"commons"'))
     with pytest.raises(WorldError, match="calls itself 'commons', which is the name of another"):
@@ -113,7 +141,6 @@ def test_a_damaged_file_of_words_is_named(tmp_path):
     for text, why in (("compact: {a: x}", "holds the registers"), ("compact: {a: x}\nprose: {b: x}", "not in both"),
                       ("[", "can't be read")):  # fmt: skip
         path.write_text(text)
-        read_registers.cache_clear()
         with pytest.raises(WordsError, match=why):
             read_registers(path)
 

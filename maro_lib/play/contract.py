@@ -19,11 +19,12 @@ from maro_lib.play.policies import RANDOM, SKILLED, Policy, Reply, Request, Styl
 from maro_lib.play.rollout import Game, Session, start
 from maro_lib.play.tables import COMMON, schemas_of
 from maro_lib.wording import first_line
-from maro_lib.world.protocol import Environment
+from maro_lib.world.protocol import Action, Environment
 from maro_lib.world.replies import MAX_REPLY
 from maro_lib.world.setups import Scenario
 from maro_lib.world.turns import TurnGame
 from maro_lib.worlds.registry import WorldError
+from maro_lib.worlds.world import World
 
 _MOST_SEATS = 8  # whose own knowledge is changed, in a game of many
 _REPLIES_PER_SEAT = 1000  # that a game may take
@@ -132,8 +133,8 @@ def _take(game: _Watched, session: Session, request: Request) -> Mapping[str, An
     session.taken[seat] += 1
     session.replies[seat].append(reply)
     game.n_taken += 1
-    if game.n_taken > _REPLIES_PER_SEAT * len(session.seats):
-        raise game.broken("the game does not end")
+    if game.n_taken > (most := _REPLIES_PER_SEAT * len(session.seats)):
+        raise game.broken(f"the game does not end within {most:,} replies")
     done, became = env.step(reply.text[:MAX_REPLY], seat)
     if not env.pending_players() and env.progress < 1:
         raise game.broken(f"nobody is asked, but the game is not over (progress {env.progress:.3g})")
@@ -206,6 +207,7 @@ def _check_end(game: _Watched, env: Environment) -> None:
     _check_columns(game, "games", env.record().own)
     for action in env.log:
         _check_columns(game, "actions", env.own_columns(action))
+        _check_notes(game, action)
 
 
 def _check_numbers(game: _Watched, payoffs: Sequence[float], successes: Sequence[int]) -> None:
@@ -215,7 +217,7 @@ def _check_numbers(game: _Watched, payoffs: Sequence[float], successes: Sequence
     for i, (payoff, success) in enumerate(zip(payoffs, successes, strict=True)):
         if not low <= payoff <= high:
             raise game.broken(f"the payoff of {game.name(i)} is {payoff:g}; declared are {low:g} to {high:g}")
-        if success not in (0, 1):
+        if success not in (0, 1) or isinstance(success, bool | float):  # the tables hold whole numbers
             raise game.broken(f"the success of {game.name(i)} is {success!r}; 0 or 1 are allowed")
 
 
@@ -233,6 +235,12 @@ def _check_columns(game: _Watched, table: str, row: Mapping[str, Any]) -> None:
         except (pa.ArrowException, TypeError, ValueError, OverflowError):
             kind = declared[name][0]
             raise game.broken(f"column `{name}` of `{table}` is declared as {kind}, but holds {value!r}") from None
+
+
+def _check_notes(game: _Watched, action: Action) -> None:
+    """What a `World` notes of an action is told under the same names; a misspelt one would be lost."""
+    if issubclass(game.world, World) and (odd := sorted(action.own.keys() - game.world.columns.get("actions", {}))):
+        raise game.broken(f"`do` or `note` says `{odd[0]}`, which is no declared column of `actions`")
 
 
 # --- laws of the whole -------------------------------------------------------------------------------

@@ -27,6 +27,7 @@ _N_SCENARIOS = 20  # that the games are played from
 _N_CHECKED = 5  # of which so many are checked for the contract
 _N_READ = 10  # games of which the words are counted
 _MOST_ROWS = 12  # seats in the report's table
+_BY_CHANCE = 0.01  # so rarely may a fair world be called unfair
 
 
 @dataclass
@@ -59,8 +60,9 @@ def audit_class(
     report.lines += [("success", world.success), ("knobs", _turned(knobs))]
     try:
         scripts = [_generated(world, seed + k, knobs) for k in range(_N_SCENARIOS)]
-    except (TypeError, ValueError) as error:
-        report.problems.append(f"no scenario can be made of these knobs: {error}")
+    except Exception as error:  # whatever a world's code raises
+        kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+        report.problems.append(f"no scenario can be made of these knobs: {kind}{error}")
         return report
     if not _keeps_contract(world, knobs, seed, report):
         return report
@@ -159,6 +161,8 @@ def _share(rows: pd.DataFrame) -> Rate:
     """The share of successes; several seats of one game are no independent samples."""
     if not rows["order"].duplicated().any():
         return win_rate(rows["success"])
+    if rows.groupby("order")["success"].nunique().max() == 1:  # each game is one sample
+        return win_rate(rows.groupby("order")["success"].first())
     by_game = bootstrap_mean(rows["success"], 0, rows["order"])
     return Rate(by_game.mean, by_game.low, by_game.high, by_game.n)
 
@@ -172,7 +176,7 @@ def _fairness(rows: pd.DataFrame) -> str:
         return "yes: all of one role get the same in a game"
     seat = min(ps, key=ps.__getitem__)
     told = f"seat {seat}, {signed(by_seat[seat].mean(), 2)} to the mean of its role, p by Holm {p_value(ps[seat])}"
-    if ps[seat] < 0.05:
+    if ps[seat] < _BY_CHANCE:
         return f"no: {told}"
     return f"yes: no seat stands out of its role by more than chance (the most: {told})"
 

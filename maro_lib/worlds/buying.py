@@ -40,7 +40,8 @@ class BuyingKnobs:
     persona_seats: str = "both"  # who is told so: both, seller, buyer
 
     def __post_init__(self) -> None:
-        check_knobs(self, rounds=1, max_price=2, least=2, most=2 * -(-self.least // 2), no_deal=0)
+        check_knobs(self, rounds=1, max_price=2, least=2, no_deal=0)
+        check_knobs(self, most=2 * -(-self.least // 2))
         if self.most > self.max_price:
             raise ValueError(f"most: {self.most}; at most max_price, {self.max_price}, is possible")
         if self.no_deal > 1:

@@ -1,4 +1,4 @@
-"""A donor game: who has gives to another, it arrives multiplied, and nobody is ever paid back by whom it gave to.
+"""A donor game: who has gives to another, it arrives multiplied, and nobody gives to whom it has just got from.
 
 After "Cultural Evolution of Cooperation among LLM Agents" (arXiv 2412.10270): every seat writes down its way to play,
 then round after round half of the seats are donors, each of one other, and then the other half. A donor is told what

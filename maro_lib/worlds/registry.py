@@ -10,8 +10,9 @@ import importlib.util
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
+from functools import cache
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from maro_lib.strict_yaml import StrictLoader
 from maro_lib.wording import nearest
 from maro_lib.world.generator import SERIES
 from maro_lib.world.turns import TurnGame
+from maro_lib.worlds.world import check_knobs
 
 WORLDS = {
     "mystery": "maro_lib.world.mystery:MurderMystery",
@@ -49,17 +51,22 @@ def find_world(name: str, *, allow_code: bool = False) -> type[TurnGame]:
         return getattr(import_module(module), kind)
     if ".py:" in name:
         return _from_file(name, allow_code)
-    brought = {e.name: e for e in entry_points(group=GROUP)}
-    if name in brought:
+    if name in (brought := _brought()):
         return brought[name].load()
     known = [*WORLDS, *brought]
     raise WorldError(f"world: {name!r} is unknown{nearest(name, known)} (known: {', '.join(known)}; or a file of your "
                      "own, my_world.py:MyWorld)")  # fmt: skip
 
 
+@cache
+def _brought() -> dict[str, EntryPoint]:
+    """The worlds of other packages; to look for them takes longer than to play a round."""
+    return {e.name: e for e in entry_points(group=GROUP)}
+
+
 def is_world(name: str) -> bool:
     """Whether a name means a world, rather than a script or a folder of them."""
-    return name in WORLDS or ".py:" in name or name in {e.name for e in entry_points(group=GROUP)}
+    return name in WORLDS or ".py:" in name or name in _brought()
 
 
 def knob_values(words: Sequence[str]) -> dict[str, Any]:
@@ -92,6 +99,8 @@ def _from_file(name: str, allow_code: bool) -> type[TurnGame]:
         world = getattr(module, kind)
     except Exception as error:  # whatever somebody's code raises
         raise WorldError(f"world: {name}: {type(error).__name__}: {error}") from error
+    if not (isinstance(world, type) and issubclass(world, TurnGame) and isinstance(getattr(world, "name", None), str)):
+        raise WorldError(f"world: {name}: {kind} is no world: a subclass of `World` with a `name` is needed")
     if world.name in WORLDS:
         raise WorldError(f"world: {name}: calls itself {world.name!r}, which is the name of another; rename it")
     _FROM_FILES[world.name] = world
@@ -118,6 +127,8 @@ def knobs_of(world: type[TurnGame], values: Mapping[str, Any]) -> Any:
             raise WorldError(f"world_knobs: {world.name} has no {name!r}{nearest(name, known)}; it has "
                              f"{', '.join(known)}")  # fmt: skip
     try:
-        return world.knobs(**values)
+        made = world.knobs(**values)
+        check_knobs(made)
     except (TypeError, ValueError) as error:
         raise WorldError(f"world_knobs: {world.name}: {error}") from None
+    return made

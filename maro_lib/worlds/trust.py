@@ -261,10 +261,10 @@ def _cautious(request: Any) -> str:
 def _is_betrayed(request: Any) -> bool:
     """Whether the other once claimed what was not so, or asked for more than was due to it by what both told."""
     (other,), me = _others(request), request.brief.me.name
+    seen = {(e.kind, e.who, e.round): e.value for e in request.events}
     for k in range(1, _round(request)):
-        claimed, truth = (_last(request, kind, other, in_round=k) for kind in ("claim", "truth"))
-        due = _deserved(request, claimed, claimed and _last(request, "worth", me, in_round=k))
-        asked = _last(request, "kept", other, in_round=k)
+        claimed, truth, asked = (seen.get((kind, other, k)) for kind in ("claim", "truth", "kept"))
+        due = _deserved(request, claimed, claimed and seen.get(("worth", me, k)))
         if (claimed and truth and claimed != truth) or (asked and any(a > d for a, d in zip(asked, due, strict=True))):
             return True
     return False

@@ -61,7 +61,6 @@ def words_of(world: type, register: str) -> Words:
     return Words(common[register] | own[register], f"{path.name}, {register}")
 
 
-@cache
 def read_registers(path: Path) -> dict[str, dict[str, Any]]:
     """Read a file of words; both registers say the same things."""
     try:

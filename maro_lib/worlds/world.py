@@ -188,19 +188,25 @@ def seats(rng: random.Random, n: int, *roles: str, factions: Sequence[str] = (""
             for i, name in enumerate(rng.sample(names, n))]  # fmt: skip
 
 
+_KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}
+
+
 def check_knobs(knobs: Any, **lowest: float) -> None:
-    """Refuse knobs that are of another kind than their defaults, or below their lowest values."""
-    for knob in fields(knobs):
-        value = getattr(knobs, knob.name)
-        kind, said = _KINDS[type(knob.default)]
-        if not isinstance(value, kind) or (isinstance(value, bool) and not isinstance(knob.default, bool)):
-            raise ValueError(f"{knob.name}: {value!r}; {said} is needed")
-        if value < lowest.get(knob.name, value):
-            raise ValueError(f"{knob.name}: {value!r}; at least {lowest[knob.name]} is needed")
+    """Refuse knobs of another kind than their defaults, and those below their lowest values."""
+    for f in fields(knobs):
+        value, kind = getattr(knobs, f.name), type(f.default)
+        if kind in _KINDS and not _is_of(kind, value):
+            raise ValueError(f"{f.name}: {value!r}; {_KINDS[kind]} is needed")
+    for name, low in lowest.items():
+        if not getattr(knobs, name) >= low:
+            raise ValueError(f"{name}: {getattr(knobs, name)!r}; at least {low} is needed")
 
 
-_KINDS = {bool: (bool, "true or false"), int: (int, "a whole number"), float: (int | float, "a number"),
-          str: (str, "a word")}  # fmt: skip
+def _is_of(kind: type, value: Any) -> bool:
+    """Whether a value is of a kind; `True` is no number, and a whole number will do where any is needed."""
+    if isinstance(value, bool) or kind is bool:
+        return isinstance(value, bool) and kind is bool
+    return isinstance(value, int | float if kind is float else kind)
 
 
 def random_style(request: Any, rng: random.Random) -> str:
