@@ -83,11 +83,17 @@ def _parameters(_: argparse.Namespace) -> int:
 def _audit(given: argparse.Namespace) -> int:
     from maro_lib.play.audit import audit_path, tokenizer_counter
     from maro_lib.play.world_audit import audit_world
-    from maro_lib.worlds.registry import is_world, knob_values
+    from maro_lib.runs import located
+    from maro_lib.wording import nearest
+    from maro_lib.worlds.registry import WORLDS, WorldError, is_world, knob_values
 
     count_tokens = tokenizer_counter(given.tokenizer) if given.tokenizer else None
     how = {"progress": sys.stderr.isatty(), "n_games": given.games, "seed": given.seed, "count_tokens": count_tokens}
+    if given.path.endswith(".py"):
+        raise WorldError(f"audit: {given.path}: name the world in it, too: {given.path}:MyWorld")
     if not (given.knobs or is_world(given.path)):
+        if not located(given.path).exists() and (hint := nearest(given.path, WORLDS)):
+            raise WorldError(f"audit: {given.path}: there is no such file or folder, and no such world{hint}")
         return int(not audit_path(given.path, **how))
     report = audit_world(given.path, knob_values(given.knobs), allow_code=given.allow_code, **how)
     print(report)

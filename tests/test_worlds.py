@@ -18,11 +18,15 @@ from maro_lib.measure.encounters import ALL, ONE, TOLD, change, encounter, equal
 from maro_lib.play.policies import RANDOM, SKILLED, Mixture, Styled
 from maro_lib.play.rollout import count_replies, play, schedule, seat_policies
 from maro_lib.play.shards import StorageError, read_scripts, read_table
-from maro_lib.play.sitting import Person, Sitting
+from maro_lib.play.sitting import Person, Sitting, SittingError
 from maro_lib.play.tables import COMMON, describe, parties
+from maro_lib.runs import artefact
 from maro_lib.show.debrief import debrief
+from maro_lib.show.game_sets import read_set
 from maro_lib.show.seat import chat_of
+from maro_lib.show.table import Table
 from maro_lib.show.transcript import show_game, side_by_side
+from maro_lib.show.watch import write_watch
 from maro_lib.world.phrases import WordsError, braces
 from maro_lib.worlds.registry import WORLDS, WorldError, find_world, knob_values, knobs_of, scenarios
 from maro_lib.worlds.wordbook import FOLDER, read_registers
@@ -374,6 +378,32 @@ def test_a_person_plays_a_whole_game_and_is_told_how_it_went(world, tmp_path):
     again = Sitting(game, {**dict.fromkeys(game.script.names, SKILLED), name: Person("Ada")}, tmp_path)
     assert again.is_over, "it was kept"
     assert f"You were {name}" in str(debrief(sitting, 0))
+
+
+@every_world
+def test_its_games_are_watched_beside_a_mysterys(world, tmp_path, monkeypatch):
+    monkeypatch.setenv("MARO_OUTPUTS", str(tmp_path))
+    play(games("mystery", 2), RANDOM, folder=artefact("x", "rollout"))
+    play(games(world, 2), RANDOM, folder=artefact("x", "people"))
+    assert [read_set("x", place, ["rollout", "people"]).credit.keys() >= {"uniform"} for place in ("rollout", "people")]
+    assert write_watch("x").exists()
+
+
+def test_nobodys_name_is_refused_with_the_worlds_own_players():
+    with (
+        pytest.raises(SittingError, match="'gredy' is nobody's name; did you mean 'greedy'"),
+        Table({"": "Ada"}, "gredy", "commons").laid(),
+    ):
+        pass
+
+
+def test_a_changed_file_has_its_new_columns_in_the_same_process(tmp_path):
+    (tmp_path / "mine.yaml").write_text((FOLDER / "commons.yaml").read_text())
+    name = f"{tmp_path}/mine.py:Pond"
+    for more in ("", '    columns = {**Commons.columns, "games": {**Commons.columns["games"], "wet": ("bool", "")}}\n'):
+        (tmp_path / "mine.py").write_text(OWN.replace('"pond"', '"mine"') + more)
+        find_world(name, allow_code=True)
+        assert ("wet" in describe("games", "mine")["column"].tolist()) == bool(more)
 
 
 def test_the_command_line_plays_another_world(tmp_path, monkeypatch, capsys):

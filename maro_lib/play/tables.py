@@ -20,6 +20,7 @@ import yaml
 
 from maro_lib.strict_yaml import StrictLoader
 from maro_lib.wording import nearest
+from maro_lib.world.turns import TurnGame
 from maro_lib.worlds.registry import find_world
 
 
@@ -57,18 +58,26 @@ def _declared(tables: Mapping[str, Mapping[str, tuple[str, str]]]) -> dict[str, 
 COMMON = read_columns(Path(__file__).with_name("columns.yaml"))  # of every world
 
 
-@cache
 def tables_of(world: str) -> dict[str, tuple[Column, ...]]:
     """Return the columns of a world's tables: the common ones, and its own."""
-    own = _declared(find_world(world).columns)
+    return _tables(find_world(world))
+
+
+def schemas_of(world: str) -> dict[str, pa.Schema]:
+    """Return the schemas of a world's tables, which bear its name."""
+    return _schemas(find_world(world))
+
+
+@cache
+def _tables(world: type[TurnGame]) -> dict[str, tuple[Column, ...]]:
+    own = _declared(world.columns)
     return {table: columns + own.get(table, ()) for table, columns in COMMON.items()}
 
 
 @cache
-def schemas_of(world: str) -> dict[str, pa.Schema]:
-    """Return the schemas of a world's tables, which bear its name."""
-    made = {table: [pa.field(c.name, c.type) for c in columns] for table, columns in tables_of(world).items()}
-    return {table: pa.schema(fields, metadata={"world": world}) for table, fields in made.items()}
+def _schemas(world: type[TurnGame]) -> dict[str, pa.Schema]:
+    made = {table: [pa.field(c.name, c.type) for c in columns] for table, columns in _tables(world).items()}
+    return {table: pa.schema(fields, metadata={"world": world.name}) for table, fields in made.items()}
 
 
 TABLES, SCHEMAS = tables_of("mystery"), schemas_of("mystery")

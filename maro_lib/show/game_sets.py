@@ -23,7 +23,7 @@ from maro_lib.learn.rulebook import CREDIT_RULES
 from maro_lib.play.shards import read_scripts, read_table, shard_folders
 from maro_lib.play.tables import KEYS
 from maro_lib.runs import run_folder
-from maro_lib.world.scripts import Clue
+from maro_lib.world.scripts import Clue, Script
 
 BASE_SET = "nobody"  # the folder of a line-up in which nobody is trained
 SET_WORDS = {
@@ -115,4 +115,5 @@ def _kept_credit(folder: Path, actions: pd.DataFrame) -> dict[str, pd.Series]:
 
 
 def _clues(folder: Path) -> dict[str, dict[str, Clue]]:
-    return {digest: {clue.id: clue for clue in s.clues} for digest, s in read_scripts(folder).items()}
+    return {digest: {clue.id: clue for clue in s.clues} for digest, s in read_scripts(folder).items()
+            if isinstance(s, Script)}  # fmt: skip

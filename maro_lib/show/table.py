@@ -72,7 +72,10 @@ class Table:
         by_side = dict(against) if isinstance(against, Mapping) else dict.fromkeys(groups, against)
         for who in by_side.values():
             _check_register(who, script)
-        return {side: _by_rule(who, script) for side, who in by_side.items()}
+        seated = {side: _by_rule(who, script) for side, who in by_side.items()}
+        for who in seated.values():
+            _check_known(who, script)
+        return seated
 
     def _games(self, others: Mapping[str, Policy]) -> Iterator[tuple[Game, dict[str, Policy]]]:
         for number in count():
@@ -137,21 +140,25 @@ def _all_seated(
 
 def _by_rule(who: str | Player | Policy, script: Script | Scenario) -> str | Player | Policy:
     """A player by one of the world's own rules, where a word is the name of one."""
-    styles = () if script.world == "mystery" else find_world(script.world).styles
-    return Styled(who) if isinstance(who, str) and who in styles else who
+    return Styled(who) if isinstance(who, str) and who in _styles(script) else who
 
 
-def _check_known(who: str) -> None:
+def _styles(script: Script | Scenario) -> tuple[str, ...]:
+    return () if script.world == "mystery" else (*find_world(script.world).styles,)
+
+
+def _check_known(who: str | Player | Policy, script: Script | Scenario) -> None:
     """Refuse a word that is no player's: a hub's name has a slash, and anything else of that kind is a folder."""
-    known = (*SCRIPTED, "mixture", "embedded", "smollm2")
-    if who not in known and "/" not in who and not located(who).exists() and not who.endswith(".gguf"):
+    known = dict.fromkeys((*_styles(script), *SCRIPTED, "mixture", "embedded", "smollm2"))
+    if not isinstance(who, str) or who in known or "/" in who or who.endswith(".gguf"):
+        return
+    if not located(who).exists():
         raise SittingError(f"against: {who!r} is nobody's name{nearest(who, known)}; give one of {', '.join(known)}, "
                            "the folder of a model or of an adapter, or a hub's name")  # fmt: skip
 
 
 def _seated(who: str | Player | Policy) -> contextlib.AbstractContextManager[Policy]:
     if isinstance(who, str):
-        _check_known(who)
         who = Player(model=who)
     return who.seated() if isinstance(who, Player) else contextlib.nullcontext(who)
 

@@ -130,6 +130,6 @@ def _choice(what: str, options: Sequence, named: Callable, asked: Asking):
         by_word |= {str(k): o for k, o in enumerate(options, start=1)}
     shown_options = f"{names[0]} to {names[-1]}" if is_numbers and len(names) > MANY else ", ".join(numbered)
     word = asked(
-        f"{what} [{shown_options}]: ", lambda w: "" if w.casefold() in by_word else f"Choose of {shown_options}."
+        f"{what} [{shown_options}]: ", lambda w: "" if w.casefold() in by_word else f"Choose from {shown_options}."
     )
     return by_word[word.casefold()]

@@ -162,8 +162,8 @@ def _games(one: GameSet, most: int) -> Iterator[tuple[Packed, Packed]]:
 
 def _listed(game: Mapping[str, Any], expected: float) -> Packed:
     return _clean({
-        "game": game["game"], "script": game["script"], "winner": game["winner"], "actions": int(game["n_actions"]),
-        "illegal": int(game["n_illegal"]), "expected": _rounded(expected),
+        "game": game["game"], "script": game["script"], "winner": game.get("winner", ""),
+        "actions": int(game["n_actions"]), "illegal": int(game["n_illegal"]), "expected": _rounded(expected),
     })  # fmt: skip
 
 

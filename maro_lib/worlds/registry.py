@@ -18,6 +18,7 @@ from typing import Any
 
 import yaml
 
+from maro_lib.fingerprints import text_digest
 from maro_lib.strict_yaml import StrictLoader
 from maro_lib.wording import nearest
 from maro_lib.world.generator import SERIES
@@ -91,7 +92,7 @@ def _from_file(name: str, allow_code: bool) -> type[TurnGame]:
     file = Path(path).expanduser().resolve()
     if not file.is_file():
         raise WorldError(f"world: {name}: there is no such file")
-    spec = importlib.util.spec_from_file_location(f"maro_world_{file.stem}", file)
+    spec = importlib.util.spec_from_file_location(f"maro_world_{file.stem}_{text_digest([str(file)])[:8]}", file)
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # where its dataclasses, and its words, are looked for
     try:
@@ -124,8 +125,8 @@ def knobs_of(world: type[TurnGame], values: Mapping[str, Any]) -> Any:
     known = {f.name: f for f in fields(world.knobs)}
     for name in values:
         if name not in known:
-            raise WorldError(f"world_knobs: {world.name} has no {name!r}{nearest(name, known)}; it has "
-                             f"{', '.join(known)}")  # fmt: skip
+            raise WorldError(f"world_knobs: {world.name} has no {name!r}{nearest(name, known)} (it has: "
+                             f"{', '.join(known)})")  # fmt: skip
     try:
         made = world.knobs(**values)
         check_knobs(made)

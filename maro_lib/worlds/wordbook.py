@@ -40,8 +40,11 @@ class Words:
 
     def said(self, *names: str, **what: Any) -> str:
         """Say the first of these sentences that there is."""
-        sentence = next((self._sentences[n] for n in names if n in self._sentences), None)
-        return (sentence if sentence is not None else getattr(self, names[-1])).format(**what)
+        name = next((n for n in names if n in self._sentences), names[-1])
+        try:
+            return getattr(self, name).format(**what)
+        except (KeyError, IndexError, ValueError) as error:
+            raise WordsError(f"{self._source}: {name}: {error}; it may hold {', '.join(sorted(what))}") from None
 
     def __deepcopy__(self, _memo: Any) -> Words:
         return self
