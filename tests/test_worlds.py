@@ -311,6 +311,14 @@ def test_what_an_action_was_worth_is_measured_by_playing_again(world, outcome):
     assert np.isfinite(added).all()
 
 
+def test_what_an_action_was_worth_is_counted_in_what_was_asked_for():
+    made, policy = games("commons", 2), Mixture(0.5)
+    actions = play(made, policy).table("actions")
+    worth = {o: counterfactual_values(made, actions, policy, n_samples=2, outcome=o) for o in ("success", "payoff")}
+    assert worth["success"].abs().max() == 0, "nobody reaches its goal, whatever one action had been"
+    assert worth["payoff"].abs().max() > 2, "tons of fish"
+
+
 # --- encounters ----------------------------------------------------------------------------------------
 
 
