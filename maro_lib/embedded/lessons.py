@@ -282,7 +282,7 @@ def _proven_ratings(script: Script, seat: int, others: Sequence[str], clues: Seq
     """What a player who goes by the evidence says of the others after these clues."""
     game = MurderMystery(script)
     game.reset(len(script.names), 0)
-    seen = [Event("search", clue=clue) for clue in clues]
+    seen = [Event("search", script.names[seat], clue=clue) for clue in clues]
     asked = Request("drill", seat, 1, 0, "", (), Prompt("rate", tuple(others)), seen, game.brief(seat))
     return SKILLED.act([asked])[0].text
 

@@ -16,12 +16,12 @@ from typing import Any
 from maro_lib.play.policies import RANDOM, Policy, Reply, Request
 from maro_lib.play.rollout import Game, run_sessions, start
 from maro_lib.world.protocol import Command, Message
-from maro_lib.worlds.registry import WORLDS, find_world, knobs_of
+from maro_lib.worlds.registry import find_world, knobs_of
 from maro_lib.worlds.wordbook import FOLDER, read_registers, words_file
 from maro_lib.worlds.world import NAMES, World, WorldRules, random_style
 
 HOME_WORLD = "mystery"
-TAUGHT = tuple(name for name in WORLDS if name != "textarena")  # that library's games are told in its own prose
+TAUGHT = ("mystery", "commons", "buying", "trust", "donor", "public_goods", "coordination")  # not TextArena's prose
 SHARE_SHIPPED = 0.5  # of the games: with the knobs that a world is shipped with
 ASKED = 6  # prompts in a drill
 SEATS = 2  # of each game that are read: a table of six would fill the lessons
@@ -100,7 +100,7 @@ def world_knobs(rng: random.Random, kind: type[World]) -> Any:
 def world_views(rng: random.Random, world: str, share_good: float, n_games: int = 16) -> Iterator[list[Message]]:
     """Play games of a world without end, and yield the views of two players of each."""
     for views in _played(rng, world, Characters(share_good), n_games):
-        yield from rng.sample(views, SEATS)
+        yield from rng.sample(views, min(SEATS, len(views)))
 
 
 def command_drills(rng: random.Random, world: str, n_games: int = 16) -> Iterator[list[Message]]:
@@ -110,17 +110,16 @@ def command_drills(rng: random.Random, world: str, n_games: int = 16) -> Iterato
             asked = [(message.content.split("\n")[-1], reply)
                      for message, reply in zip(view[1::2], view[2::2], strict=False)]  # fmt: skip
             picked = rng.sample(asked, min(ASKED, len(asked)))
-            if not picked:  # the game was over before this seat's turn
-                continue
             yield [view[0], *(m for prompt, reply in picked for m in (Message("user", prompt), reply))]
 
 
 def _played(rng: random.Random, world: str, players: Policy, n_games: int) -> Iterator[list[list[Message]]]:
-    """Play games of a world without end, and yield all views of each."""
+    """Play games of a world without end, and yield the views of each in which somebody was asked something."""
     while True:
         started = (start(world_game(rng, world, k), players) for k in range(n_games))
         for session in run_sessions(started, n_games):
-            yield [list(session.env.private_view(seat)) for seat in range(len(session.seats))]
+            views = (list(session.env.private_view(seat)) for seat in range(len(session.seats)))
+            yield [view for view in views if view[2:]]
 
 
 def world_words(world: str) -> list[str]:

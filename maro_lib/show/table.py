@@ -15,6 +15,7 @@ from typing import Any
 from maro_lib.model.adapter_files import base_of
 from maro_lib.model.loading import EMBEDDED, STUDY_ADAPTER
 from maro_lib.model.players import SCRIPTED, Player
+from maro_lib.model.shipped import SHIPPED
 from maro_lib.play.policies import Policy, Styled
 from maro_lib.play.rollout import Game, factions_of, roles_of
 from maro_lib.play.sitting import Person, Sitting, SittingError, find_seat, sit_down
@@ -143,7 +144,7 @@ def _by_rule(who: str | Player | Policy, script: Script | Scenario) -> str | Pla
 
 def _check_known(who: str) -> None:
     """Refuse a word that is no player's: a hub's name has a slash, and anything else of that kind is a folder."""
-    known = (*SCRIPTED, "mixture", "embedded", "smollm2")
+    known = (*SCRIPTED, "mixture", *SHIPPED, "smollm2")
     if who not in known and "/" not in who and not located(who).exists() and not who.endswith(".gguf"):
         raise SittingError(f"against: {who!r} is nobody's name{nearest(who, known)}; give one of {', '.join(known)}, "
                            "the folder of a model or of an adapter, or a hub's name")  # fmt: skip
@@ -157,8 +158,11 @@ def _seated(who: str | Player | Policy) -> contextlib.AbstractContextManager[Pol
 
 
 def _check_register(who: str | Player | Policy, script: Script) -> None:
-    """Refuse the embedded model where it can't read: it knows the words of compact mysteries alone."""
+    """Refuse models that come along where they can't read: prose, and all but mysteries for one that knows no other."""
     named = who.model if isinstance(who, Player) else who
+    if named == "worlds" and script.register_ != "compact":
+        raise SittingError(f"{script.title}: is told in prose, which the model `worlds` can't read; play it in the "
+                           "compact register, or against skilled, smollm2 or another language model")  # fmt: skip
     if not isinstance(named, str) or (script.register_ == "compact" and script.world == "mystery"):
         return
     if base_of(named) in ("embedded", str(EMBEDDED)):
