@@ -24,7 +24,7 @@ HOME_WORLD = "mystery"
 TAUGHT = ("mystery", "commons", "buying", "trust", "donor", "public_goods", "coordination")  # not TextArena's prose
 SHARE_SHIPPED = 0.5  # of the games: with the knobs that a world is shipped with
 ASKED = 6  # prompts in a drill
-N_READ = 2  # views of each game that are read: a table of six would fill the lessons
+READ_OF_EACH = 2  # views of each game that are read: a table of six would fill the lessons
 TURNED: Mapping[str, Mapping[str, Sequence[Any]]] = {  # what the other games' knobs may be; all fit the window
     "commons": {"players": (2, 3, 4, 5), "rounds": (1, 2, 3, 5), "capacity": (20, 40, 60, 100), "growth": (2, 2, 3),
                 "dead_below": (0, 4, 8), "talk": (True, True, False)},
@@ -100,7 +100,7 @@ def world_knobs(rng: random.Random, kind: type[World]) -> Any:
 def world_views(rng: random.Random, world: str, share_good: float, n_games: int = 16) -> Iterator[list[Message]]:
     """Play games of a world without end, and yield the views of two players of each."""
     for views in _played(rng, world, Characters(share_good), n_games):
-        yield from rng.sample(views, min(N_READ, len(views)))
+        yield from rng.sample(views, min(READ_OF_EACH, len(views)))
 
 
 def command_drills(rng: random.Random, world: str, n_games: int = 16) -> Iterator[list[Message]]:
