@@ -23,8 +23,10 @@ from maro_lib.model.chat import Chat
 from maro_lib.model.loading import EMBEDDED, ModelError, load
 from maro_lib.play.policies import RANDOM, SKILLED, Mixture
 from maro_lib.play.rollout import play, run_sessions, start
+from maro_lib.play.sitting import SittingError
 from maro_lib.run.quick import quick_problems
 from maro_lib.runs import ROOT
+from maro_lib.show.table import _check_register
 from maro_lib.statistics import Rate
 from maro_lib.world.protocol import Message
 from maro_lib.worlds.registry import WORLDS, find_world
@@ -302,3 +304,14 @@ def test_the_model_of_all_worlds_is_loaded_by_its_name(monkeypatch):
     monkeypatch.setitem(shipped.SHIPPED, "worlds", EMBEDDED)  # any weights will do
     assert loading.model_folder("worlds") == EMBEDDED
     assert load("worlds").name == "worlds"
+
+
+def test_the_model_of_all_worlds_sits_down_only_to_what_it_can_read():
+    for world in OTHERS:
+        kind = find_world(world)
+        _check_register("worlds", kind.generate(0))
+        with pytest.raises(SittingError, match="it is told in prose"):
+            _check_register("worlds", kind.generate(0, None, "prose"))
+    other = find_world("commons").generate(0).model_copy(update={"world": "my_world"})
+    with pytest.raises(SittingError, match="of which it has read nothing"):
+        _check_register("worlds", other)

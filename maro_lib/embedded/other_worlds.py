@@ -87,12 +87,11 @@ def world_game(rng: random.Random, world: str, order: int) -> Game:
 
 def world_knobs(rng: random.Random, kind: type[World]) -> Any:
     """The shipped knobs, or others that go together."""
-    turned = TURNED.get(kind.name)
-    if turned is None or rng.random() < SHARE_SHIPPED:
+    if rng.random() < SHARE_SHIPPED:
         return kind.knobs()
     while True:
         try:
-            return knobs_of(kind, {name: rng.choice(choices) for name, choices in turned.items()})
+            return knobs_of(kind, {name: rng.choice(choices) for name, choices in TURNED[kind.name].items()})
         except ValueError:  # they don't
             continue
 

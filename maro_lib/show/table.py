@@ -12,6 +12,7 @@ from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
+from maro_lib.embedded.other_worlds import TAUGHT
 from maro_lib.model.adapter_files import base_of
 from maro_lib.model.loading import EMBEDDED, STUDY_ADAPTER
 from maro_lib.model.players import SCRIPTED, Player
@@ -160,9 +161,10 @@ def _seated(who: str | Player | Policy) -> contextlib.AbstractContextManager[Pol
 def _check_register(who: str | Player | Policy, script: Script) -> None:
     """Refuse models that come along where they can't read: prose, and all but mysteries for one that knows no other."""
     named = who.model if isinstance(who, Player) else who
-    if named == "worlds" and script.register_ != "compact":
-        raise SittingError(f"{script.title}: is told in prose, which the model `worlds` can't read; play it in the "
-                           "compact register, or against skilled, smollm2 or another language model")  # fmt: skip
+    if named == "worlds" and (script.register_ != "compact" or script.world not in TAUGHT):
+        what = "is told in prose" if script.world in TAUGHT else "is of a world of which it has read nothing"
+        raise SittingError(f"{script.title}: the model `worlds` can't read it: it {what}; play {', '.join(TAUGHT)} in "
+                           "the compact register, or against skilled, smollm2 or another language model")  # fmt: skip
     if not isinstance(named, str) or (script.register_ == "compact" and script.world == "mystery"):
         return
     if base_of(named) in ("embedded", str(EMBEDDED)):
