@@ -54,6 +54,7 @@ LEARNERS = {
 SERVED = {"gpu_qwen2.5_7b_vllm": "qwen", "gpu_llama3.1_8b_vllm": "llama", "server": "qwen"}
 ALONE = {
     "embedded": PRETRAINING,
+    "embedded_worlds": [*PRETRAINING, "layers=1"],
     "adapter": [*ONE, "n_dialogues=16"],
     "habit": ["n_forced=1", "n_forced_scripts=1", "n_forced_seeds=1"],
     "benchmark": BENCH,
@@ -69,6 +70,7 @@ LIKE_OTHERS = (
     "adapter",
     "habit",
     "embedded",
+    "embedded_worlds",
     "benchmark",
     "benchmark_smollm2",
     "benchmark_7b",
@@ -163,7 +165,7 @@ def test_every_shipped_file_is_walked():
     assert stages_of("smoke") == ["00", "01", "02", "03", "04", "05", "06", "07"]
     assert stages_of("adapter") == ["02", "03", "04", "05", "08"]
     alone = [stages_of(name) for name in ALONE if name != "adapter"]
-    assert alone == [["00"], ["10"], *[["09"]] * 3, ["11"], ["12"], ["01", "02", "03"]]
+    assert alone == [["00"], ["00"], ["10"], *[["09"]] * 3, ["11"], ["12"], ["01", "02", "03"]]
 
 
 @pytest.mark.parametrize("name", or_in_walk(LEARNERS))

@@ -1,6 +1,7 @@
 """The embedded model's card: how it was made and what it can do, for people and for the test that computes it again.
 
-Its text is in card.md. Written by notebook 00.
+Its text is in card.md, that of a model of several worlds in card_worlds.md, with a row for each world. Written by
+notebook 00.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import datetime
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,13 +17,16 @@ from typing import Any
 import pandas as pd
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from maro_lib.embedded.exam import MARKS
 from maro_lib.embedded.lessons import Recipe
+from maro_lib.embedded.other_worlds import HOME_WORLD
 from maro_lib.model.loading import EMBEDDED, quiet
 from maro_lib.provenance import git_state
 from maro_lib.runs import make_folder, read_record, write_atomic
 from maro_lib.statistics import Mean
 
-CARD_TEXT = Path(__file__).with_name("card.md")
+CARD_TEXT, WORLDS_TEXT = (Path(__file__).with_name(name) for name in ("card.md", "card_worlds.md"))
+OF_WORLD = ("legal first replies", "success", *(f"success of {name} players" for name in MARKS))  # a row's scores
 
 
 def make_card(
@@ -53,7 +57,22 @@ def save_card(
         model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     write_atomic(folder / "card.json", json.dumps(card, indent=1) + "\n")
-    write_atomic(folder / "README.md", CARD_TEXT.read_text(encoding="utf-8").format(
-        recipe_rows="\n".join(f"| {name} | {value} |" for name, value in card["recipe"].items()),
-        score_rows="\n".join(f"| {name} | {value} |" for name, value in card["shown"].items()), **card,
-    ))  # fmt: skip
+    write_atomic(folder / "README.md", card_text(card))
+
+
+def card_text(card: Mapping[str, Any]) -> str:
+    """Write a card out for people."""
+    worlds = card["recipe"].get("worlds", (HOME_WORLD,))
+    several = len(worlds) > 1
+    by_world = {world: [card["shown"].get(f"{world}: {score}", "not examined") for score in OF_WORLD]
+                for world in worlds if several}  # fmt: skip
+    own = {name: value for name, value in card["shown"].items() if name.partition(": ")[0] not in by_world}
+    return (WORLDS_TEXT if several else CARD_TEXT).read_text(encoding="utf-8").format(
+        recipe_rows=_rows(card["recipe"].items()), score_rows=_rows(own.items()),
+        world_rows=_rows((world, *scores) for world, scores in by_world.items()), **card,
+    )  # fmt: skip
+
+
+def _rows(rows: Iterable[tuple[Any, ...]]) -> str:
+    """Write the rows of a Markdown table."""
+    return "\n".join(f"| {' | '.join(map(str, row))} |" for row in rows)

@@ -3,31 +3,36 @@
 A lesson is a view as a player will read it, whose players are good or bad for a whole game (`policies.Mixture`), or a
 small task in plain chat form (`tasks`). Drills teach copying (prompts answered at random, lists said again and again)
 and evidence (all clues, and the vote that they prove). Good players come first, for evidence is learned only where most
-players follow it; the mixture of good and bad ones, which the model is to imitate, comes last. Taught in notebook 00.
+players follow it; the mixture of good and bad ones, which the model is to imitate, comes last. Where a recipe names
+more worlds than the mystery, a part of the games and of the drills is theirs (`other_worlds`). Taught in notebook 00.
 """
 
 from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import count
 from math import ceil
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from maro_lib.embedded import tasks
+from maro_lib.embedded.other_worlds import HOME_WORLD, TAUGHT, command_drills, world_views
 from maro_lib.model.chat import Chat
-from maro_lib.play.policies import Mixture, Policy, Reply, Request
+from maro_lib.play.policies import SKILLED, Mixture, Policy, Reply, Request
 from maro_lib.play.rollout import Game, run_sessions, start
+from maro_lib.settings import filled
+from maro_lib.wording import check_name
 from maro_lib.world.generator import Knobs, generate
-from maro_lib.world.mystery import Rules, system_message
+from maro_lib.world.mystery import Event, MurderMystery, Rules, system_message
 from maro_lib.world.phrases import phrasebook
-from maro_lib.world.protocol import Message
+from maro_lib.world.protocol import Message, Prompt
+from maro_lib.world.scripts import Clue, Script
 
 BOOK = phrasebook("en", "compact")
 Maker = Callable[[random.Random], tuple[Knobs, Rules]]
 DECISIVE = {"Vote": 4.0, "Turn": 4.0}  # few tokens on which much depends: they weigh more
+COMMAND = 3.0  # the weight of other worlds' commands: few tokens too, but many of their numbers are drawn by chance
 CORRECTION = Message("user", BOOK.correction.format(reason=BOOK.reasons["name"], form=BOOK.forms["vote"]))
 
 
@@ -52,6 +57,34 @@ class Recipe:
     share_reserved: float = 0.4  # of the games, in which nobody says whom they suspect
     share_good: float = 0.4  # of the scripted players in the last lessons, which decide how the model plays
     half: bool = True  # compute in bfloat16 where the processor can
+    vocabulary: int = 896  # tokens that the tokenizer has, at most
+    worlds: tuple[str, ...] = (HOME_WORLD,)  # of which there are lessons; the mystery first
+    world_shares: tuple[float, ...] = (1.0,)  # of the games, by world
+    share_skilled: float = 0.4  # of the seats of other worlds in the last lessons
+    share_candid: float = 0.0  # of the mysteries, in which every civilian rates by the evidence
+    weight_ratings: float = 1.0  # of the tokens of a rating
+
+    def __post_init__(self) -> None:
+        for world in self.worlds:
+            check_name("lesson_worlds", world, TAUGHT)
+        if self.worlds[:1] != (HOME_WORLD,) or len({*self.worlds}) < len(self.worlds):
+            raise ValueError(f"lesson_worlds: {', '.join(self.worlds)}; {HOME_WORLD} first, and each world once")
+        if len(self.world_shares) != len(self.worlds) or not min(self.world_shares) > 0:
+            raise ValueError(
+                f"lesson_world_shares: {self.world_shares}; give a share above 0 for each of lesson_worlds"
+            )
+
+    @property
+    def is_of_worlds(self) -> bool:
+        """Whether there are lessons of other worlds than the mystery."""
+        return self.worlds != (HOME_WORLD,)
+
+
+def recipe_of(parameters: Mapping[str, Any]) -> Recipe:
+    """Make a recipe of the parameters of notebook 00: those called `lesson_...`, and the model's sizes."""
+    named = {name.removeprefix("lesson_"): value for name, value in [*parameters.items()]}
+    lists = {name: tuple(named[name]) for name in ("worlds", "world_shares") if name in named}
+    return filled(Recipe, named | lists)
 
 
 class Example(NamedTuple):
@@ -65,6 +98,7 @@ class Example(NamedTuple):
 
 
 RECITED = 64  # tokens
+SHARE_COMMANDS, SHARE_RATED = 0.5, 0.3  # of the drills where there are other worlds, and of the rest of them
 SHARE_SHOWN = 0.9  # of good players, while the model learns to reason
 HOME = Knobs(characters=5, red_herrings=2)
 
@@ -117,7 +151,7 @@ def lesson_games(rng: random.Random, maker: Maker, n: int) -> Iterator[Game]:
 class Slips:
     """Scripted players who now and then say what is not allowed, and put it right when they are corrected."""
 
-    players: Mixture
+    players: Policy
     share: float = 0.03
     name: str = "slips"
 
@@ -155,15 +189,39 @@ class Reserved:
         return Reply(text.strip() or book.no_idea)
 
 
+@dataclass(frozen=True)
+class Candid:
+    """Players whose civilians rate as the evidence says, whatever else they do."""
+
+    players: Mixture
+    name: str = "candid"
+
+    def act(self, requests: Sequence[Request]) -> list[Reply]:
+        meant = self.players.act(requests)
+        return [SKILLED.act([r])[0] if _rates_as_civilian(r) else reply
+                for r, reply in zip(requests, meant, strict=True)]  # fmt: skip
+
+
+def _rates_as_civilian(request: Request) -> bool:
+    return request.prompt.phase == "rate" and request.brief.me.faction == "civilian"
+
+
 def views(
-    rng: random.Random, maker: Maker, share_good: float, share_reserved: float = 0.0, n_games: int = 64
-) -> Iterator[list[Message]]:
+    rng: random.Random, maker: Maker, share_good: float, share_reserved: float = 0.0, n_games: int = 64,
+    share_candid: float = 0.0,
+) -> Iterator[list[Message]]:  # fmt: skip
     """Play games by scripted players without end, and yield every player's view."""
-    players = Slips(Mixture(share_good))
-    reserved = Reserved(players)
+    mixed = Mixture(share_good)
+
+    def seated() -> Policy:
+        is_reserved = rng.random() < share_reserved
+        is_candid = share_candid > 0 and rng.random() < share_candid
+        players = Slips(Candid(mixed) if is_candid else mixed)
+        return Reserved(players) if is_reserved else players
+
     while True:
         played = lesson_games(rng, maker, n_games)
-        started = (start(g, reserved if rng.random() < share_reserved else players) for g in played)
+        started = (start(g, seated()) for g in played)
         for session in run_sessions(started, n_games):
             for seat in range(len(session.seats)):
                 yield list(session.env.private_view(seat))
@@ -189,53 +247,121 @@ def drill(rng: random.Random) -> list[Message]:
 
 def clue_drill(rng: random.Random) -> list[Message]:
     """A view that holds all the clues and nothing else, and the vote that they prove."""
-    script = generate(rng.randrange(2**32, 2**48), longer_game(rng)[0])
-    seat = rng.choice([i for i, c in enumerate(script.characters) if c.faction == "civilian"])
-    others = [name for name in script.names if name != script.names[seat]]
+    script, seat, others = _civilian(rng)
     clues = rng.sample(script.clues, len(script.clues))
-    found = [BOOK.found.format(name=rng.choice(others), place=c.place, text=c.text) for c in clues]
-    asked = "\n".join((*found, BOOK.vote.format(names=BOOK.comma.join(others))))
+    asked = "\n".join((*_found(rng, clues, others), BOOK.vote.format(names=BOOK.comma.join(others))))
     return [
         Message("system", system_message(script, seat, Rules())), Message("user", asked),
         Message("assistant", BOOK.voted.format(name=rng.choice(script.culprits))),
     ]  # fmt: skip
 
 
+def rating_drill(rng: random.Random) -> list[Message]:
+    """A view that holds some of the clues, then all of them, each time with the ratings that they prove."""
+    script, seat, others = _civilian(rng)
+    clues = rng.sample(script.clues, len(script.clues))
+    n, view = rng.randrange(len(clues)), [Message("system", system_message(script, seat, Rules()))]
+    for new, known in ((clues[:n], clues[:n]), (clues[n:], clues)):
+        asked = "\n".join((*_found(rng, new, others), BOOK.rate.format(names=BOOK.comma.join(others))))
+        view += [Message("user", asked), Message("assistant", _proven_ratings(script, seat, others, known))]
+    return view
+
+
+def _civilian(rng: random.Random) -> tuple[Script, int, list[str]]:
+    """Draw a script, a civilian's seat in it, and the names of the others."""
+    script = generate(rng.randrange(2**32, 2**48), longer_game(rng)[0])
+    seat = rng.choice([i for i, c in enumerate(script.characters) if c.faction == "civilian"])
+    return script, seat, [name for name in script.names if name != script.names[seat]]
+
+
+def _found(rng: random.Random, clues: Sequence[Clue], others: Sequence[str]) -> list[str]:
+    return [BOOK.found.format(name=rng.choice(others), place=c.place, text=c.text) for c in clues]
+
+
+def _proven_ratings(script: Script, seat: int, others: Sequence[str], clues: Sequence[Clue]) -> str:
+    """What a player who goes by the evidence says of the others after these clues."""
+    game = MurderMystery(script)
+    game.reset(len(script.names), 0)
+    seen = [Event("search", script.names[seat], clue=clue) for clue in clues]
+    asked = Request("drill", seat, 1, 0, "", (), Prompt("rate", tuple(others)), seen, game.brief(seat))
+    return SKILLED.act([asked])[0].text
+
+
 def examples(rng: random.Random, chat: Chat, recipe: Recipe, maker: Maker, share_good: float) -> Iterator[Example]:
     """Yield games' views, small tasks and drills, tokenised and weighted."""
-    played = views(rng, maker, share_good, recipe.share_reserved)
+    played = games_of(rng, recipe, maker, share_good)
+    drilled = drills(rng, chat, recipe)
     while True:
         kind = rng.random()
         if kind < recipe.share_tasks:
             yield task_example(chat, tasks.draw_item(rng), recipe.observed)
         elif kind < recipe.share_tasks + recipe.share_drills:
-            yield drill_example(chat, rng, recipe.observed)
+            yield next(drilled)
         else:
-            yield weigh(chat, next(played), recipe.observed)
+            yield weigh(chat, next(played), recipe.observed, recipe.weight_ratings)
 
 
-def weigh(chat: Chat, view: Sequence[Message], observed: float) -> Example:
+def games_of(rng: random.Random, recipe: Recipe, maker: Maker, share_good: float) -> Iterator[list[Message]]:
+    """Yield views of games of all the recipe's worlds; those of other worlds by as many skilled players, at least."""
+    mysteries = views(rng, maker, share_good, recipe.share_reserved, share_candid=recipe.share_candid)
+    if not recipe.is_of_worlds:
+        yield from mysteries
+    share_skilled = max(share_good, recipe.share_skilled)
+    others = {world: world_views(rng, world, share_skilled) for world in recipe.worlds[1:]}
+    while True:
+        world = rng.choices(recipe.worlds, recipe.world_shares)[0]
+        yield next(others.get(world, mysteries))
+
+
+def weigh(chat: Chat, view: Sequence[Message], observed: float, ratings: float = 1.0) -> Example:
     """Tokenise a view; full weight where the player spoke, stop token included, but none on what was corrected."""
     ids, weights = [], []
     stop = chat.tokenizer.eos_token_id
-    corrected = {k - 1 for k, m in enumerate(view) if m == CORRECTION}
+    corrected = {k - 1 for k, m in enumerate(view) if _is_correction(m)}
+    decisive = {"Rate": ratings, **DECISIVE}
     asked = ""
     for k, message in enumerate(view):
         if message.role == "assistant":
             said = [*chat.text_ids(message.content), stop]
+            weight = COMMAND if _is_command(message.content) else decisive.get(asked, 1.0)
             ids += said
-            weights += [0.0 if k in corrected else DECISIVE.get(asked, 1.0)] * len(said)
+            weights += [0.0 if k in corrected else weight] * len(said)
         elif message.role == "user":
-            asked = asked if message == CORRECTION else _last_prompt(message.content)
+            asked = asked if _is_correction(message) else _last_prompt(message.content)
             new = chat.encode(view[:2]) if k == 1 else chat.observe([stop], message.content)
             ids += new
             weights += [observed] * len(new)
     return Example(ids, weights)
 
 
+def _is_correction(message: Message) -> bool:
+    """Whether a reply before this did not count; worlds say why not, the mystery does not."""
+    return message.role == "user" and message.content.startswith(f"{CORRECTION.content.split()[0]} ")
+
+
+def _is_command(said: str) -> bool:
+    """Whether a reply begins with a word in capitals, as in other worlds than the mystery."""
+    return re.match(r"[A-Z]{3,}\b", said) is not None
+
+
 def _last_prompt(content: str) -> str:
     """The word that says what is asked: the last line's that ends it with a question mark."""
     return next((line.partition("?")[0] for line in reversed(content.split("\n")) if re.match(r"\w+\?", line)), "")
+
+
+def drills(rng: random.Random, chat: Chat, recipe: Recipe) -> Iterator[Example]:
+    """Yield drills; where there are other worlds, half of them are theirs, and some of the rest are in rating."""
+    if not recipe.is_of_worlds:
+        while True:
+            yield drill_example(chat, rng, recipe.observed)
+    asked = {world: command_drills(rng, world) for world in recipe.worlds[1:]}
+    while True:
+        if rng.random() < SHARE_COMMANDS:
+            yield weigh(chat, next(asked[rng.choice(recipe.worlds[1:])]), recipe.observed)
+        elif rng.random() < SHARE_RATED:
+            yield weigh(chat, rating_drill(rng), recipe.observed, recipe.weight_ratings)
+        else:
+            yield drill_example(chat, rng, recipe.observed)
 
 
 def drill_example(chat: Chat, rng: random.Random, observed: float) -> Example:
@@ -265,7 +391,7 @@ def lessons(chat: Chat, recipe: Recipe) -> Iterator[list[Example]]:
     """Drills; then short games and longer ones, by good players, who show how to reason; then all, by good and bad."""
     rng = random.Random(f"lessons/{recipe.seed}")
     plan = (
-        (drill_example(chat, rng, recipe.observed) for _ in count()),
+        drills(rng, chat, recipe),
         examples(rng, chat, recipe, short_game, SHARE_SHOWN),
         examples(rng, chat, recipe, longer_game, SHARE_SHOWN),
         examples(rng, chat, recipe, any_game, recipe.share_good),

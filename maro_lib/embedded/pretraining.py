@@ -38,6 +38,7 @@ from maro_lib.embedded.lessons import (
     views,
     width,
 )
+from maro_lib.embedded.other_worlds import HOME_WORLD, world_views, world_words
 from maro_lib.model.bfloat16 import bfloat16_pays, products
 from maro_lib.model.chat import Chat
 from maro_lib.play.policies import Mixture
@@ -79,14 +80,22 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int = 896) -> Qwen2Tokeniz
     return tokenizer
 
 
-def tokenizer_texts(n_games: int = 300) -> list[str]:
+def tokenizer_texts(n_games: int = 300, worlds: Sequence[str] = (HOME_WORLD,)) -> list[str]:
     """The texts that the tokenizer learns from: every word that can occur, games, and tasks."""
     rng = random.Random("tokenizer")
     words = " ".join(vocabulary())
     played = islice(views(rng, any_game, 0.4), 6 * n_games)
     told = [m.content for view in played for m in view]
     asked = [t for _ in range(3000) for i in [tasks.draw_item(rng)] for t in (i.prompt, i.answer)]
-    return [*[words, "\n".join(vocabulary())] * 50, *told, *asked, *["system\nuser\nassistant\n"] * 5000]
+    texts = [*[words, "\n".join(vocabulary())] * 50, *told, *asked, *["system\nuser\nassistant\n"] * 5000]
+    return texts + [text for world in worlds[1:] for text in _texts_of_world(rng, world, n_games)]
+
+
+def _texts_of_world(rng: random.Random, world: str, n_games: int) -> list[str]:
+    """Every word that another world can say, and games in which all of its characters sit."""
+    words = world_words(world)
+    played = islice(world_views(rng, world, 0.4), n_games)
+    return [*[" ".join(words), "\n".join(words)] * 50, *(m.content for view in played for m in view)]
 
 
 def new_model(tokenizer: PreTrainedTokenizerBase, recipe: Recipe) -> Qwen2ForCausalLM:
@@ -234,7 +243,7 @@ def probe_votes(model: torch.nn.Module, chat: Chat, views: Sequence[tuple[list[M
 
 def make(recipe: Recipe) -> tuple[Qwen2ForCausalLM, Chat]:
     """Make tokenizer and untrained model."""
-    tokenizer = train_tokenizer(tokenizer_texts())
+    tokenizer = train_tokenizer(tokenizer_texts(worlds=recipe.worlds), recipe.vocabulary)
     return new_model(tokenizer, recipe), Chat(tokenizer)
 
 

@@ -1,7 +1,8 @@
 """Loading a model: what it is read from, a precision, perhaps an adapter; never code or pickles from elsewhere.
 
-A model is a folder of safetensors, a hub's name, a GGUF file (`smollm2`: the one of a package), or the folder of an
-adapter: that is the model on which it was trained, with the adapter merged in before the precision is applied.
+A model is one that comes along (`embedded`, `worlds`), a folder of safetensors, a hub's name, a GGUF file (`smollm2`:
+the one of a package), or the folder of an adapter: that is the model on which it was trained, with the adapter merged
+in before the precision is applied.
 
 `precision` is one of float64, float32, bfloat16, nf4 (4-bit NormalFloat with double quantisation, as QLoRA has it) or
 auto: bfloat16 on a GPU; on a processor float32, but bfloat16 for a large model where a short measurement says it pays.
@@ -42,13 +43,14 @@ from maro_lib.model.adapter_files import (
 )
 from maro_lib.model.bfloat16 import bfloat16_pays
 from maro_lib.model.gguf import GgufError, gguf_file, is_gguf, kept
-from maro_lib.runs import ROOT, located, portable
+from maro_lib.model.shipped import SHIPPED, not_made
+from maro_lib.runs import located, portable
 from maro_lib.wording import first_line
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-EMBEDDED = ROOT / "maro_lib" / "embedded" / "weights"
+EMBEDDED = SHIPPED["embedded"]
 STUDY_ADAPTER = "maro_lib/embedded/adapters/maro_seed0"  # what it learned from 2,000 games: notebook 08
 START_ADAPTER = "maro_lib/embedded/adapters/smollm2"  # SmolLM2 after its cold start: notebook 11
 PRECISIONS = ("auto", "float64", "float32", "bfloat16", "nf4")
@@ -135,6 +137,8 @@ def load(
     name: str, *, precision: str = "auto", adapter: str = "", device: str = "auto", sharded: bool = False
 ) -> Loaded:
     """Load a model; `sharded` where FSDP is to spread it over several GPUs."""
+    if problem := not_made(name):
+        raise ModelError(f"model {problem}")
     _give_back_freed_memory()
     device = best_device() if device == "auto" else device
     if precision not in PRECISIONS:
@@ -247,7 +251,7 @@ def model_folder(name: str) -> Path | None:
     """The folder on this machine that a model's name means; None: the hub's. A GGUF file is read into one."""
     if is_gguf(name):
         return kept(name, located(name))
-    return EMBEDDED if name == "embedded" else located(name) if located(name).is_dir() else None
+    return SHIPPED.get(name) or (located(name) if located(name).is_dir() else None)
 
 
 def _read(name: str, how: Mapping[str, Any]) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:

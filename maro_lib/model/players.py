@@ -1,9 +1,9 @@
 """Who plays, from parameters: scripted players, a model on this machine, or a model on a server.
 
-One name decides: `model` is `random`, `naive`, `skilled` or `mixture` (scripted), `embedded`, or a model's folder or
-hub name; with a `server_url` the model is asked there. The same names stand in every parameter file. Where somebody is
-played `against`, the model (with its adapter) is the learner, which plays one faction, and an opponent plays the other.
-Taught in notebook 02.
+One name decides: `model` is `random`, `naive`, `skilled` or `mixture` (scripted), `embedded` or `worlds` (they come
+along), or a model's folder or hub name; with a `server_url` the model is asked there. The same names stand in every
+parameter file. Where somebody is played `against`, the model (with its adapter) is the learner, which plays one
+faction, and an opponent plays the other. Taught in notebook 02.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from maro_lib.model.estimates import Speed
 from maro_lib.model.players import Player
+from maro_lib.model.shipped import SHIPPED
 from maro_lib.wording import amount, first_line
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def check_device(player: Player) -> Finding:
         cpu = f"no GPU; {os.cpu_count()} processor cores ({platform.machine()}), {free} of memory free"
         if "vllm" in player.server_command:
             return Finding(WARNING, "device", cpu, "a GPU for vLLM", "run it where there is one")
-        if player.precision == "nf4" and player.model != "embedded":
+        if player.precision == "nf4" and player.model not in SHIPPED:
             return Finding(WARNING, "device", cpu, "a GPU: 4 bits are slow on a processor", "run it where there is one")
         return Finding(OK, "device", cpu)
     gpu = torch.cuda.get_device_properties(0)

@@ -18,6 +18,7 @@ from maro_lib.model import estimates
 from maro_lib.model.adapter_files import AdapterError, base_of, read_adapter
 from maro_lib.model.gguf import is_gguf, kept
 from maro_lib.model.players import Player
+from maro_lib.model.shipped import SHIPPED, not_made
 from maro_lib.play.policies import WindowError
 from maro_lib.run.machine import OK, PROBLEM, WARNING, Finding
 from maro_lib.runs import located
@@ -61,10 +62,8 @@ def find_model(name: str) -> FoundModel:
     """Find a model in the kit, in a folder, or in the hub's cache; nothing is downloaded."""
     from huggingface_hub import try_to_load_from_cache
 
-    from maro_lib.model.loading import EMBEDDED
-
-    if name == "embedded":
-        return FoundModel(name, EMBEDDED, "in the kit")
+    if name in SHIPPED:
+        return FoundModel(name, SHIPPED[name], "in the kit")
     if (base := base_of(name)) != name:
         root = find_model(base)
         return replace(root, name=name, where=f"{base} ({root.where}) with an adapter merged in")
@@ -83,6 +82,8 @@ def check_model(source: FoundModel, offline: bool) -> Finding:
     """Say what a model is, and what of it is missing."""
     if source.folder is None:
         return _not_here(source.name, offline)
+    if problem := not_made(source.name):
+        return Finding(PROBLEM, "model", problem)
     try:
         config = source.config()
         weights = estimates.count_weights(config)

@@ -16,12 +16,13 @@ from typing import Any
 from maro_lib.model.adapter_files import CONFIG, WEIGHTS, AdapterError, base_of
 from maro_lib.model.gguf import GgufError, gguf_file, is_gguf
 from maro_lib.model.players import SCRIPTED
+from maro_lib.model.shipped import SHIPPED, not_made
 from maro_lib.runs import ROOT, located
 from maro_lib.wording import nearest
 from maro_lib.world.scripts import FACTIONS, bundled
 
 Values = Mapping[str, Any]
-OWN_MODELS = (*SCRIPTED, "mixture", "embedded")
+OWN_MODELS = (*SCRIPTED, "mixture", *SHIPPED)
 PACKAGES_OF = {"ifeval": ("langdetect", "immutabledict"), "minerva_math": ("sympy", "math_verify", "antlr4")}
 DATA_OF = {"gsm8k": "openai/gsm8k", "minerva_math500": "HuggingFaceH4/MATH-500", "ifeval": "google/IFEval",
            "hendrycks_math500": "HuggingFaceH4/MATH-500", "mmlu": "cais/mmlu"}  # fmt: skip
@@ -55,6 +56,15 @@ def _world(values: Values) -> Iterator[str]:
     try:
         knobs_of(find_world(values["world"], allow_code=values["allow_code"]), knob_values(values["world_knobs"]))
     except WorldError as error:
+        yield str(error)
+
+
+def _lessons(values: Values) -> Iterator[str]:
+    from maro_lib.embedded.lessons import recipe_of
+
+    try:
+        recipe_of({name: values[name] for name in ("lesson_worlds", "lesson_world_shares")})
+    except ValueError as error:
         yield str(error)
 
 
@@ -98,6 +108,8 @@ def _server(name: str, values: Values) -> Iterator[str]:
 
 def _model(parameter: str, name: str, own: tuple[str, ...]) -> Iterator[str]:
     if name in own:
+        if problem := not_made(name):
+            yield f"{parameter}: {problem}"
         return
     if is_gguf(name):
         yield from _gguf(parameter, name)
@@ -150,7 +162,7 @@ def _judge(values: Values) -> Iterator[str]:
     if values["judge_server_url"]:
         yield from _server("judge_server_url", values)
     else:
-        yield from _model("judge", values["judge"], ("rules", "embedded"))
+        yield from _model("judge", values["judge"], ("rules", *SHIPPED))
 
 
 def _evals(values: Values) -> Iterator[str]:
@@ -240,6 +252,7 @@ CHECKS: dict[str, Callable[[Values], Iterator[str]]] = {  # the parameters that 
     "script stages characters clues": _knobs,
     "script": _script,
     "world world_knobs allow_code": _world,
+    "lesson_worlds lesson_world_shares": _lessons,
     "script window max_new_tokens": _windows,
     "model adapter server_url server_command server_key_env": _players,
     "camp_weights": _camps,

@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from maro_lib.model.players import Player
+from maro_lib.model.shipped import SHIPPED
 from maro_lib.play.policies import SKILLED
 from maro_lib.play.rollout import Game, Session, advance, schedule, start
 from maro_lib.world.casebook import find_playable
@@ -53,7 +54,7 @@ def play_one(values: Mapping[str, Any], player: Player, chat: Chat | None) -> Sa
         advance([session])
     sizes = [_view_sizes(session, seat, count, player.max_new_tokens) for seat in range(len(session.seats))]
     longest, at_most = (max(size) for size in zip(*sizes, strict=True))
-    typical = longest if player.is_scripted or player.model == "embedded" else (longest + at_most) // 2
+    typical = longest if player.is_scripted or player.model in SHIPPED else (longest + at_most) // 2
     n_bytes = _disk_bytes(session, at_most)
     return Sample(len(session.seats), len(session.env.log), first, longest, typical, at_most, n_bytes, counted, begun)
 

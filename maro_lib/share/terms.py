@@ -11,6 +11,7 @@ from typing import NamedTuple
 from maro_lib.model.adapter_files import AdapterError, base_of
 from maro_lib.model.gguf import SMOLLM2
 from maro_lib.model.players import SCRIPTED
+from maro_lib.model.shipped import SHIPPED
 from maro_lib.play.gamebook import load_gamebook
 from maro_lib.play.shards import read_scripts
 from maro_lib.runs import located, portable
@@ -19,7 +20,7 @@ from maro_lib.world.mirage import is_mirage, known_title
 from maro_lib.world.phrases import CheckedWords, read_words, sentence
 from maro_lib.world.scripts import bundled
 
-OF_THE_KIT = (*SCRIPTED, "mixture", "embedded", SMOLLM2)  # players whose words are free
+OF_THE_KIT = (*SCRIPTED, "mixture", *SHIPPED, SMOLLM2)  # players whose words are free
 FREE, UNSETTLED = "apache-2.0", "unknown"  # as the hub spells them
 
 

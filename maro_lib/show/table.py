@@ -12,9 +12,11 @@ from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
+from maro_lib.embedded.other_worlds import TAUGHT
 from maro_lib.model.adapter_files import base_of
 from maro_lib.model.loading import EMBEDDED, STUDY_ADAPTER
 from maro_lib.model.players import SCRIPTED, Player
+from maro_lib.model.shipped import SHIPPED
 from maro_lib.play.policies import Policy, Styled
 from maro_lib.play.rollout import Game, factions_of, roles_of
 from maro_lib.play.sitting import Person, Sitting, SittingError, find_seat, sit_down
@@ -149,7 +151,7 @@ def _styles(script: Script | Scenario) -> tuple[str, ...]:
 
 def _check_known(who: str | Player | Policy, script: Script | Scenario) -> None:
     """Refuse a word that is no player's: a hub's name has a slash, and anything else of that kind is a folder."""
-    known = dict.fromkeys((*_styles(script), *SCRIPTED, "mixture", "embedded", "smollm2"))
+    known = dict.fromkeys((*_styles(script), *SCRIPTED, "mixture", *SHIPPED, "smollm2"))
     if not isinstance(who, str) or who in known or "/" in who or who.endswith(".gguf"):
         return
     if not located(who).exists():
@@ -164,8 +166,12 @@ def _seated(who: str | Player | Policy) -> contextlib.AbstractContextManager[Pol
 
 
 def _check_register(who: str | Player | Policy, script: Script) -> None:
-    """Refuse the embedded model where it can't read: it knows the words of compact mysteries alone."""
+    """Refuse models that come along where they can't read: prose, and all but mysteries for one that knows no other."""
     named = who.model if isinstance(who, Player) else who
+    if named == "worlds" and (script.register_ != "compact" or script.world not in TAUGHT):
+        what = "is told in prose" if script.world in TAUGHT else "is of a world of which it has read nothing"
+        raise SittingError(f"{script.title}: the model `worlds` can't read it: it {what}; play {', '.join(TAUGHT)} in "
+                           "the compact register, or against skilled, smollm2 or another language model")  # fmt: skip
     if not isinstance(named, str) or (script.register_ == "compact" and script.world == "mystery"):
         return
     if base_of(named) in ("embedded", str(EMBEDDED)):
