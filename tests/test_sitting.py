@@ -358,7 +358,7 @@ def test_what_can_t_be_an_answer_is_said_and_asked_again(tmp_path):
     said = "\n".join(told)
     assert "Say something." in said
     assert "/foo: no such command" in said
-    assert "Choose of 1 ask, 2 search." in said
+    assert "Choose from 1 ask, 2 search." in said
     assert sitting.session.replies[0][0] == Reply("I am Ann.")
 
 

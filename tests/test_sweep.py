@@ -408,6 +408,8 @@ def test_kept_trials_are_not_run_again_and_stand_in_the_results(kitchen, tmp_pat
     before, n_first = pd.read_parquet(run_folder("which") / "results.parquet"), len(kitchen.ran)
     assert kitchen.sweep(keeping(tmp_path), is_to_keep=True) == 0
     assert len(kitchen.ran) == n_first, "keeping runs nothing"
+    assert kitchen.sweep(keeping(tmp_path), is_to_keep=True) == 0
+    assert len(pd.read_parquet(tmp_path / "kept.parquet")) == len(before), "kept again, the rows are there once"
     shutil.rmtree(run_folder("which"))  # the machine is lost
     assert kitchen.sweep(keeping(tmp_path, GAMMAS.replace("seeds: 2", "seeds: 3"))) == 0
     ran_again = [stage for stage in kitchen.ran[n_first:] if "seed-3" not in stage and "shared" not in stage]

@@ -18,7 +18,7 @@ from maro_lib.measure.encounters import ALL, ONE, TOLD, change, encounter, equal
 from maro_lib.play.policies import RANDOM, SKILLED, Mixture, Styled
 from maro_lib.play.rollout import count_replies, play, schedule, seat_policies
 from maro_lib.play.shards import StorageError, read_scripts, read_table
-from maro_lib.play.sitting import Person, Sitting, SittingError
+from maro_lib.play.sitting import Person, Sitting, SittingError, find_seat
 from maro_lib.play.tables import COMMON, describe, parties
 from maro_lib.runs import artefact
 from maro_lib.show.debrief import debrief
@@ -203,6 +203,13 @@ def test_seats_go_by_name_side_or_role():
     assert seat_policies({"fisher": RANDOM, script.names[1]: SKILLED}, script)[:2] == [RANDOM, SKILLED]
     with pytest.raises(ValueError, match=r"give a policy for the name or for the role \(fisher\)"):
         seat_policies({"Nobody": RANDOM}, script)
+
+
+def test_a_person_may_sit_down_by_role():
+    script = scenarios("buying", 1, 0)[0]
+    assert [find_seat(script, seat) for seat in ("seller", "buyer", script.names[1], "")] == [0, 1, 1, 0]
+    with pytest.raises(SittingError, match="'banker' is at no table of 'lamp 0'; seller, buyer, or one of"):
+        find_seat(script, "banker")
 
 
 @every_world
