@@ -324,6 +324,7 @@ def test_what_an_action_was_worth_is_counted_in_what_was_asked_for():
     worth = {o: counterfactual_values(made, actions, policy, n_samples=2, outcome=o) for o in ("success", "payoff")}
     assert worth["success"].abs().max() == 0, "nobody reaches its goal, whatever one action had been"
     assert worth["payoff"].abs().max() > 2, "tons of fish"
+    assert not worth["payoff"][actions["kind"] == "say"].any(), "words that no player by rule heeds are worth nothing"
 
 
 # --- encounters ----------------------------------------------------------------------------------------
