@@ -71,7 +71,7 @@ WORK = {
     "float64": played(model("float64"), 48, 4),
     "float32": played(model("float32"), 48, 4),
     "training": trained,
-} | {world: played(Mixture, 1200, 40, in_world(world)) for world in WORLDS if world not in ("mystery", "textarena")}
+} | {world: played(Mixture, 400, 20, in_world(world)) for world in WORLDS if world not in ("mystery", "textarena")}
 
 
 # --- killing -------------------------------------------------------------------------------------------

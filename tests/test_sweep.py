@@ -400,7 +400,7 @@ def test_a_sweep_takes_no_run_s_folder(kitchen, capsys):
 
 
 def keeping(folder: Path, text: str = "") -> str:
-    return f"{text or GAMMAS}\nkept: {folder}/kept.parquet\n"
+    return f"{text or GAMMAS}\nkept: {folder.parent}/kept-{folder.name}.parquet\n"
 
 
 def test_kept_trials_are_not_run_again_and_stand_in_the_results(kitchen, tmp_path, capsys):
@@ -409,7 +409,7 @@ def test_kept_trials_are_not_run_again_and_stand_in_the_results(kitchen, tmp_pat
     assert kitchen.sweep(keeping(tmp_path), is_to_keep=True) == 0
     assert len(kitchen.ran) == n_first, "keeping runs nothing"
     assert kitchen.sweep(keeping(tmp_path), is_to_keep=True) == 0
-    assert len(pd.read_parquet(tmp_path / "kept.parquet")) == len(before), "kept again, the rows are there once"
+    assert len(pd.read_parquet(tmp_path.parent / f"kept-{tmp_path.name}.parquet")) == len(before), "kept again, the rows are there once"
     shutil.rmtree(run_folder("which"))  # the machine is lost
     assert kitchen.sweep(keeping(tmp_path, GAMMAS.replace("seeds: 2", "seeds: 3"))) == 0
     ran_again = [stage for stage in kitchen.ran[n_first:] if "seed-3" not in stage and "shared" not in stage]
@@ -444,6 +444,6 @@ def test_there_must_be_a_place_to_keep_rows_and_something_to_keep(kitchen, tmp_p
     assert "say where its rows are to be kept" in capsys.readouterr().err
     assert kitchen.sweep(keeping(tmp_path), is_to_keep=True) == 1
     assert "no trial has finished" in capsys.readouterr().err
-    (tmp_path / "kept.parquet").write_text("something else")
+    (tmp_path.parent / f"kept-{tmp_path.name}.parquet").write_text("something else")
     assert kitchen.sweep(keeping(tmp_path)) == 1
     assert "holds no kept trials" in capsys.readouterr().err

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from maro_lib.run.prefixes import Chain
-from maro_lib.runs import RunError, shown, write_atomic
+from maro_lib.runs import RunError, portable, shown, write_atomic
 from maro_lib.wording import counted
 
 _DECIDED = b"decided_by"  # of the file's metadata: trial -> stage -> the values that decide it
@@ -50,7 +50,7 @@ def keep_rows(path: Path, results: Path, chains: Mapping[str, Chain]) -> str:
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(path, buffer.getvalue().to_pybytes())
     n = table["trial"].to_pandas().nunique()
-    return f"{shown(path)}: holds {counted(n, 'trial')}, {len(ours)} of this folder"
+    return f"{portable(str(path))}: holds {counted(n, 'trial')}, {len(ours)} of this folder"
 
 
 def _opened(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
@@ -58,7 +58,7 @@ def _opened(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
         table = pq.read_table(path)
         return table.to_pandas(), json.loads(table.schema.metadata[_DECIDED])
     except (pa.ArrowInvalid, KeyError, TypeError, ValueError, OSError):
-        raise RunError(f"{shown(path)}: holds no kept trials; take the file that `sweep --keep` has written") from None
+        raise RunError(f"{portable(str(path))}: holds no kept trials; take the file that `sweep --keep` has written") from None
 
 
 def _values(chain: Chain) -> dict[str, dict[str, Any]]:
