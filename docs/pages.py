@@ -28,7 +28,8 @@ NUMBER = r"[+-]?\d+(?:,\d{3})*(?:\.\d+)?"
 FIGURE = re.compile(rf"({NUMBER}(?: [\w%]+)?(?: \[{NUMBER}, {NUMBER}\])?)<!-- (\w+): ([^>]+) -->")
 TABLE = re.compile(r"(<!-- table: ([^>]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 LIBRARY = ROOT / "maro_lib"
-ROOMS = ("world", "worlds", "play", "model", "embedded", "learn", "measure", "study", "show", "share", "run")  # in order
+# in order
+ROOMS = ("world", "worlds", "play", "model", "embedded", "learn", "measure", "study", "show", "share", "run")
 MEASUREMENTS = ROOT / "docs" / "measurements.yaml"
 STUDY_PICTURE = ROOT / "notebooks" / "images" / "evidence.png"
 

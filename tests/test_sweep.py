@@ -409,7 +409,8 @@ def test_kept_trials_are_not_run_again_and_stand_in_the_results(kitchen, tmp_pat
     assert kitchen.sweep(keeping(tmp_path), is_to_keep=True) == 0
     assert len(kitchen.ran) == n_first, "keeping runs nothing"
     assert kitchen.sweep(keeping(tmp_path), is_to_keep=True) == 0
-    assert len(pd.read_parquet(tmp_path.parent / f"kept-{tmp_path.name}.parquet")) == len(before), "kept again, the rows are there once"
+    kept = pd.read_parquet(tmp_path.parent / f"kept-{tmp_path.name}.parquet")
+    assert len(kept) == len(before), "kept again, the rows are there once"
     shutil.rmtree(run_folder("which"))  # the machine is lost
     assert kitchen.sweep(keeping(tmp_path, GAMMAS.replace("seeds: 2", "seeds: 3"))) == 0
     ran_again = [stage for stage in kitchen.ran[n_first:] if "seed-3" not in stage and "shared" not in stage]

@@ -39,6 +39,7 @@ from maro_lib.side_by_side import Tell, run_tasks
 from maro_lib.strict_yaml import StrictLoader, read_text
 from maro_lib.world.mystery import MurderMystery, Rules
 from maro_lib.world.setups import dump_scripts, load_scripts
+from maro_lib.worlds.registry import find_world
 
 INPUTS = ".inputs"  # after the name of the folder that is trained into
 DDP = Path(__file__).with_name("accelerate") / "ddp.yaml"
@@ -184,7 +185,7 @@ def _check(n_processes: int, config: Path, watch: QuickGames | None) -> None:
         raise LaunchError(f"{config}: FSDP needs GPUs, and there are none here")
     if kind == DistributedType.FSDP and watch:
         raise LaunchError(f"{config}: quick games need a whole model, and FSDP cuts it; leave `watch` out")
-    if watch and (others := {g.kind for g in watch.games} - {MurderMystery}):
+    if watch and (others := {g.kind or find_world(g.script.world) for g in watch.games} - {MurderMystery}):
         raise LaunchError(f"watch: games of {', '.join(sorted(map(str, others)))} can't be handed to other processes")
 
 

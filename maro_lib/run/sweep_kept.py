@@ -58,7 +58,8 @@ def _opened(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
         table = pq.read_table(path)
         return table.to_pandas(), json.loads(table.schema.metadata[_DECIDED])
     except (pa.ArrowInvalid, KeyError, TypeError, ValueError, OSError):
-        raise RunError(f"{portable(str(path))}: holds no kept trials; take the file that `sweep --keep` has written") from None
+        told = f"{portable(str(path))}: holds no kept trials; take the file that `sweep --keep` has written"
+        raise RunError(told) from None
 
 
 def _values(chain: Chain) -> dict[str, dict[str, Any]]:

@@ -169,9 +169,11 @@ def _game_row(game: ForeignGame) -> TableRow:
     last_votes = {turn.seat: turn.target for turn in game.turns if turn.kind == "vote"}
     words = " ".join(turn.text for turn in game.turns[:100])
     return {
+        "world": "mystery",  # whose columns these are
         "script": game.world, "digest": "", "cell": "", "language": language_of(words), "register": "prose",
         "seed": 0, "rules": json.dumps({"id": game.id}, ensure_ascii=False),
         "players": [s.name for s in game.seats], "factions": [s.side for s in game.seats],
+        "roles": [s.role for s in game.seats], "payoffs": [2.0 * s.success - 1 for s in game.seats],
         "policies": [s.model for s in game.seats], "culprits": [s.name for s in game.seats if s.side == "culprit"],
         "votes": [last_votes.get(k, "") for k in range(len(game.seats))], "accused": "",
         "winner": sides.pop() if len(sides) == 1 else "", "success": [s.success for s in game.seats],
@@ -189,6 +191,7 @@ def _action_rows(game: ForeignGame) -> Iterator[TableRow]:
         yield {
             "step": step, "script": game.world, "agent": seat.name, "seat": turn.seat, "role": seat.role,
             "faction": seat.side, "policy": seat.model, "success": seat.success, "t": taken[turn.seat],
+            "payoff": 2.0 * seat.success - 1,
             "n_actions": of_seat[turn.seat], "round": turn.round, "phase": turn.kind, "kind": _kind(turn),
             "target": turn.target, "place": "", "clue": "", "text": turn.text, "legal": turn.legal,
             "retry": turn.retry, "public": turn.public, "suspicion": None, "trust": None, "belief": None,
