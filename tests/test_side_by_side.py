@@ -79,6 +79,7 @@ def caller(tmp_path):
     caller = subprocess.Popen(
         [sys.executable, tmp_path / "caller.py"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env=os.environ | {"PYTHONPATH": paths}, start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background job ignores Ctrl-C
     )  # fmt: skip
     pids = [int(caller.stdout.readline()) for _ in range(2)]
     assert all(map(is_there, pids))
