@@ -1,9 +1,12 @@
 """The donor game: what a gift costs and brings, who learns of it, what success is, and who gets on."""
 
-import pytest
-from worlds import Says, finish, last_words
+from functools import partial
 
-from maro_lib.play.policies import RANDOM, Styled
+import pytest
+from worlds import averages as averages_in
+from worlds import finish, last_words
+
+from maro_lib.play.policies import RANDOM
 from maro_lib.worlds.donor import Donor, DonorAct
 from maro_lib.worlds.registry import WorldError, knobs_of
 
@@ -32,24 +35,7 @@ def seats_of(env: Donor) -> tuple[int, int, int, int]:
     return a, b, c, d
 
 
-def table(*styles: str) -> Says:
-    """A player by rule in each seat."""
-    return Says("table", lambda r: _player(styles[r.player]).act([r])[0].text)
-
-
-def _player(style: str):
-    return RANDOM if style == "random" else Styled(style)
-
-
-def averages(*styles: str, games: int = 60, **knobs) -> tuple[list[float], list[float]]:
-    """The payoff and the rate of success of each seat."""
-    payoffs, successes = [], []
-    for seed in range(games):
-        env = Donor(Donor.generate(seed, knobs_of(Donor, knobs)))
-        env.reset(len(env.names), seed)
-        finish(env, table(*styles), seed)
-        payoffs.append(env.payoffs()), successes.append(env.successes())
-    return [sum(c) / games for c in zip(*payoffs, strict=True)], [sum(c) / games for c in zip(*successes, strict=True)]
+averages = partial(averages_in, Donor)
 
 
 def test_a_gift_arrives_multiplied():

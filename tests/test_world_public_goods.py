@@ -1,7 +1,10 @@
 """Public goods: what a pot brings, what punishing costs, who shares with whom, what success is, and who gets on."""
 
+from functools import partial
+
 import pytest
-from worlds import Says, finish, last_words, requests
+from worlds import averages as averages_in
+from worlds import finish, last_words, requests
 
 from maro_lib.play.policies import RANDOM, Styled
 from maro_lib.worlds.public_goods import PublicGoods
@@ -27,24 +30,7 @@ def put(env: PublicGoods, *amounts: int) -> PublicGoods:
     return answer(env, *(f"PUT {amount}" for amount in amounts))
 
 
-def table(*styles: str) -> Says:
-    """A player by rule in each seat."""
-    return Says("table", lambda r: _player(styles[r.player]).act([r])[0].text)
-
-
-def _player(style: str):
-    return RANDOM if style == "random" else Styled(style)
-
-
-def averages(*styles: str, games: int = 60, **knobs) -> tuple[list[float], list[float]]:
-    """The payoff and the rate of success of each seat."""
-    payoffs, successes = [], []
-    for seed in range(games):
-        env = PublicGoods(PublicGoods.generate(seed, knobs_of(PublicGoods, knobs)))
-        env.reset(len(env.names), seed)
-        finish(env, table(*styles), seed)
-        payoffs.append(env.payoffs()), successes.append(env.successes())
-    return [sum(c) / games for c in zip(*payoffs, strict=True)], [sum(c) / games for c in zip(*successes, strict=True)]
+averages = partial(averages_in, PublicGoods)
 
 
 def test_a_pot_is_multiplied_and_shared_equally():

@@ -7,11 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from maro_lib.play.policies import Policy, Reply, Request
+from maro_lib.play.policies import RANDOM, Policy, Reply, Request, Styled
 from maro_lib.world.mystery import Brief, MurderMystery, Rules
 from maro_lib.world.protocol import Command, Environment
 from maro_lib.world.scripts import Script, bundled, parse_script
 from maro_lib.worlds.commands import written
+from maro_lib.worlds.registry import knobs_of
+from maro_lib.worlds.world import World
 
 NAMES = ("Ann", "Ben", "Cal", "Dot")
 CLUES = (
@@ -167,6 +169,29 @@ class Says:
 
     def act(self, requests: Sequence[Request]) -> list[Reply]:
         return [Reply(self.say(r)) for r in requests]
+
+
+def in_seats(*styles: str) -> Says:
+    """A player by rule in each seat of another world."""
+    return Says("table", lambda r: _by_rule(styles[r.player]).act([r])[0].text)
+
+
+def _by_rule(style: str) -> Policy:
+    return RANDOM if style == "random" else Styled(style)
+
+
+def averages(kind: type[World], *styles: str, games: int = 60, **knobs: Any) -> tuple[list[float], list[float]]:
+    """The payoff and the rate of success of each seat, over games of a world."""
+    ends = []
+    for seed in range(games):
+        env = kind(kind.generate(seed, knobs_of(kind, knobs)))
+        env.reset(len(env.names), seed)
+        ends.append(finish(env, in_seats(*styles), seed))
+    payoffs, successes = (
+        zip(*(e.payoffs() for e in ends), strict=True),
+        zip(*(e.successes() for e in ends), strict=True),
+    )
+    return [sum(c) / games for c in payoffs], [sum(c) / games for c in successes]
 
 
 @dataclass(frozen=True)

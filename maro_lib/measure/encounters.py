@@ -49,10 +49,10 @@ def encounter(
         mine = parties_of(game.script)[party]
         return {name: player if i in mine else others for i, name in enumerate(game.script.names)}
 
-    return told_of(play(games, seated, folder=folder, concurrency=concurrency), games, party)
+    return _told_of(play(games, seated, folder=folder, concurrency=concurrency), games, party)
 
 
-def told_of(played: Played, games: Sequence[Game], party: str) -> pd.DataFrame:
+def _told_of(played: Played, games: Sequence[Game], party: str) -> pd.DataFrame:
     """Return a row per game: each measure of `TOLD`, for the seats of a party."""
     seats = {game.order: parties_of(game.script)[party] for game in games}
     table = played.table("games", ["order", "script", "success", "payoffs"])

@@ -83,23 +83,6 @@ class GameRecord(NamedTuple):
     own: Mapping[str, Any] = {}  # by the world's own columns
 
 
-class Setup(Protocol):
-    """What a game is played from, before the seed decides: a mystery's script, another world's scenario."""
-
-    world: str
-    title: str
-    cell: str  # which kind of game it is
-    language: str
-    register_: str
-
-    @property
-    def digest(self) -> str: ...
-    @property
-    def names(self) -> tuple[str, ...]: ...
-    @property
-    def characters(self) -> Sequence[Any]: ...  # each with a name, a role, a faction (empty in a world without sides)
-
-
 class Refusals(Protocol):
     """Sentences that every world needs."""
 
