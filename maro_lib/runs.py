@@ -70,6 +70,7 @@ STAGES = {
     ),
     "13_at_the_table": Artefacts(writes=("people",)),
     "14_worlds": Artefacts(writes=("worlds.parquet",)),
+    "15_across_worlds": Artefacts(writes=("abroad", "abroad.parquet"), labelled=("abroad",)),
 }
 ROUND = ("02_rollout", "03_decomposition", "04_balancing", "05_maro_training")  # what every round runs
 EXPERIMENTS = (  # run only when they are asked for
@@ -80,6 +81,7 @@ EXPERIMENTS = (  # run only when they are asked for
     "12_strength",
     "13_at_the_table",
     "14_worlds",
+    "15_across_worlds",
 )
 OPPONENTS = ("self", "base", "earlier", "diverse")
 REPORT_PAGE, WATCH_PAGE = "report.html", "watch.html"  # of a run, written at its end

@@ -7,11 +7,12 @@ import time
 
 import pytest
 
-from maro_lib.play.policies import NAIVE, SKILLED
+from maro_lib.play.policies import NAIVE, SKILLED, Styled
 from maro_lib.play.rollout import play, schedule
 from maro_lib.run.pulse import games_since, how_far, pulse, training_since
 from maro_lib.runs import run_folder
 from maro_lib.world.mystery import Rules
+from maro_lib.worlds import scenarios
 
 
 @pytest.fixture
@@ -66,3 +67,11 @@ def test_it_beats_until_the_stage_ends_also_with_an_error(run, capsys):
     with pulse(run, "short"):
         pass
     assert capsys.readouterr().out == "", "a stage of less than a minute says nothing"
+
+
+def test_games_of_a_world_without_sides_are_told_by_the_seats_that_reached_their_goal(run):
+    began = time.time()
+    games = schedule(scenarios("commons", 2, 0), 2, 0)
+    table = play(games, Styled("fair"), folder=run_folder(run) / "rollout").table("games")
+    share = 100 * table["success"].explode().astype(float).mean()
+    assert games_since(run, began) == f"2 games, {share:.0f} % of seats reached their goal"

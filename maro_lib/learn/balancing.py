@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 from numbers import Real
@@ -106,6 +107,7 @@ def balance(
     check_name("across", across, ("seats", "games"))
     more = (("legal",) if illegal == "drop" else ()) + (("policy",) if learner is not None else ())
     require(actions, NEEDS + more, "balance (weight = decompose(...))")
+    has_sides = bool((actions["faction"] != "").any())
     if "role" in actions:
         actions = actions.assign(faction=parties(actions))  # who has no side is weighed by role
     credit, camp = finite(actions, "weight"), _camp(actions, camp_weights or {})  # each (n_actions,), so is the rest
@@ -122,7 +124,7 @@ def balance(
     lam_pos, lam_neg = _lambdas(chosen, lam_pos, lam_neg)
     return Balanced(
         chosen, lam_pos, lam_neg, report=_report(actions, fate, credit, weight),
-        reasons=_reasons(actions["faction"], fate), statement=_state(actions, fate, mode),
+        reasons=_reasons(actions["faction"], fate), statement="\n".join(_told(actions, fate, mode, across, has_sides)),
     )  # fmt: skip
 
 
@@ -286,18 +288,18 @@ def _reasons(faction: pd.Series, fate: np.ndarray) -> pd.DataFrame:
     return table.drop(Fate.KEPT.reason)
 
 
-def _state(actions: pd.DataFrame, fate: np.ndarray, mode: str) -> str:
+def _told(actions: pd.DataFrame, fate: np.ndarray, mode: str, across: str, has_sides: bool) -> Iterator[str]:
     """Say in words what was kept, and what is one-sided about it."""
     kept = fate == Fate.KEPT
-    lines = [f"Kept {kept.sum():,} of {kept.size:,} actions (mode {mode}; dropped: {_listed(fate)})."]
+    yield f"Kept {kept.sum():,} of {kept.size:,} actions (mode {mode}; dropped: {_listed(fate)})."
     factions = sorted(actions["faction"][kept].unique())
-    if len(factions) == 1:
-        gone = fate[actions["faction"] != factions[0]]
+    gone = fate[actions["faction"] != factions[0]]
+    if len(factions) == 1 and (has_sides or gone.size):
         why = f"of the others, {_listed(gone)}" if gone.size else "the table holds no other faction"
-        lines.append(f"Only {factions[0]} actions are left ({why}): only that side is trained.")
+        yield f"Only {factions[0]} actions are left ({why}): only that side is trained."
     if n_games := _n_one_sided(actions[kept | (fate == Fate.CAMP_WEIGHT) | (fate == Fate.OPPONENT)]):
-        lines.append(f"Games kept with winners only or losers only: {n_games:,}; nobody balances them.")
-    return "\n".join(lines)
+        by = "nobody balances them" if across == "seats" else "other games balance them"
+        yield f"Games kept with winners only or losers only: {n_games:,}; {by}."
 
 
 def _n_one_sided(kept: pd.DataFrame) -> int:

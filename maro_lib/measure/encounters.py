@@ -1,9 +1,9 @@
 """One player in another's place, in any world: who gains, who pays, and what becomes of all.
 
 A player takes the seats of one party in games that are also played without it; the rest of the table stays who it was.
-A party is a side; a role where there are no sides; and where all are alike, one seat, or all of them. In dilemmas
-"better" has several meanings, which can move apart: the own payoff, success by the world's rule, what all got together,
-how equally, and what the others got. Taught in notebook 14.
+A party is a side; a role where there are no sides; one seat where all are alike; and without sides all seats, too. In
+dilemmas "better" has several meanings, which can move apart: the own payoff, success by the world's rule, what all got
+together, how equally, and what the others got. Taught in notebook 14.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ TOLD = {
 
 
 def parties_of(script: Script | Scenario) -> dict[str, tuple[int, ...]]:
-    """Return the seats of each party of a script."""
-    groups = factions_of(script) or (roles if len(roles := roles_of(script)) > 1 else [])
-    if not groups:
-        return {ONE: (0,), ALL: tuple(range(len(script.names)))}
-    return {g: tuple(i for i, c in enumerate(script.characters) if g in (c.faction, c.role)) for g in groups}
+    """Return the seats of each party of a script; where no sides are opposed, all of them are one, too."""
+    sides, everybody = factions_of(script), {ALL: tuple(range(len(script.names)))}
+    groups = sides or (roles if len(roles := roles_of(script)) > 1 else [])
+    seats = {g: tuple(i for i, c in enumerate(script.characters) if g in (c.faction, c.role)) for g in groups}
+    return (seats or {ONE: (0,)}) | ({} if sides else everybody)
 
 
 def encounter(

@@ -52,16 +52,30 @@ def how_far(run: str, began: float, left: float) -> str:
 
 
 def games_since(run: str, began: float) -> str:
-    """Say how many of a run's games were saved since then, and who won them; nothing if there are none."""
-    winners: Counter[str] = Counter()
+    """Say how many of a run's games were saved since then, and who won; nothing if there are none."""
+    games: list[dict[str, list]] = []
     with contextlib.suppress(OSError):  # a folder that is being renamed is looked at again the next time
         files = run_folder(run).rglob("shard-*/games.parquet")
         for file in (file for file in files if file.stat().st_mtime >= began):
-            winners.update(_winners(str(file)))
-    if not winners:
-        return ""
-    shares = ", ".join(f"{who or 'nobody'} {100 * n / winners.total():.0f} %" for who, n in sorted(winners.items()))
-    return f"{counted(winners.total(), 'game')}, won by {shares}"
+            games += _ends(str(file))
+    told = [counted(len(games), "game"), *_won_by_sides(games), *_reached_by_seats(games)]
+    return ", ".join(told) if games else ""
+
+
+def _won_by_sides(games: list[dict[str, list]]) -> Iterator[str]:
+    """Say which sides won the games that have some."""
+    sides = Counter(
+        next((side for side, won in zip(game["factions"], game["success"], strict=True) if won), "nobody")
+        for game in games if any(game["factions"])
+    )  # fmt: skip
+    if sides:
+        yield f"won by {', '.join(f'{who} {100 * n / sides.total():.0f} %' for who, n in sorted(sides.items()))}"
+
+
+def _reached_by_seats(games: list[dict[str, list]]) -> Iterator[str]:
+    """Say how many seats reached their goal where there are no sides."""
+    if goals := [won for game in games if not any(game["factions"]) for won in game["success"]]:
+        yield f"{100 * sum(goals) / len(goals):.0f} % of seats reached their goal"
 
 
 def training_since(run: str, began: float) -> str:
@@ -79,7 +93,7 @@ def training_since(run: str, began: float) -> str:
     return ""
 
 
-def _winners(file: str) -> list[str]:
+def _ends(file: str) -> list[dict[str, list]]:
     import pyarrow.parquet as pq  # a series that skips every stage need not wait for it
 
-    return pq.read_table(file, columns=["winner"])["winner"].to_pylist()
+    return pq.read_table(file, columns=["factions", "success"]).to_pylist()

@@ -10,6 +10,7 @@ Measures are changes against base in the same games, in points (with `base` and 
 mysteries), from the matches and from notebook 06; of several rounds those of the last, and each round's by its name
 (`games won, round 2`); how far the factions lie apart in a metric (`TII, between factions`);
 what matches in other kinds of mystery came to (`games won, in MUC`, and over all others: `games won, elsewhere`); what
+changed in other worlds (`goals reached, in commons`, payoffs in their world's units); what
 changed in notebook 07's tasks (`maro_where`; of scenes: `maro_honesty`, right answers with a goal, `maro_honesty, no
 goal`, and `maro_honesty, lies`, the false ones that the goal adds); and the numbers of every stage's headline (`05
 margin`). What was trained beside (a control on shuffled labels) is a cell of its own. Used by `maro_lib.run.sweep`.
@@ -75,7 +76,8 @@ class Collected:
             if trial.name == branch.name and not error:
                 matches = matches_of(trial)
                 found = (*_headlines(trial), *_costs(trial), *_matched(matches), *_by_round(trial),
-                         *_in_kinds(trial, matches), *_social(trial, matches), *_transferred(trial))  # fmt: skip
+                         *_in_kinds(trial, matches), *_social(trial, matches), *_transferred(trial),
+                         *_abroad(trial))  # fmt: skip
                 self.rows += [_about(trial, row.pop("learned", "")) | row for row in found]
                 self.games += [table.assign(**_about(trial, learned)) for learned, table in matches.items()]
                 self.curves += [table.assign(**_about(trial, learned)) for learned, table in curves_of(trial).items()]
@@ -240,6 +242,14 @@ def _transferred(trial: Trial) -> Iterator[dict[str, Any]]:
         items = pd.read_parquet(run_folder(trial.series.run) / "transfer" / "items.parquet")
         for row in transfer.changes_since_base(items):
             yield _row(row.arm, "", row.measure, row.change, base=row.base, trained=row.trained)
+
+
+def _abroad(trial: Trial) -> Iterator[dict[str, Any]]:
+    """Yield what changed in each world that notebook 15 played in."""
+    if "15" in {step.number for step in trial.series.steps}:
+        rows = pd.read_parquet(run_folder(trial.series.run) / "abroad.parquet").rename(columns={"change": "value"})
+        rows["measure"] = [in_kind(*names) for names in zip(rows["measure"], rows["world"], strict=True)]
+        yield from rows.drop(columns="world").to_dict("records")
 
 
 def _row(learned: str, who: str, measure: str, change: Mean, **means: float) -> dict[str, Any]:

@@ -201,7 +201,7 @@ def plot_carried_over(table: pd.DataFrame, title: str) -> Figure:
     fig, axes = _side_by_side(len(factions), size, title, sharey=True)
     most = table["change"].abs().max() or 1.0
     for ax, who in zip(axes, factions, strict=True):
-        finding(ax, f"trained {who}s", xlabel="played in", ylabel="trained in" if ax is axes[0] else "")
+        finding(ax, f"trained: {who}", xlabel="played in", ylabel="trained in" if ax is axes[0] else "")
         for row in table[table["who"] == who].itertuples():
             at, colour = (kinds.index(row.kind), cells.index(row.cell)), _diverging(row.change / most)
             _tile(ax, at, signed(row.change, 0), colour, is_bold=row.low > 0 or row.high < 0, is_framed=row.own)

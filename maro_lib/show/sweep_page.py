@@ -17,7 +17,17 @@ from maro_lib.measure.comparison import LEVEL
 from maro_lib.show.figures import plot_carried_over, plot_study, plot_verdicts
 from maro_lib.show.page import Part, page_of, picture, table_of
 from maro_lib.study.effects import ALL_SEEDS, COSTS, cell_effects, cell_means, conclusion
-from maro_lib.study.maps import LEARNED, MOST_LOST, MapPlace, carried_over, on_map, verdicts, verdicts_in_words
+from maro_lib.study.maps import (
+    GAMES_WON,
+    GOALS,
+    LEARNED,
+    MOST_LOST,
+    MapPlace,
+    carried_over,
+    on_map,
+    verdicts,
+    verdicts_in_words,
+)
 from maro_lib.wording import counted, duration, p_value, signed
 
 
@@ -77,17 +87,19 @@ def _map(swept: Swept) -> Iterator[Part]:
 
 
 def _matrix(swept: Swept) -> Iterator[Part]:
-    """What was learned in one kind of mystery, played in another."""
-    table = carried_over(swept.results)
-    if table.empty:
+    """What was learned in one kind of mystery, or in one world, played in another."""
+    tables = {measure: carried_over(swept.results, measure) for measure in (GAMES_WON, GOALS)}
+    measure, table = next(((m, t) for m, t in tables.items() if len(t)), ("", None))
+    if table is None:
         return
     others = table[~table["own"]]
     more = (others["low"] > 0).groupby(others["who"], sort=False).agg(["sum", "size"])
-    title = "More games won in other kinds: " + ", ".join(f"{who}s {n} of {size}" for who, n, size in more.itertuples())
+    told = ", ".join(f"{who} {n} of {size}" for who, n, size in more.itertuples())
+    title = f"{measure.capitalize()}, clearly more elsewhere: {told}"
     figure = picture(plot_carried_over(table, title), "trained in, played in")
     note = (
-        "Change in games won against base, in points, means over seeds. Bold: the interval over seeds leaves out 0, "
-        "which 1 in 20 does by luck. Framed: played in the kind that it was trained in."
+        f"Change in {measure} against base, in points, means over seeds. Bold: the interval over seeds leaves out 0, "
+        "which 1 in 20 does by luck. Framed: played in what it was trained in."
     )
     heads = ["trained in", "trained", "played in", "change", "95 % interval", "seeds"]
     rows = [[r.cell, r.who, r.kind, signed(r.change, 1), _interval(r), int(r.n)] for r in table.itertuples()]

@@ -1,4 +1,4 @@
-"""Maps of a sweep: what was learned in one kind of mystery, played in another; and where a method learns at all.
+"""Maps of a sweep: what was learned in one kind of mystery or world, played in another; and where a method learns.
 
     carried over    trained in x played in: changes against base in the same games, means over seeds
     verdicts        learned, nothing shown, collapsed: a word for each cell, and where it stands by what it changes
@@ -16,7 +16,8 @@ import pandas as pd
 from maro_lib.study.effects import ALL_SEEDS, cell_means
 from maro_lib.wording import counted
 
-IN = ", in "  # stands between a measure and the kind of mystery that was played
+IN = ", in "  # stands between a measure and the kind of mystery, or the world, that was played
+GAMES_WON, GOALS = "games won", "goals reached"  # of a side in mysteries; of seats in any world (notebook 15)
 LEARNED, NOTHING_SHOWN, COLLAPSED = "learned", "nothing shown", "collapsed"
 MOST_LOST = 10.0  # points of legal moves: with fewer it is no player any more
 
@@ -25,12 +26,12 @@ MOST_LOST = 10.0  # points of legal moves: with fewer it is no player any more
 
 
 def in_kind(measure: str, kind: str) -> str:
-    """Name a measure of matches in a kind of mystery."""
+    """Name a measure of matches in a kind of mystery, or in a world."""
     return f"{measure}{IN}{kind}"
 
 
-def carried_over(results: pd.DataFrame, measure: str = "games won") -> pd.DataFrame:
-    """Return a row per trained faction, cell and kind of mystery that it played in: the mean change over seeds.
+def carried_over(results: pd.DataFrame, measure: str = GAMES_WON) -> pd.DataFrame:
+    """Return a row per trained faction, cell and kind (or world) that it played in: the mean change over seeds.
 
     `own`: it was trained in this kind, so cell and kind bear the same name.
     """
@@ -51,7 +52,7 @@ def verdicts(results: pd.DataFrame) -> pd.DataFrame:
     won. More and fewer are said where the interval over seeds leaves out zero.
     """
     names = ["who", "arm"]
-    won, legal = (cell_means(results, [name]).query("seed == @ALL_SEEDS") for name in ("games won", "legal moves"))
+    won, legal = (cell_means(results, [name]).query("seed == @ALL_SEEDS") for name in (GAMES_WON, "legal moves"))
     table = won.merge(legal[[*names, "change"]].rename(columns={"change": "legal"}), on=names, how="left")
     table["verdict"] = [_verdict(row.low, row.high, row.legal) for row in table.itertuples()]
     return table.rename(columns={"arm": "cell"})[["who", "cell", "change", "low", "high", "legal", "n", "verdict"]]

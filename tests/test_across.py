@@ -1,0 +1,98 @@
+"""Across worlds: a player in every party's seats, beside its base and beside greedy ones; changes paired by game."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from maro_lib.measure.encounters import encounter
+from maro_lib.measure.matches import CONTROL, MARO
+from maro_lib.play.policies import RANDOM, SKILLED, Styled
+from maro_lib.run.sweep_results import _abroad
+from maro_lib.runs import run_folder
+from maro_lib.study.across import COLUMNS, EVERYBODY, GREEDY, PARTY, changes, companies, held_out, meet
+from maro_lib.study.maps import GOALS, carried_over
+from maro_lib.worlds import scenarios
+
+FAIR = Styled("fair")
+
+
+@pytest.fixture(scope="module")
+def lake(tmp_path_factory):
+    """Greedy fishers in the place of fair ones, and the fair ones themselves."""
+    games, at = held_out("commons", 12, 6, 0), tmp_path_factory.mktemp("lake")
+    return {
+        name: meet(games, player, FAIR, at / name) for name, player in (("greedy", Styled("greedy")), ("fair", FAIR))
+    }
+
+
+def found(table, who, measure):
+    return table.set_index(["who", "measure"]).loc[(who, measure)]
+
+
+def test_greed_pays_one_and_costs_all(lake):
+    table = changes(MARO, "commons", lake["greedy"], lake["fair"])
+    assert list(table) == COLUMNS
+    assert found(table, PARTY, "own payoff")["low"] > 0
+    assert found(table, PARTY, "payoff of the others")["high"] < 0
+    assert found(table, EVERYBODY, "payoff of all")["high"] < 0
+    assert found(table, EVERYBODY, GOALS)["change"] == -100, "in points: all of them reached it, now nobody does"
+    assert "payoff of the others" not in set(table.loc[table["who"] == EVERYBODY, "measure"]), "there are no others"
+    assert (table["change"] - (table["trained"] - table["base"])).abs().max() < 1e-9
+
+
+def test_a_player_is_also_met_beside_greedy_ones_where_a_world_has_such(lake):
+    assert companies("commons") == ("", GREEDY)
+    assert companies("coordination") == companies("mystery") == ("",)
+    assert set(lake["fair"]) == {(PARTY, ""), (PARTY, GREEDY), (EVERYBODY, "")}
+    alone, among = (lake["fair"][PARTY, beside]["payoff"].mean() for beside in (GREEDY, ""))
+    assert alone < among / 2, "a fair fisher among greedy ones is eaten"
+
+
+def test_parties_of_a_table_are_averaged(tmp_path):
+    games = held_out("buying", 8, 4, 0)
+    met = meet(games, SKILLED, RANDOM, tmp_path)
+    folders = {folder.name for folder in tmp_path.iterdir() if folder.suffix != ".lock"}
+    assert {"base-seller", "base-buyer", "base-all_seats", "greedy-seller", "greedy-buyer"} == folders
+    assert len(met[PARTY, ""]) == 8, "a row per game, not per party"
+    by_party = [encounter(games, SKILLED, RANDOM, party)["payoff"].mean() for party in ("seller", "buyer")]
+    assert met[PARTY, ""]["payoff"].mean() == pytest.approx(np.mean(by_party)), "as often the one as the other"
+
+
+def test_a_team_of_all_is_everybody_and_sides_are_parties(tmp_path):
+    assert set(meet(held_out("coordination", 2, 1, 0), RANDOM, RANDOM, tmp_path / "graph")) == {(EVERYBODY, "")}
+    assert set(meet(held_out("mystery", 2, 1, 0), RANDOM, RANDOM, tmp_path / "case")) == {(PARTY, "")}
+
+
+def test_held_out_scenarios_are_not_those_of_the_run():
+    mine = {script.digest for script in scenarios("donor", 30, 0)}
+    assert not mine & {game.script.digest for game in held_out("donor", 60, 30, 0)}
+
+
+def test_base_is_played_once_for_all_trials_of_a_sweep(tmp_path, monkeypatch):
+    games, pool = held_out("commons", 2, 1, 0), tmp_path / "pool"
+    first = meet(games, FAIR, FAIR, tmp_path / "a", pool=pool)
+    monkeypatch.setattr(Styled, "act", lambda *_: pytest.fail("played again"))
+    again = meet(games, FAIR, FAIR, tmp_path / "b", pool=pool)
+    for key, table in first.items():
+        pd.testing.assert_frame_equal(table, again[key])
+
+
+def test_a_sweep_has_a_row_per_world_and_measure_and_the_matrix_finds_them(tmp_path, monkeypatch):
+    monkeypatch.setenv("MARO_OUTPUTS", str(tmp_path))
+    rows = [(learned, world, who, GOALS, 3.0, 1.0, 5.0, 9, 40.0, 43.0)
+            for learned in (MARO, CONTROL) for world in ("commons", "trust") for who in (PARTY, EVERYBODY)]  # fmt: skip
+    run_folder("s/commons").mkdir(parents=True)
+    pd.DataFrame(rows, columns=COLUMNS).to_parquet(run_folder("s/commons") / "abroad.parquet")
+    series = SimpleNamespace(steps=[SimpleNamespace(number="15")], run="s/commons")
+    told = pd.DataFrame(_abroad(SimpleNamespace(series=series)))
+    assert set(told["measure"]) == {f"{GOALS}, in commons", f"{GOALS}, in trust"}
+    assert {"learned", "who", "measure", "value", "low", "high", "n", "base", "trained"} == set(told)
+    matrix = carried_over(told[told["learned"] == MARO].assign(trial="t", cell="commons", seed=0), GOALS)
+    assert matrix.set_index(["who", "kind"])["own"].to_dict() == {
+        (who, world): world == "commons" for who in (PARTY, EVERYBODY) for world in ("commons", "trust")
+    }
+    assert np.allclose(matrix["change"], 3.0)
+    other = SimpleNamespace(series=SimpleNamespace(steps=[SimpleNamespace(number="05")], run="s/commons"))
+    assert not [*_abroad(other)], "a trial without notebook 15 has none"
