@@ -36,6 +36,8 @@ HERE = ["evals=[gsm8k,mmlu_anatomy]"]  # the others need packages that `make tes
 PRETRAINING = ["lesson_tokens=2000", "n_points=2", "n_exam_games=1", "n_exam_items=2"]
 BENCH = ["bench_model=tiny", "bench_script=[40,60]", "bench_actions=[3,4]", "bench_action_tokens=4",
          "bench_observed_tokens=6", "bench_rounds=1"]  # fmt: skip
+ABROAD = ["n_games=24", "n_scripts=6", "n_dialogues=16", "batch=8", "played_in=[trust,coordination]", "n_world_games=2",
+          "n_world_scenarios=1"]  # fmt: skip
 START = ["start_games=2", "start_batch=4", "start_check_every=4", "start_look_games=1", "start_end_games=1"]
 
 ONE = ["n_games=4", "n_scripts=2", "batch=16", "n_matches=2", "n_match_scripts=2", "n_compare=4",
@@ -63,7 +65,7 @@ ALONE = {
     "cold_start": START,
     "strength": ["n_cross=1", "n_cross_scripts=1", "max_new_tokens=12"],
     "zh": ["n_games=4", "n_scripts=2", "n_compare=4", "n_counterfactual=2", "n_samples=1"],
-}
+} | dict.fromkeys(("commons", "buying", "trust", "donor", "public_goods", "coordination"), ABROAD)
 LIKE_OTHERS = (
     "gpu_qwen2.5_7b",
     "gpu_llama3.1_8b",
@@ -76,6 +78,11 @@ LIKE_OTHERS = (
     "benchmark_7b",
     "strength",
     "zh",
+    "buying",
+    "trust",
+    "donor",
+    "public_goods",
+    "coordination",
 )  # `make test` walks one of each kind, `make walk` all
 
 
@@ -107,7 +114,7 @@ def run(kernels, tmp_path) -> Callable[..., None]:
 def walk(run, tmp_path) -> Callable[..., dict[str, dict]]:
     """A shipped file's run with some parameters replaced; what each stage found."""
 
-    def walked(name: str, *changed: str, last: str = "12") -> dict[str, dict]:
+    def walked(name: str, *changed: str, last: str = "15") -> dict[str, dict]:
         stages = [stage for stage in stages_of(name) if stage <= last]
         run(FILES / f"{name}.yaml", "--only", ",".join(stages), "--set", *changed)
         return headlines(tmp_path / "outputs", name)
@@ -165,7 +172,7 @@ def test_every_shipped_file_is_walked():
     assert stages_of("smoke") == ["00", "01", "02", "03", "04", "05", "06", "07"]
     assert stages_of("adapter") == ["02", "03", "04", "05", "08"]
     alone = [stages_of(name) for name in ALONE if name != "adapter"]
-    assert alone == [["00"], ["00"], ["10"], *[["09"]] * 3, ["11"], ["12"], ["01", "02", "03"]]
+    assert alone == [["00"], ["00"], ["10"], *[["09"]] * 3, ["11"], ["12"], ["01", "02", "03"], *[["15"]] * 6]
 
 
 @pytest.mark.parametrize("name", or_in_walk(LEARNERS))
