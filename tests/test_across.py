@@ -11,9 +11,9 @@ from maro_lib.measure.matches import CONTROL, MARO
 from maro_lib.play.policies import RANDOM, SKILLED, Styled
 from maro_lib.run.sweep_results import _abroad
 from maro_lib.runs import run_folder
-from maro_lib.study.across import COLUMNS, EVERYBODY, GREEDY, PARTY, changes, companies, held_out, meet
-from maro_lib.study.maps import GOALS, carried_over
-from maro_lib.worlds import scenarios
+from maro_lib.study.across import COLUMNS, EVERYBODY, GREEDY, PARTY, Place, changed, companies, matrix, meet, rows
+from maro_lib.study.maps import GOALS
+from maro_lib.worlds.registry import WorldError
 
 FAIR = Styled("fair")
 
@@ -21,7 +21,7 @@ FAIR = Styled("fair")
 @pytest.fixture(scope="module")
 def lake(tmp_path_factory):
     """Greedy fishers in the place of fair ones, and the fair ones themselves."""
-    games, at = held_out("commons", 12, 6, 0), tmp_path_factory.mktemp("lake")
+    games, at = Place("commons").held_out(12, 6, 0), tmp_path_factory.mktemp("lake")
     return {
         name: meet(games, player, FAIR, at / name) for name, player in (("greedy", Styled("greedy")), ("fair", FAIR))
     }
@@ -32,7 +32,7 @@ def found(table, who, measure):
 
 
 def test_greed_pays_one_and_costs_all(lake):
-    table = changes(MARO, "commons", lake["greedy"], lake["fair"])
+    table = changed(MARO, "commons", lake["greedy"], lake["fair"])
     assert list(table) == COLUMNS
     assert found(table, PARTY, "own payoff")["low"] > 0
     assert found(table, PARTY, "payoff of the others")["high"] < 0
@@ -51,7 +51,7 @@ def test_a_player_is_also_met_beside_greedy_ones_where_a_world_has_such(lake):
 
 
 def test_parties_of_a_table_are_averaged(tmp_path):
-    games = held_out("buying", 8, 4, 0)
+    games = Place("buying").held_out(8, 4, 0)
     met = meet(games, SKILLED, RANDOM, tmp_path)
     folders = {folder.name for folder in tmp_path.iterdir() if folder.suffix != ".lock"}
     assert {"base-seller", "base-buyer", "base-all_seats", "greedy-seller", "greedy-buyer"} == folders
@@ -61,17 +61,27 @@ def test_parties_of_a_table_are_averaged(tmp_path):
 
 
 def test_a_team_of_all_is_everybody_and_sides_are_parties(tmp_path):
-    assert set(meet(held_out("coordination", 2, 1, 0), RANDOM, RANDOM, tmp_path / "graph")) == {(EVERYBODY, "")}
-    assert set(meet(held_out("mystery", 2, 1, 0), RANDOM, RANDOM, tmp_path / "case")) == {(PARTY, "")}
+    assert set(meet(Place("coordination").held_out(2, 1, 0), RANDOM, RANDOM, tmp_path / "graph")) == {(EVERYBODY, "")}
+    assert set(meet(Place("mystery").held_out(2, 1, 0), RANDOM, RANDOM, tmp_path / "case")) == {(PARTY, "")}
 
 
 def test_held_out_scenarios_are_not_those_of_the_run():
-    mine = {script.digest for script in scenarios("donor", 30, 0)}
-    assert not mine & {game.script.digest for game in held_out("donor", 60, 30, 0)}
+    place = Place("donor")
+    mine, theirs = ({game.script.digest for game in games(60, 30, 0)} for games in (place.games, place.held_out))
+    assert len(mine) == len(theirs) == 30
+    assert not mine & theirs
+
+
+def test_a_place_that_there_is_not_is_refused_when_it_is_named():
+    with pytest.raises(WorldError, match="did you mean 'commons'"):
+        Place("comons")
+    with pytest.raises(WorldError, match="commons has no 'playrs'"):
+        Place("commons", ["playrs=3"])
+    assert len(Place("commons", ["players=3"]).games(1, 1, 0)[0].script.names) == 3
 
 
 def test_base_is_played_once_for_all_trials_of_a_sweep(tmp_path, monkeypatch):
-    games, pool = held_out("commons", 2, 1, 0), tmp_path / "pool"
+    games, pool = Place("commons").held_out(2, 1, 0), tmp_path / "pool"
     first = meet(games, FAIR, FAIR, tmp_path / "a", pool=pool)
     monkeypatch.setattr(Styled, "act", lambda *_: pytest.fail("played again"))
     again = meet(games, FAIR, FAIR, tmp_path / "b", pool=pool)
@@ -89,10 +99,24 @@ def test_a_sweep_has_a_row_per_world_and_measure_and_the_matrix_finds_them(tmp_p
     told = pd.DataFrame(_abroad(SimpleNamespace(series=series)))
     assert set(told["measure"]) == {f"{GOALS}, in commons", f"{GOALS}, in trust"}
     assert {"learned", "who", "measure", "value", "low", "high", "n", "base", "trained"} == set(told)
-    matrix = carried_over(told[told["learned"] == MARO].assign(trial="t", cell="commons", seed=0), GOALS)
-    assert matrix.set_index(["who", "kind"])["own"].to_dict() == {
-        (who, world): world == "commons" for who in (PARTY, EVERYBODY) for world in ("commons", "trust")
-    }
-    assert np.allclose(matrix["change"], 3.0)
+    cells = told["learned"].map({MARO: "commons", CONTROL: f"commons, {CONTROL}"})
+    tiles = matrix(told.assign(trial="t", cell=cells, seed=0))
+    assert tiles.set_index(["learned", "who", "kind"])["own"].to_dict() == {
+        (learned, who, world): world == "commons"
+        for learned in (MARO, CONTROL) for who in (PARTY, EVERYBODY) for world in ("commons", "trust")
+    }  # fmt: skip
+    assert set(tiles["cell"]) == {"commons"}
+    assert np.allclose(tiles["change"], 3.0)
     other = SimpleNamespace(series=SimpleNamespace(steps=[SimpleNamespace(number="05")], run="s/commons"))
     assert not [*_abroad(other)], "a trial without notebook 15 has none"
+
+
+def test_rows_are_those_of_every_world_and_player_and_none_where_nothing_is_played(tmp_path):
+    places = [Place(world).held_out(2, 1, 0) for world in ("commons", "coordination")]
+    table = rows(places, {"a": SKILLED, "b": RANDOM}, RANDOM, tmp_path)
+    assert set(zip(table["learned"], table["world"], strict=True)) == {
+        (name, world) for name in "ab" for world in ("commons", "coordination")
+    }
+    same = table[(table["learned"] == "b") & table["change"].notna()]
+    assert not same["change"].any(), "base in the place of base changes nothing"
+    assert list(rows([], {"a": SKILLED}, RANDOM, tmp_path)) == COLUMNS

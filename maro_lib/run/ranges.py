@@ -24,11 +24,11 @@ from maro_lib.wording import nearest
 
 RANGES = {
     "yes or no": "progress rewriting_template load_in_4bit checkpointing half control study_adapter export_merged "
-    "experts_first allow_code "
+    "experts_first allow_code learns "
     "bench_half bench_checkpointing start_half",
     "any text": "run from_run script model adapter server_url server_command server_key_env optimiser "
     "accelerate_config judge judge_server_url judge_server_key_env evals safety_evals eval_data keep_as keep_in "
-    "ship_adapter start_model ship_start sweeps slices_at opponent person_name world world_knobs",
+    "ship_adapter start_model ship_start sweeps slices_at opponent person_name world world_knobs played_in",
     "any number": "z0_fixed",
     "traits of a mystery as notebook 02 has them": "elsewhere",
     "0 to 4,000,000,000": "seed lesson_seed",

@@ -10,22 +10,25 @@ Taught in notebook 15; params/sweeps/worlds.yaml trains in each world and plays 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from maro_lib.measure.encounters import change, encounter, parties_of
+from maro_lib.measure.matches import MARO
 from maro_lib.play.gamebook import HELD_OUT
 from maro_lib.play.policies import Policy, Styled
 from maro_lib.play.pool import played_once
 from maro_lib.play.rollout import Game, games_digest, schedule
-from maro_lib.study.maps import GOALS
-from maro_lib.worlds.registry import find_world, scenarios
+from maro_lib.study.maps import GOALS, carried_over
+from maro_lib.world.turns import TurnGame
+from maro_lib.worlds.registry import find_world, knob_values, scenarios
 
 PARTY, EVERYBODY = "one party", "everybody"  # who is trained: in turn a side, a role, or one seat; or all seats
 GREEDY = "greedy"
-MEASURES = {  # of `encounters.TOLD`, as they are called in a matrix; by what they are multiplied
+SAID = {  # of `encounters.TOLD`, as they are called in a matrix; by what they are multiplied
     "success": (GOALS, 100), "payoff": ("own payoff", 1), "others": ("payoff of the others", 1),
     "welfare": ("payoff of all", 1), "equality": ("equality", 100), "legal": ("legal replies", 100),
 }  # fmt: skip
@@ -33,9 +36,30 @@ COLUMNS = ["learned", "world", "who", "measure", "change", "low", "high", "n", "
 Met = Mapping[tuple[str, str], pd.DataFrame]  # (who, beside whom) -> a row per game
 
 
-def held_out(world: str, n_games: int, n_scenarios: int, seed: int, **how: Any) -> list[Game]:
-    """Games of a world, in scenarios that no run of this seed learns from."""
-    return schedule(scenarios(world, n_scenarios, seed + HELD_OUT, **how), n_games, seed + HELD_OUT)
+@dataclass(frozen=True)
+class Place:
+    """A world with its knobs, as parameters name it; what does not exist is refused when it is made."""
+
+    name: str
+    knobs: Sequence[str] = ()  # name=value
+    register: str = "compact"
+    allow_code: bool = False
+
+    def __post_init__(self) -> None:
+        self.games(1, 1, 0)
+
+    @property
+    def world(self) -> type[TurnGame]:
+        return find_world(self.name, allow_code=self.allow_code)
+
+    def games(self, n_games: int, n_scenarios: int, seed: int) -> list[Game]:
+        """Games over scenarios in turn."""
+        how = {"register": self.register, "allow_code": self.allow_code}
+        return schedule(scenarios(self.name, n_scenarios, seed, knob_values(self.knobs), **how), n_games, seed)
+
+    def held_out(self, n_games: int, n_scenarios: int, seed: int) -> list[Game]:
+        """Games in scenarios that no run of this seed learns from."""
+        return self.games(n_games, n_scenarios, seed + HELD_OUT)
 
 
 def meet(
@@ -66,15 +90,31 @@ def _averaged(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
     return pd.concat(tables).groupby(["order", "script"], as_index=False).mean()
 
 
-def changes(learned: str, world: str, trained: Met, base: Met, seed: int = 0) -> pd.DataFrame:
-    """Return a row per measure: how much it changed, paired by game, when the trained one took base's seats."""
+def rows(
+    places: Sequence[Sequence[Game]], models: Mapping[str, Policy], base: Policy, folder: Path, *, seed: int = 0,
+    pool: Path | None = None, **how: Any,
+) -> pd.DataFrame:  # fmt: skip
+    """Play the games of each world with each trained player; return a row per player, world and measure."""
+    tables = [pd.DataFrame(columns=COLUMNS)]
+    for games in places:
+        world = games[0].script.world
+        at = folder / world
+        by_base = meet(games, base, base, at / "base", pool=pool, **how)
+        for learned, player in models.items():
+            met = meet(games, player, base, at / learned.replace(" ", "_"), **how)
+            tables.append(changed(learned, world, met, by_base, seed))
+    return pd.concat([table for table in tables if len(table)] or tables, ignore_index=True)
+
+
+def changed(learned: str, world: str, trained: Met, base: Met, seed: int = 0) -> pd.DataFrame:
+    """Return a row per measure: how much it changed, paired by game, when a trained player took base's seats."""
     return pd.DataFrame(_changes(learned, world, trained, base, seed), columns=COLUMNS)
 
 
 def _changes(learned: str, world: str, trained: Met, base: Met, seed: int) -> Iterator[tuple]:
     for (who, beside), table in trained.items():
         without = base[who, beside]
-        for column, (name, times) in MEASURES.items():
+        for column, (name, times) in SAID.items():
             if (found := change(table, without, column, seed)).n:
                 numbers = (found.mean, found.low, found.high, without[column].mean(), table[column].mean())
                 mean, low, high, before, after = (times * x for x in numbers)
@@ -83,3 +123,11 @@ def _changes(learned: str, world: str, trained: Met, base: Met, seed: int) -> It
 
 def _named(measure: str, beside: str) -> str:
     return f"{measure}, beside {beside} ones" if beside else measure
+
+
+def matrix(results: pd.DataFrame, measure: str = GOALS) -> pd.DataFrame:
+    """Return a sweep's tiles: who was trained, on which labels, in which world, played in which; means over seeds."""
+    table = carried_over(results, measure)
+    parts = table["cell"].str.partition(", ")  # commons, shuffled labels
+    learned = parts[2].where(parts[2] != "", MARO)
+    return table.assign(learned=learned, cell=parts[0], own=parts[0] == table["kind"])
