@@ -11,7 +11,7 @@ from maro_lib.measure.matches import CONTROL, MARO
 from maro_lib.play.policies import RANDOM, SKILLED, Styled
 from maro_lib.run.sweep_results import _abroad
 from maro_lib.runs import run_folder
-from maro_lib.study.across import COLUMNS, EVERYBODY, GREEDY, PARTY, Place, changed, companies, matrix, meet, rows
+from maro_lib.study.across import COLUMNS, EVERYBODY, GREEDY, PARTY, Venue, changed, companies, matrix, meet
 from maro_lib.study.maps import GOALS
 from maro_lib.worlds.registry import WorldError
 
@@ -21,7 +21,7 @@ FAIR = Styled("fair")
 @pytest.fixture(scope="module")
 def lake(tmp_path_factory):
     """Greedy fishers in the place of fair ones, and the fair ones themselves."""
-    games, at = Place("commons").held_out(12, 6, 0), tmp_path_factory.mktemp("lake")
+    games, at = Venue("commons").held_out(12, 6, 0), tmp_path_factory.mktemp("lake")
     return {
         name: meet(games, player, FAIR, at / name) for name, player in (("greedy", Styled("greedy")), ("fair", FAIR))
     }
@@ -51,7 +51,7 @@ def test_a_player_is_also_met_beside_greedy_ones_where_a_world_has_such(lake):
 
 
 def test_parties_of_a_table_are_averaged(tmp_path):
-    games = Place("buying").held_out(8, 4, 0)
+    games = Venue("buying").held_out(8, 4, 0)
     met = meet(games, SKILLED, RANDOM, tmp_path)
     folders = {folder.name for folder in tmp_path.iterdir() if folder.suffix != ".lock"}
     assert {"base-seller", "base-buyer", "base-all_seats", "greedy-seller", "greedy-buyer"} == folders
@@ -61,27 +61,27 @@ def test_parties_of_a_table_are_averaged(tmp_path):
 
 
 def test_a_team_of_all_is_everybody_and_sides_are_parties(tmp_path):
-    assert set(meet(Place("coordination").held_out(2, 1, 0), RANDOM, RANDOM, tmp_path / "graph")) == {(EVERYBODY, "")}
-    assert set(meet(Place("mystery").held_out(2, 1, 0), RANDOM, RANDOM, tmp_path / "case")) == {(PARTY, "")}
+    assert set(meet(Venue("coordination").held_out(2, 1, 0), RANDOM, RANDOM, tmp_path / "graph")) == {(EVERYBODY, "")}
+    assert set(meet(Venue("mystery").held_out(2, 1, 0), RANDOM, RANDOM, tmp_path / "case")) == {(PARTY, "")}
 
 
 def test_held_out_scenarios_are_not_those_of_the_run():
-    place = Place("donor")
+    place = Venue("donor")
     mine, theirs = ({game.script.digest for game in games(60, 30, 0)} for games in (place.games, place.held_out))
     assert len(mine) == len(theirs) == 30
     assert not mine & theirs
 
 
-def test_a_place_that_there_is_not_is_refused_when_it_is_named():
+def test_a_venue_that_there_is_not_is_refused_when_it_is_named():
     with pytest.raises(WorldError, match="did you mean 'commons'"):
-        Place("comons")
+        Venue("comons")
     with pytest.raises(WorldError, match="commons has no 'playrs'"):
-        Place("commons", ["playrs=3"])
-    assert len(Place("commons", ["players=3"]).games(1, 1, 0)[0].script.names) == 3
+        Venue("commons", ["playrs=3"])
+    assert len(Venue("commons", ["players=3"]).games(1, 1, 0)[0].script.names) == 3
 
 
 def test_base_is_played_once_for_all_trials_of_a_sweep(tmp_path, monkeypatch):
-    games, pool = Place("commons").held_out(2, 1, 0), tmp_path / "pool"
+    games, pool = Venue("commons").held_out(2, 1, 0), tmp_path / "pool"
     first = meet(games, FAIR, FAIR, tmp_path / "a", pool=pool)
     monkeypatch.setattr(Styled, "act", lambda *_: pytest.fail("played again"))
     again = meet(games, FAIR, FAIR, tmp_path / "b", pool=pool)
@@ -111,12 +111,12 @@ def test_a_sweep_has_a_row_per_world_and_measure_and_the_matrix_finds_them(tmp_p
     assert not [*_abroad(other)], "a trial without notebook 15 has none"
 
 
-def test_rows_are_those_of_every_world_and_player_and_none_where_nothing_is_played(tmp_path):
-    places = [Place(world).held_out(2, 1, 0) for world in ("commons", "coordination")]
-    table = rows(places, {"a": SKILLED, "b": RANDOM}, RANDOM, tmp_path)
+def test_changes_are_those_of_every_world_and_player_and_none_where_nothing_is_played(tmp_path):
+    places = [Venue(world).held_out(2, 1, 0) for world in ("commons", "coordination")]
+    table = changes_everywhere(places, {"a": SKILLED, "b": RANDOM}, RANDOM, tmp_path)
     assert set(zip(table["learned"], table["world"], strict=True)) == {
         (name, world) for name in "ab" for world in ("commons", "coordination")
     }
     same = table[(table["learned"] == "b") & table["change"].notna()]
     assert not same["change"].any(), "base in the place of base changes nothing"
-    assert list(rows([], {"a": SKILLED}, RANDOM, tmp_path)) == COLUMNS
+    assert list(changes_everywhere([], {"a": SKILLED}, RANDOM, tmp_path)) == COLUMNS

@@ -37,7 +37,7 @@ Met = Mapping[tuple[str, str], pd.DataFrame]  # (who, beside whom) -> a row per 
 
 
 @dataclass(frozen=True)
-class Place:
+class Venue:
     """A world with its knobs, as parameters name it; what does not exist is refused when it is made."""
 
     name: str
@@ -90,7 +90,7 @@ def _averaged(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
     return pd.concat(tables).groupby(["order", "script"], as_index=False).mean()
 
 
-def rows(
+def changes_everywhere(
     places: Sequence[Sequence[Game]], models: Mapping[str, Policy], base: Policy, folder: Path, *, seed: int = 0,
     pool: Path | None = None, **how: Any,
 ) -> pd.DataFrame:  # fmt: skip
