@@ -11,11 +11,33 @@ from maro_lib.measure.matches import CONTROL, MARO
 from maro_lib.play.policies import RANDOM, SKILLED, Styled
 from maro_lib.run.sweep_results import _abroad
 from maro_lib.runs import run_folder
-from maro_lib.study.across import COLUMNS, EVERYBODY, GREEDY, PARTY, Venue, changed, companies, matrix, meet
+from maro_lib.study.across import (
+    COLUMNS,
+    EVERYBODY,
+    GREEDY,
+    PARTY,
+    Venue,
+    changed,
+    changes_everywhere,
+    companies,
+    matrix,
+    meet,
+)
 from maro_lib.study.maps import GOALS
 from maro_lib.worlds.registry import WorldError
 
 FAIR = Styled("fair")
+    COLUMNS,
+    EVERYBODY,
+    GREEDY,
+    PARTY,
+    Venue,
+    changed,
+    changes_everywhere,
+    companies,
+    matrix,
+    meet,
+)
 
 
 @pytest.fixture(scope="module")
