@@ -27,17 +27,6 @@ from maro_lib.study.maps import GOALS
 from maro_lib.worlds.registry import WorldError
 
 FAIR = Styled("fair")
-    COLUMNS,
-    EVERYBODY,
-    GREEDY,
-    PARTY,
-    Venue,
-    changed,
-    changes_everywhere,
-    companies,
-    matrix,
-    meet,
-)
 
 
 @pytest.fixture(scope="module")
