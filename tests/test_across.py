@@ -131,3 +131,12 @@ def test_changes_are_those_of_every_world_and_player_and_none_where_nothing_is_p
     same = table[(table["learned"] == "b") & table["change"].notna()]
     assert not same["change"].any(), "base in the place of base changes nothing"
     assert list(changes_everywhere([], {"a": SKILLED}, RANDOM, tmp_path)) == COLUMNS
+
+
+def test_base_in_all_seats_is_played_once_whatever_the_party(tmp_path):
+    games = Venue("buying").held_out(4, 2, 0)
+    met = meet(games, FAIR, FAIR, tmp_path)
+    assert {folder.name for folder in tmp_path.iterdir() if folder.is_dir()} == {
+        "base", "greedy-seller", "greedy-buyer"}  # fmt: skip
+    alone = [encounter(games, FAIR, FAIR, party)["payoff"] for party in ("seller", "buyer")]
+    assert met[PARTY, ""]["payoff"].to_numpy() == pytest.approx(sum(alone).to_numpy() / 2)

@@ -73,7 +73,9 @@ def meet(
     for party, seats in parties_of(script).items():
         who = EVERYBODY if len(seats) == len(script.names) else PARTY
         for beside in companies(script.world) if who == PARTY else ("",):
-            others, name = Styled(GREEDY) if beside else base, f"{beside or 'base'}-{party}".replace(" ", "_")
+            is_base = player is base and not beside  # in all seats, whatever the party: played once
+            name = "base" if is_base else f"{beside or 'base'}-{party}".replace(" ", "_")
+            others = Styled(GREEDY) if beside else base
             with played_once(folder / name, pool, f"{digest}-{name}"):
                 met = encounter(games, player, others, party, folder=folder / name, **how)
             found.setdefault((who, beside), []).append(met)
