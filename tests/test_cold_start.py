@@ -13,6 +13,7 @@ from maro_lib.embedded.lessons import HOME
 from maro_lib.learn import cold_start
 from maro_lib.learn.cold_start import (
     CARD,
+    START_SEED,
     Card,
     Exam,
     Listening,
@@ -24,7 +25,8 @@ from maro_lib.learn.cold_start import (
     looks_of,
     read_start,
     ship_start,
-    start_book,
+    shown_games,
+    start_games,
 )
 from maro_lib.learn.settings import Settings
 from maro_lib.learn.training import train
@@ -33,12 +35,20 @@ from maro_lib.model.chat import Chat
 from maro_lib.model.loading import START_ADAPTER, STUDY_ADAPTER, load
 from maro_lib.model.local import LocalPolicy, Sampling
 from maro_lib.play import SKILLED, Mixture, play
-from maro_lib.play.gamebook import HELD_OUT
+from maro_lib.play.gamebook import HELD_OUT, Gamebook
 from maro_lib.runs import ROOT, located
 from maro_lib.statistics import win_rate
 from maro_lib.world.mystery import Rules
 
-BOOK = start_book()
+
+def games_of(n, *worlds, register="compact", held_out=False):
+    return start_games(worlds or ("mystery",), n, register, held_out=held_out)
+
+
+def shown(n, *worlds, share_good=0.4):
+    return shown_games(games_of(n, *worlds), share_good)
+
+
 SETTINGS = Settings(objective="sft", anchor=0.0, lora_rank=4, lora_alpha=8, batch=8, check_every=2, max_illegal=1.0)
 
 
@@ -49,16 +59,19 @@ def chat():
 
 def test_its_games_are_of_the_embedded_models_kind_on_mysteries_of_its_own():
     for register in ("compact", "prose"):
-        book = start_book(register)
-        assert (book.knobs, book.rules) == (replace(HOME, register=register), Rules(rounds=2))
-        assert book.seed >= 2 * HELD_OUT, "neither played nor held out elsewhere"
+        [games] = games_of(3, register=register)
+        book = Gamebook(seed=START_SEED, n_scripts=200, knobs=replace(HOME, register=register), rules=Rules(rounds=2))
+        assert games == book.games(3)
+        [later] = games_of(3, register=register, held_out=True)
+        assert later == book.held_out(3, 3)
+    assert START_SEED >= 2 * HELD_OUT, "neither played nor held out elsewhere"
 
 
 @pytest.mark.parametrize("register", ["compact", "prose"])
 def test_all_that_was_said_rightly_is_imitated_and_no_slip(chat, register):
-    games = start_book(register).games(40)
+    [games] = games_of(40, register=register)
     actions = play(games, Slips(Mixture(0.8))).table("actions")
-    corpus = imitation(games, chat, share_good=0.8)
+    corpus = imitation(shown_games([games], 0.8), chat)
     key = ["game", "seat", "t"]
     imitated = set(corpus.actions[key].itertuples(index=False, name=None))
     assert imitated == set(actions[actions["legal"]][key].itertuples(index=False, name=None))
@@ -68,9 +81,9 @@ def test_all_that_was_said_rightly_is_imitated_and_no_slip(chat, register):
 
 
 def test_what_is_imitated_is_the_very_words_and_the_end_of_the_turn(chat):
-    games = BOOK.games(2)
+    [games] = games_of(2)
     said = play(games, Slips(Mixture(0.4))).table("actions").set_index(["game", "seat", "t"])["text"]
-    corpus = imitation(games, chat)
+    corpus = imitation(shown_games([games]), chat)
     for a in corpus.actions.itertuples():
         *words, stop = corpus.ids[a.row][a.start : a.end].tolist()
         assert stop in chat.stop_ids
@@ -79,11 +92,11 @@ def test_what_is_imitated_is_the_very_words_and_the_end_of_the_turn(chat):
 
 def test_it_is_looked_at_before_the_first_step_and_at_every_checkpoint(chat, tmp_path):
     loaded = load("embedded")
-    corpus = imitation(BOOK.games(6), chat)
-    trained = train(loaded, corpus, SETTINGS, tmp_path, watch=Listening(BOOK.held_out(2, 2), Sampling(1.0, 48)))
+    corpus = imitation(shown(6), chat)
+    trained = train(loaded, corpus, SETTINGS, tmp_path, watch=Listening(games_of(2, held_out=True), Sampling(1.0, 48)))
     looks = looks_of(trained.curve, corpus, SETTINGS)
-    exam = examine(LocalPolicy(load("embedded"), Sampling(1.0, 48)), BOOK.held_out(2, 2))
-    assert (looks[0].legal, looks[0].civilians_win) == (exam.legal["all"].mean, exam.civilians_win.mean)
+    exam = examine(LocalPolicy(load("embedded"), Sampling(1.0, 48)), games_of(2, held_out=True))
+    assert (looks[0].legal, looks[0].goals) == (exam.legal["all"].mean, exam.goals.mean)
     assert [look.tokens > 0 for look in looks] == [False, *[True] * (len(looks) - 1)]
     assert len(looks) == 1 + -(-len(trained.curve[1:]) // 2), "every second step, and at the end"
     assert looks[-1].tokens == corpus.n_tokens, "one pass reads all"
@@ -91,11 +104,11 @@ def test_it_is_looked_at_before_the_first_step_and_at_every_checkpoint(chat, tmp
 
 
 def test_what_is_heard_is_how_scripted_players_would_do(monkeypatch):
-    games = BOOK.games(6)
+    games = games_of(6)
     legal = examine(Slips(SKILLED), games).legal["all"].mean
-    monkeypatch.setattr(cold_start, "play", lambda games, _: play(games, Slips(SKILLED)))
+    monkeypatch.setattr(cold_start, "play", lambda games, _, **how: play(games, Slips(SKILLED), **how))
     monkeypatch.setattr(cold_start, "english_loss", lambda _: 2.5)
-    assert Listening(games)(load("embedded")) == {"legal": pytest.approx(legal), "civilians win": 1.0, "english": 2.5}
+    assert Listening(games)(load("embedded")) == {"legal": pytest.approx(legal), "goals": 1.0, "english": 2.5}
 
 
 def test_english_is_its_own_tokens_and_none_before_them(monkeypatch):
@@ -105,24 +118,39 @@ def test_english_is_its_own_tokens_and_none_before_them(monkeypatch):
 
 
 def test_a_look_has_the_tokens_that_were_read_until_then(chat):
-    corpus, nothing = imitation(BOOK.games(2), chat), float("nan")
-    numbers = {"legal": [0.1, nothing, 0.3], "civilians win": [0.5, nothing, 0.75], "english": [2.0, nothing, 3.0]}
+    corpus, nothing = imitation(shown(2), chat), float("nan")
+    numbers = {"legal": [0.1, nothing, 0.3], "goals": [0.5, nothing, 0.75], "english": [2.0, nothing, 3.0]}
     settings = replace(SETTINGS, batch=len(corpus), epochs=2)
     looks = looks_of(pd.DataFrame({"step": [0, 1, 2], **numbers}), corpus, settings)
     assert looks == [Look(0, 0.1, 0.5, 2.0), Look(2 * corpus.n_tokens, 0.3, 0.75, 3.0)]
 
 
-def test_an_exam_counts_first_replies_by_what_was_asked_and_the_games_that_civilians_win():
-    games = BOOK.games(6)
+def test_an_exam_counts_first_replies_by_what_was_asked_and_the_games_that_goals():
+    games = games_of(6)
     exam = examine(Slips(SKILLED), games)
-    first = [a for a in play(games, Slips(SKILLED)).table("actions").itertuples() if not a.retry]
+    first = [a for a in play(games[0], Slips(SKILLED)).table("actions").itertuples() if not a.retry]
     assert {phase: rate.n for phase, rate in exam.legal.items()} == {
         "all": len(first),
         **Counter(a.phase for a in first),
     }
     assert exam.legal["all"].mean == pytest.approx(sum(a.legal for a in first) / len(first))
     assert exam.legal["all"].mean < 1, "a slip that was put right is a slip"
-    assert exam.civilians_win.mean == 1
+    assert exam.goals.mean == 1
+
+
+def test_several_worlds_are_told_at_once_each_by_its_own_players(chat):
+    worlds = ("mystery", "commons", "trust")
+    played = shown(4, *worlds)
+    corpus = imitation(played, chat)
+    by_world = corpus.actions["game"].str.partition(" ")[0]
+    assert set(by_world) == set(worlds), "games of one name in two worlds stay two games"
+    said = sum(int(p.table("actions")["legal"].sum()) for p in played)
+    assert len(corpus.actions) == said
+    assert {p.table("actions")["policy"].iloc[0] for p in played} == {"slips", "characters"}
+    exam = examine(Mixture(1.0), games_of(3, *worlds))
+    assert {"all", "mystery vote", "commons harvest", "trust claim"} <= exam.legal.keys()
+    n_seats = sum(len(g.script.names) for games in games_of(3, "commons", "trust") for g in games)
+    assert exam.goals.n == 3 + n_seats, "a mystery counts once, elsewhere every seat"
 
 
 def test_what_is_shipped_is_the_adapter_in_bfloat16_with_its_origin_and_its_card(tmp_path):
@@ -140,8 +168,8 @@ def test_what_is_shipped_is_the_adapter_in_bfloat16_with_its_origin_and_its_card
 
 def test_a_shipped_start_is_a_model_and_its_card_is_read_back(chat, tmp_path):
     loaded = load("embedded")
-    trained = train(loaded, imitation(BOOK.games(4), chat), replace(SETTINGS, learning_rate=1e-2), tmp_path / "job")
-    exam = examine(LocalPolicy(loaded), BOOK.held_out(2, 2))
+    trained = train(loaded, imitation(shown(4), chat), replace(SETTINGS, learning_rate=1e-2), tmp_path / "job")
+    exam = examine(LocalPolicy(loaded), games_of(2, held_out=True))
     card = Card("embedded", 20, 9_000, [], exam, "About.")
     ship_start(trained.folder, card, tmp_path / "shipped")
     assert read_start(tmp_path / "shipped") == card
@@ -157,6 +185,6 @@ def test_the_shipped_start_is_small_and_plays_as_its_card_says():
     assert (folder / WEIGHTS).stat().st_size < 10e6
     assert json.loads((folder / CARD).read_text())["model"] == "smollm2"
     policy = LocalPolicy(load(START_ADAPTER, precision="float32"), Sampling(1.0, 48))
-    found = examine(policy, BOOK.held_out(2, 2)).legal["all"]
+    found = examine(policy, games_of(2, held_out=True)).legal["all"]
     assert card.exam.legal["all"].low > 0.9
     assert found.low <= card.exam.legal["all"].mean <= found.high

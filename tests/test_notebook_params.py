@@ -43,6 +43,7 @@ START = ["start_games=2", "start_batch=4", "start_check_every=4", "start_look_ga
 ONE = ["n_games=4", "n_scripts=2", "batch=16", "n_matches=2", "n_match_scripts=2", "n_compare=4",
        "n_counterfactual=2", "n_samples=1", "n_views=2", "n_check_games=2", "eval_limit=2"]  # fmt: skip
 
+STARTS = ("cold_start", "cold_start_worlds")
 TOYS = {  # played by the model of 1.2 million weights
     "cpu": [*PRETRAINING, *ONE, "n_quick=1"],
     "study": [*PRETRAINING, *ONE, "n_dialogues=16"],
@@ -54,18 +55,21 @@ LEARNERS = {
     "smollm2": ("adapter", []),
 }
 SERVED = {"gpu_qwen2.5_7b_vllm": "qwen", "gpu_llama3.1_8b_vllm": "llama", "server": "qwen"}
-ALONE = {
-    "embedded": PRETRAINING,
-    "embedded_worlds": [*PRETRAINING, "layers=1"],
-    "adapter": [*ONE, "n_dialogues=16"],
-    "habit": ["n_forced=1", "n_forced_scripts=1", "n_forced_seeds=1"],
-    "benchmark": BENCH,
-    "benchmark_smollm2": BENCH,
-    "benchmark_7b": [*BENCH, "bench_script=[40]", "bench_actions=[3]", "bench_device=cpu"],
-    "cold_start": START,
-    "strength": ["n_cross=1", "n_cross_scripts=1", "max_new_tokens=12"],
-    "zh": ["n_games=4", "n_scripts=2", "n_compare=4", "n_counterfactual=2", "n_samples=1"],
-} | dict.fromkeys(("commons", "buying", "trust", "donor", "public_goods", "coordination"), ABROAD)
+ALONE = (
+    {
+        "embedded": PRETRAINING,
+        "embedded_worlds": [*PRETRAINING, "layers=1"],
+        "adapter": [*ONE, "n_dialogues=16"],
+        "habit": ["n_forced=1", "n_forced_scripts=1", "n_forced_seeds=1"],
+        "benchmark": BENCH,
+        "benchmark_smollm2": BENCH,
+        "benchmark_7b": [*BENCH, "bench_script=[40]", "bench_actions=[3]", "bench_device=cpu"],
+        "strength": ["n_cross=1", "n_cross_scripts=1", "max_new_tokens=12"],
+        "zh": ["n_games=4", "n_scripts=2", "n_compare=4", "n_counterfactual=2", "n_samples=1"],
+    }
+    | dict.fromkeys(STARTS, START)
+    | dict.fromkeys(("commons", "buying", "trust", "donor", "public_goods", "coordination"), ABROAD)
+)
 LIKE_OTHERS = (
     "gpu_qwen2.5_7b",
     "gpu_llama3.1_8b",
@@ -78,6 +82,7 @@ LIKE_OTHERS = (
     "benchmark_7b",
     "strength",
     "zh",
+    "cold_start_worlds",
     "buying",
     "trust",
     "donor",
@@ -172,7 +177,7 @@ def test_every_shipped_file_is_walked():
     assert stages_of("smoke") == ["00", "01", "02", "03", "04", "05", "06", "07"]
     assert stages_of("adapter") == ["02", "03", "04", "05", "08"]
     alone = [stages_of(name) for name in ALONE if name != "adapter"]
-    assert alone == [["00"], ["00"], ["10"], *[["09"]] * 3, ["11"], ["12"], ["01", "02", "03"], *[["15"]] * 6]
+    assert alone == [["00"], ["00"], ["10"], *[["09"]] * 3, ["12"], ["01", "02", "03"], *[["11"]] * 2, *[["15"]] * 6]
 
 
 @pytest.mark.parametrize("name", or_in_walk(LEARNERS))
@@ -203,14 +208,14 @@ def test_files_for_a_server_reach_their_end(name, last, walk, models, server, da
 
 @pytest.mark.parametrize("name", or_in_walk(ALONE))
 def test_files_for_one_notebook_reach_its_end(name, walk, models, tmp_path):
-    shipped = {"adapter": "ship_adapter", "cold_start": "ship_start"}
+    shipped = {"adapter": "ship_adapter"} | dict.fromkeys(STARTS, "ship_start")
     changed = [*ALONE[name], *([f"{shipped[name]}={tmp_path / 'shipped'}"] if name in shipped else [])]
-    changed += [f"start_model={models['llama']}"] if name == "cold_start" else []
+    changed += [f"start_model={models['llama']}"] if name in STARTS else []
     assert walk(name, *changed)
     if name in shipped:
         assert read_adapter(tmp_path / "shipped").origin.weights
         assert (tmp_path / "shipped" / "README.md").exists()
-    if name == "cold_start":
+    if name in STARTS:
         assert read_start(tmp_path / "shipped").looks[-1].tokens > 0
         assert not beside_others(tmp_path), "a 7B would be there twice"
 

@@ -48,7 +48,7 @@ RANGES = {
     "8 to 8,192": "hidden",
     "above 0, at most 100": "lesson_world_shares lesson_weight_ratings",
     "300 to 100,000": "lesson_vocabulary",  # each byte is a token
-    "one of embedded.other_worlds.TAUGHT": "lesson_worlds",
+    "one of embedded.other_worlds.TAUGHT": "lesson_worlds start_worlds",
     "1 to 100": "layers rounds maro_iterations n_samples",
     "1 to 1,000": "n_check n_forced_seeds num_processes bench_rounds",
     "2 to 1,000": "n_checkpoints",

@@ -444,13 +444,13 @@ def plot_curves(curve: pd.DataFrame, title: str) -> Figure:
     return fig
 
 
-def plot_looks(looks: Sequence[Any], title: str) -> Figure:
+def plot_looks(looks: Sequence[Any], title: str, goals: str = "civilians' wins") -> Figure:
     """Plot what a model that is told a game gains, and what English it forgets, against the tokens it has read."""
     fig, axes = _side_by_side(2, (7.6, 2.8), title)
     thousands = [look.tokens / 1000 for look in looks]
-    legal, wins = [100 * look.legal for look in looks], [100 * look.civilians_win for look in looks]
+    legal, reached = [100 * look.legal for look in looks], [100 * look.goals for look in looks]
     axes[0].plot(thousands, legal, "o-", color=BLUE, linewidth=1.6, label="first replies that are legal")
-    axes[0].plot(thousands, wins, "s-", color=GREY, linewidth=1.6, label="civilians' wins")
+    axes[0].plot(thousands, reached, "s-", color=GREY, linewidth=1.6, label=goals)
     axes[0].set_ylim(-3, 103)
     axes[0].set_ylabel("share, %")
     axes[0].set_title("its games (higher: better)", fontsize=9)
