@@ -196,7 +196,7 @@ def holds(explored: pd.DataFrame, least: float = 0.05) -> str:
         return f"cooperation holds up to {last:g}"
     first = broken.iloc[0]
     below = rows["temperature"][rows["temperature"] < first["temperature"]].iloc[-1]
-    fall = Mean(first["change"], first["change_low"], first["change_high"], int(first["games"]))
+    fall = Mean(first["change"], first["change_low"], first["change_high"], int(first["n"]))
     return f"cooperation holds up to {below:g}; at {first['temperature']:g} it changes by {fall}"
 
 
@@ -221,4 +221,4 @@ def _compared(both: pd.DataFrame, measure: str, seed: int) -> dict[str, float]:
     change = bootstrap_mean(difference, seed, groups=resampled(known))
     p = sign_flip(difference, seed, groups=resampled(known)) if len(known) else np.nan
     return {"mean": mean.mean, "low": mean.low, "high": mean.high, "change": change.mean, "change_low": change.low,
-            "change_high": change.high, "p": p, "games": len(known)}  # fmt: skip
+            "change_high": change.high, "p": p, "games": len(known), "n": change.n}  # fmt: skip
