@@ -9,7 +9,7 @@ import yaml
 from worlds import Says, in_seats
 
 from maro_lib.measure.decisions import (
-    PEOPLE,
+    PEOPLE_FILE,
     DecisionError,
     against,
     by_round,
@@ -21,7 +21,7 @@ from maro_lib.measure.decisions import (
     mean_cooperation,
     published_people,
 )
-from maro_lib.measure.risk import aversion, gambles, spread
+from maro_lib.measure.risk import aversion, gambles, payoff_spread
 from maro_lib.play.policies import RANDOM, SKILLED, Scripted, Styled
 from maro_lib.play.rollout import play, schedule
 from maro_lib.worlds.registry import find_world, scenarios
@@ -154,7 +154,7 @@ def test_spread_is_within_scenarios_and_tables():
         (2, "b", ["x", "y"], [105.0, 7.0]), (3, "b", ["x", "y"], [105.0, 7.0]),  # none, however much more b pays
         (4, "a", ["x", "z"], [50.0, 0.0]),  # with another at the table, once: says nothing of spread
     )  # fmt: skip
-    told = spread(games)
+    told = payoff_spread(games)
     assert told.loc["x", "spread"].mean == pytest.approx(1.0)  # root of (2 + 2 + 0 + 0) / 4
     assert told.loc["x", "payoff"].mean == pytest.approx((1 + 3 + 105 + 105 + 50) / 5)
     assert (told.loc["y", "spread"].mean, told.loc["y", "spread"].n) == (0.0, 2)
@@ -289,7 +289,7 @@ def test_what_is_published_names_its_source_and_is_nowhere_invented():
     assert not known.isna().any(axis=None)
     assert published_people("commons").empty
     assert list(published_people("commons")) == list(known)
-    assert set(yaml.safe_load(PEOPLE.read_text())) <= set(COOPERATIVE)
+    assert set(yaml.safe_load(PEOPLE_FILE.read_text())) <= set(COOPERATIVE)
 
 
 # --- exploring ---------------------------------------------------------------------------------------

@@ -31,8 +31,8 @@ from maro_lib.strict_yaml import StrictLoader
 from maro_lib.world.setups import Scenario
 from maro_lib.worlds.registry import find_world
 
-PEOPLE = Path(__file__).with_suffix(".yaml")
-MEASURES = ("cooperation", "success", "welfare", "legal")  # against temperature
+PEOPLE_FILE = Path(__file__).with_suffix(".yaml")
+_MEASURES = ("cooperation", "success", "welfare", "legal")  # against temperature
 _NOTHING = Mean(np.nan, np.nan, np.nan, 0)
 
 
@@ -148,7 +148,7 @@ def _slope(told: pd.DataFrame, seed: int, n_boot: int = 1000) -> Mean:
 
 def published_people(world: str) -> pd.DataFrame:
     """Return what was published of people in games like a world's, each with its source; no row where nothing is."""
-    known = yaml.load(PEOPLE.read_text(encoding="utf-8"), StrictLoader).get(world, [])
+    known = yaml.load(PEOPLE_FILE.read_text(encoding="utf-8"), StrictLoader).get(world, [])
     return pd.DataFrame(known, columns=["what", "figure", "source", "game"])
 
 
@@ -176,7 +176,7 @@ def against(by_temperature: Mapping[float, pd.DataFrame], seed: int = 0) -> pd.D
     lowest, rows = min(by_temperature), []
     for t, table in sorted(by_temperature.items()):
         both = table.merge(by_temperature[lowest], on=["order", "script"], suffixes=("", "_lowest"))
-        rows += [{"temperature": t, "measure": m} | _compared(both, m, seed) for m in MEASURES]
+        rows += [{"temperature": t, "measure": m} | _compared(both, m, seed) for m in _MEASURES]
     table = pd.DataFrame(rows)
     tested = (table["temperature"] > lowest) & table["change"].notna()
     table["p"] = table["p"].where(tested)

@@ -31,7 +31,7 @@ from maro_lib.worlds.commands import written
 _EVEN = 1e-9  # payoffs are fractions; what is so near is the same
 
 
-def spread(games: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
+def payoff_spread(games: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     """Return each player's mean payoff and its spread, `Mean`s both; NaN where no table sat twice in a scenario."""
     seats = pd.DataFrame([
         {"order": g.order, "script": g.script, "player": player, "payoff": float(payoff),
