@@ -2,8 +2,9 @@
 
 Games of base and trained players come in (`matches`), and what a judge says of them (`judges`). Out go social metrics
 (`metrics`), what players do with their turns (`behaviour`), what a model would choose (`choices`), differences between
-base and trained with their intervals (`comparison`), and how strong players are who all met each other (`cross_play`,
-`strength`), and how people do (`people`). Taught in notebooks 05, 06, 12 and 13.
+base and trained with their intervals (`comparison`), how strong players are who all met each other (`cross_play`,
+`strength`), how people do (`people`), and how players of any world decide (`decisions`, `risk`). Taught in notebooks
+05, 06, 12, 13 and 14.
 """
 
 from typing import TYPE_CHECKING

@@ -11,7 +11,7 @@ counted in the size of that gap: together the two lose 1 by a deal.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -82,6 +82,7 @@ class Buying(World):
         "actions": {"price": ("int32", "the price named or accepted"),
                     "gain": ("int32", "what the seat would gain by it: below 0, it lies beyond its own limit")},
     }  # fmt: skip
+    cooperative = "the part of the surplus that a price, named or accepted, leaves to the other; none without a surplus"
     knobs = BuyingKnobs
     state = _Table
 
@@ -179,6 +180,13 @@ class Buying(World):
     @property
     def _surplus(self) -> int:
         return self._limit(1) - self._limit(0)
+
+    @classmethod
+    def cooperation(cls, script: Scenario, actions: Sequence[Mapping[str, Any]]) -> list[float | None]:
+        surplus = script.alone(1)["limit"] - script.alone(0)["limit"]
+        is_price = [surplus > 0 and a["kind"] in ("offer", "accept") for a in actions]
+        return [min(max(1 - a["gain"] / surplus, 0.0), 1.0) if p else None
+                for a, p in zip(actions, is_price, strict=True)]  # fmt: skip
 
     def payoffs(self) -> list[float]:
         if self.now.end != "deal":

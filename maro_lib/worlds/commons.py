@@ -7,7 +7,7 @@ asks for more than is left is served in an order that the game's seed draws.
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -56,6 +56,7 @@ class Commons(World):
                   "catches": ("list of int32", "what each seat took in all")},
         "actions": {"amount": ("int32", "what was asked for"), "got": ("int32", "what was got of it")},
     }  # fmt: skip
+    cooperative = "the part of the lake that was not asked for"
     knobs = CommonsKnobs
     state = _Lake
 
@@ -117,15 +118,23 @@ class Commons(World):
             lake.stock -= got[i]
             lake.taken[i] += got[i]
         self.note(lambda a: {"got": got[a.player]} if a.kind == "take" else {})
-        grown = min(lake.stock * self.facts["growth"], self.facts["capacity"])
-        lake.overused += grown < start
-        lake.stock = grown if lake.stock >= self.facts["dead_below"] else 0
+        lake.overused += _grown(lake.stock, self.facts) < start
+        lake.stock = _next_stock(lake.stock, self.facts)
         lake.alive += lake.stock > 0
         caught = ", ".join(f"{self.names[i]} {got[i]}" for i in sorted(got))
         events = [Happening("catch", self.names[i], got[i], round=lake.round) for i in sorted(got)]
         self.announce("caught" if lake.stock else "died", *events, caught=caught, stock=lake.stock)
         lake.order = ()
         lake.wanted.clear()
+
+    @classmethod
+    def cooperation(cls, script: Scenario, actions: Sequence[Mapping[str, Any]]) -> list[float | None]:
+        stock, stocks = script.facts["capacity"], {}
+        for k in range(1, script.facts["rounds"] + 1):
+            stocks[k] = stock
+            got = sum(a["got"] for a in actions if a["kind"] == "take" and a["round"] == k)
+            stock = _next_stock(stock - got, script.facts)
+        return [1 - a["amount"] / stocks[a["round"]] if a["kind"] == "take" else None for a in actions]
 
     def payoffs(self) -> list[float]:
         return [float(self.now.taken[i]) for i in range(len(self.names))]
@@ -151,6 +160,15 @@ def fair_catch(script: Scenario) -> float:
     """What a seat catches in all if the full lake's growth is shared out equally, round after round."""
     f = script.facts
     return f["rounds"] * (f["capacity"] - f["capacity"] / f["growth"]) / len(script.names)
+
+
+def _grown(left: int, facts: Mapping[str, Any]) -> int:
+    """What stock comes of what is left, if it lives."""
+    return min(left * facts["growth"], facts["capacity"])
+
+
+def _next_stock(left: int, facts: Mapping[str, Any]) -> int:
+    return _grown(left, facts) if left >= facts["dead_below"] else 0
 
 
 def _take(stock: int) -> Command:

@@ -83,6 +83,7 @@ class Donor(World):
         "actions": {"amount": ("int32", "what was given, or spent on punishing"),
                     "had": ("int32", "what could be given")},
     }  # fmt: skip
+    cooperative = "the part of what could be given that was given; 0 for who punished instead"
     knobs = DonorKnobs
     state = _Purses
 
@@ -147,6 +148,12 @@ class Donor(World):
             self._carry_out(act)
         now.pairs = ()
         now.done.clear()
+
+    @classmethod
+    def cooperation(cls, script: Scenario, actions: Sequence[Mapping[str, Any]]) -> list[float | None]:  # noqa: ARG003
+        could = [a["kind"] in ("give", "punish") and a["had"] > 0 for a in actions]
+        return [(a["kind"] == "give") * a["amount"] / a["had"] if c else None
+                for a, c in zip(actions, could, strict=True)]  # fmt: skip
 
     def payoffs(self) -> list[float]:
         return [float(x) for x in self._resources()]

@@ -79,6 +79,7 @@ class PublicGoods(World):
                   "welfare": ("float32", "the points of all seats together")},
         "actions": {"amount": ("int32", "what was put, or spent on punishing")},
     }  # fmt: skip
+    cooperative = "the part of the endowment that was put"
     knobs = PublicGoodsKnobs
     state = _Pot
 
@@ -161,6 +162,11 @@ class PublicGoods(World):
                 self._share_out()
             case "punish":
                 self._take_away()
+
+    @classmethod
+    def cooperation(cls, script: Scenario, actions: Sequence[Mapping[str, Any]]) -> list[float | None]:
+        endowment = script.facts["endowment"]
+        return [a["amount"] / endowment if a["kind"] == "put" else None for a in actions]
 
     def payoffs(self) -> list[float]:
         return [round(self.now.points[i], 6) for i in range(len(self.names))]

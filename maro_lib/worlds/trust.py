@@ -76,6 +76,7 @@ class Trust(World):
                     "got": ("list of float32", "what it got of that, by kind"),
                     "points": ("float32", "what that was worth")},
     }  # fmt: skip
+    cooperative = "the part of the claimed values that was true; nothing for who claimed none"
     knobs = TrustKnobs
     state = _Pile
 
@@ -190,6 +191,10 @@ class Trust(World):
         self.announce("shared" if self.facts["reveal"] else "shared_hidden", *events, name=me,
                       kept=self._counted(kept), got=self._counted(got), values=self._valued(values))  # fmt: skip
 
+    @classmethod
+    def cooperation(cls, script: Scenario, actions: Sequence[Mapping[str, Any]]) -> list[float | None]:  # noqa: ARG003
+        return [_truth(a["claimed"], a["true"]) if a["kind"] == "claim" else None for a in actions]
+
     def payoffs(self) -> list[float]:
         return [self.now.points[i] for i in range(2)]
 
@@ -226,6 +231,11 @@ def _fair_shares(mine: Sequence[int], yours: Sequence[int], pile: int) -> tuple[
     """Give each kind to whom it is worth more, and halve it in a tie."""
     first = [pile * ((a > b) - (a < b) + 1) // 2 for a, b in zip(mine, yours, strict=True)]
     return first, [pile - n for n in first]
+
+
+def _truth(claimed: Sequence[int], true: Sequence[int]) -> float:
+    """The share of kinds of goods whose value was told."""
+    return sum(c == v for c, v in zip(claimed, true, strict=True)) / len(true)
 
 
 def _worth(amounts: Sequence[float], values: Sequence[int]) -> float:

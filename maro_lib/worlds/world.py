@@ -70,6 +70,7 @@ class World(TurnGame):
     success: ClassVar[str]  # the rule of success, in a line
     sides: ClassVar[tuple[str, ...]] = ()  # that win or lose together
     columns: ClassVar[Columns] = MappingProxyType({})  # its own, beside the common ones
+    cooperative: ClassVar[str] = ""  # what makes a choice cooperative, in a line; empty: nothing that has a number
     knobs: ClassVar[type]  # a frozen dataclass: what can be turned
     styles: ClassVar[Mapping[str, Style]]  # players by rule; `skilled` is there, `random` comes by itself
 
@@ -92,6 +93,11 @@ class World(TurnGame):
     @abstractmethod
     def do(self, player: int, prompt: Prompt, told: Told) -> dict[str, Any]:
         """Do what a command says; return what is noted of it (the world's own columns; `target`, `public`)."""
+
+    @classmethod
+    def cooperation(cls, script: Scenario, actions: Sequence[Mapping[str, Any]]) -> list[float | None]:  # noqa: ARG003
+        """Say how cooperative each action of one game was, from 0 to 1, by its row; None: no such choice."""
+        return [None] * len(actions)
 
     @classmethod
     def another(cls, fact: str, value: Any) -> Any:  # noqa: ARG003 - worlds may look which fact
