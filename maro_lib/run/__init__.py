@@ -13,5 +13,6 @@ if TYPE_CHECKING:
     from maro_lib.run.parameters import load_params
     from maro_lib.run.series import run_series
     from maro_lib.run.slices import Slices, play_slices
+    from maro_lib.run.sweep_watch import watch_sweep
 
 __getattr__, __dir__, __all__ = opened(__name__)

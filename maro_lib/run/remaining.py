@@ -1,38 +1,34 @@
-"""How long what is left of a sweep takes, from the stages that ended. Used by `maro_lib.run.sweep`."""
+"""How long what is left of a sweep takes, from the stages that ended. Used by `maro_lib.run.sweep` and its watch."""
 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from statistics import fmean
 
-from maro_lib.run.prefixes import Branch
-from maro_lib.run.sweep_file import Sweep
-from maro_lib.runs import round_name
-from maro_lib.summary import peek_summary
+from maro_lib.run.sweep_record import STAGE_ENDED, SweepRecord, stages_of
 from maro_lib.wording import duration
 
 
-class Remaining:
-    """What ended of a sweep, and what did not."""
+def seconds_left(sweep: str, record: SweepRecord, spent: Mapping[str, float] | None = None) -> float | None:
+    """Return how long what has not ended takes: what its stages took elsewhere; None: one of them never ended.
 
-    def __init__(self, sweep: Sweep, at_a_time: int):
-        self.sweep, self.at_a_time = sweep, at_a_time
-        self.left = {branch.name: branch for branch in sweep.branches}
-        self.seconds: dict[str, list[float]] = defaultdict(list)  # of each stage, as often as it ended
+    `spent`: seconds of the stage that a branch is at.
+    """
+    took: dict[str, list[float]] = defaultdict(list)
+    missing: dict[str, list[str]] = {}
+    for work in record.work:
+        ended = {name: stage.seconds for name, stage in stages_of(sweep, work).items() if stage.status in STAGE_ENDED}
+        for name, seconds in ended.items():
+            took[name].append(seconds)
+        if work.error is None:
+            missing[work.name] = [name for name in work.stages if name not in ended]
+    if any(name not in took for names in missing.values() for name in names):
+        return None
+    alone = [sum(fmean(took[n]) for n in names) - (spent or {}).get(work, 0.0) for work, names in missing.items()]
+    return sum(max(0.0, seconds) for seconds in alone) / max(1, min(record.at_a_time, len(missing)))
 
-    def after(self, ended: Branch) -> list[str]:
-        """Take note of a branch that ended; say how long the others take, if that is known."""
-        del self.left[ended.name]
-        self._note(ended)
-        missing = [number for branch in self.left.values() for number in branch.own]
-        if not missing or any(number not in self.seconds for number in missing):
-            return []
-        total = sum(fmean(self.seconds[number]) for number in missing)
-        return [f"about {duration(total / min(self.at_a_time, len(self.left)))} left"]
 
-    def _note(self, branch: Branch) -> None:
-        series = self.sweep.series(branch)
-        for step in series.steps:
-            record = peek_summary(round_name(series.run, step.round)).stages.get(step.notebook.stem)
-            if step.number in branch.own and record and record.status in ("ran", "skipped"):
-                self.seconds[step.number].append(record.seconds)
+def left_in_words(seconds: float | None) -> list[str]:
+    """Say how long that is, if it is known and anything is left."""
+    return [f"about {duration(seconds)} left"] if seconds else []

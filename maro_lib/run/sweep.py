@@ -4,6 +4,7 @@
     outputs/<sweep>/shared-<...>/    stages that several trials share; trials take them over (`maro_lib.run.takeover`)
     outputs/<sweep>/sweep.html       the question, the answer, what failed, what it cost (`maro_lib.run.sweep_results`)
     outputs/<sweep>/results.parquet  a row per trial, trained faction and measure
+    outputs/<sweep>/sweep.json       what there is to run and what ended (`maro_lib.run.sweep_record`), to be watched
 
 A trial that fails is named, and the others go on; what had failed is tried again by the same command. A killed sweep
 goes on where it was, since each of its runs does. A training that diverged is a result: its run reached its end.
@@ -24,9 +25,10 @@ from typing import TYPE_CHECKING
 from maro_lib.run.on_ray import Executor, has_ray, on_ray
 from maro_lib.run.parameters import ParameterError
 from maro_lib.run.prefixes import Branch
-from maro_lib.run.remaining import Remaining
+from maro_lib.run.remaining import left_in_words, seconds_left
 from maro_lib.run.series import INTERRUPTED, INTERRUPTION, Series, conclude, held, reading, run_stages, say
 from maro_lib.run.sweep_file import Sweep, described, keep, read_sweep
+from maro_lib.run.sweep_record import begin_record, write_record
 from maro_lib.run.sweep_results import Collected
 from maro_lib.run.takeover import check_source
 from maro_lib.runs import ROOT, RunError, run_folder, shown
@@ -125,11 +127,16 @@ def run_trials(sweep: Sweep) -> dict[str, str]:
     collected = Collected(sweep)
     with on_ray(sweep, run_branch) if has_ray() else alone(sweep) as executor:
         say(f"{executor.name}\n")
-        remaining = Remaining(sweep, executor.at_a_time)
+        record = begin_record(sweep, executor.at_a_time)
+        write_record(sweep.name, record)
         for branch, error in executor.outcomes:
             collected.add(branch, error)
-            told = [f"failed: {error}" if error else "done", *remaining.after(branch)]
+            record.end(branch.name, error)
+            write_record(sweep.name, record)
+            told = [f"failed: {error}" if error else "done", *left_in_words(seconds_left(sweep.name, record))]
             say(f"== {len(collected.seconds)}/{len(sweep.branches)} {branch.name}: {', '.join(told)}")
+    record.is_over = True
+    write_record(sweep.name, record)
     return collected.failed
 
 
