@@ -203,5 +203,5 @@ def _save(trainer: MaroTrainer, trained: Trained, origin: Origin) -> None:
         write_atomic(folder / "done.json", json.dumps(done._asdict()))
     except (OSError, SafetensorError) as error:
         place = short_path(trained.folder)
-        raise TrainingError(f"{place}: can't be written ({error}); the last checkpoint is safe. Free some space and run "
-                            "the same command again") from None  # fmt: skip
+        raise TrainingError(f"{place}: can't be written ({error}); the last checkpoint is safe. Free some space and "
+                            "run the same command again") from None  # fmt: skip
