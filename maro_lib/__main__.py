@@ -108,7 +108,7 @@ def _import(given: argparse.Namespace) -> int:
 
 
 def _bench(given: argparse.Namespace) -> int:
-    from maro_lib.runs import outputs_folder
+    from maro_lib.runs import outputs_folder, shown
     from maro_lib.show.figures import plot_paces
     from maro_lib.study.benchmark import bench, bench_model, told_paces
 
@@ -117,7 +117,7 @@ def _bench(given: argparse.Namespace) -> int:
         return 0
     paces = bench_model(given.model, given.games or 96)
     picture = plot_paces(paces, outputs_folder() / "bench" / "playing.png")
-    print("\n".join([*told_paces(paces), str(picture)]))
+    print("\n".join([*told_paces(paces), shown(picture)]))
     return 0
 
 

@@ -150,6 +150,15 @@ def shown(path: Path) -> str:
     return str(path.relative_to(outputs_folder().parent))
 
 
+def short_path(path: Path) -> str:
+    """Return the shortest name that finds a path: below the outputs as `shown`, else from here or the checkout."""
+    whole = Path(path).absolute()
+    if whole.is_relative_to(outputs_folder()):
+        return shown(whole)
+    names = [str(whole.relative_to(place)) for place in (Path.cwd(), ROOT) if whole.is_relative_to(place)]
+    return min(*names, str(whole), key=len) if names else str(whole)
+
+
 def portable(name: str) -> str:
     """Return the name of a model or an adapter as it reads on every machine; of a folder elsewhere, its last part."""
     path = Path(name)
@@ -284,7 +293,7 @@ def read_record(path: Path, kind: type[_Kind], mend: str = "") -> _Kind:
     try:
         return parse_record(path, kind)
     except Unreadable as error:
-        raise RunError(f"{portable(str(path))}: {error}; {mend or remaking(path)}") from None
+        raise RunError(f"{short_path(path)}: {error}; {mend or remaking(path)}") from None
 
 
 def parse_record(path: Path, kind: type[_Kind]) -> _Kind:
@@ -317,8 +326,8 @@ def clear_leftovers(folder: Path) -> None:
 
 
 def _unwritable(path: Path, error: OSError) -> RunError:
-    return RunError(f"{path}: can't be written ({error.strerror}); nothing was left half-written. {remedy(error)}, "
-                    "then run the same command again")  # fmt: skip
+    return RunError(f"{short_path(path)}: can't be written ({error.strerror}); nothing was left half-written. "
+                    f"{remedy(error)}, then run the same command again")  # fmt: skip
 
 
 def remedy(error: Exception) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from maro_lib.play.shards import StorageError, read_table
-from maro_lib.run.compare import named_run
+from maro_lib.run.compare import changes, named_run
 from maro_lib.runs import (
     ROOT,
     STAGES,
@@ -22,11 +22,14 @@ from maro_lib.runs import (
     maker,
     needs,
     outputs_folder,
+    read_record,
     remedy,
     run_folder,
+    short_path,
     shown,
     write_atomic,
 )
+from maro_lib.summary import Summary
 
 
 @pytest.fixture(autouse=True)
@@ -135,6 +138,30 @@ def test_unwritable_folder_is_a_clear_error(tmp_path, monkeypatch):
     monkeypatch.setenv("MARO_OUTPUTS", str(tmp_path / "file"))
     with pytest.raises(RunError, match=r"file/cpu: can't be written \(Not a directory\).*Make its folder writable"):
         artefact("cpu", "rollout")
+
+
+def test_a_message_names_a_path_as_short_as_it_is_found_by(outputs, monkeypatch, tmp_path):
+    """Of the outputs, wherever they are, as the commands take it; of anything else, from here or whole."""
+    assert short_path(run_folder("cpu") / "rollout") == "outputs/cpu/rollout"
+    assert short_path(outputs) == "outputs"
+    assert short_path(ROOT / "params" / "cpu.yaml") == "params/cpu.yaml"
+    assert short_path(tmp_path / "elsewhere" / "x") == str(tmp_path / "elsewhere" / "x"), "its last part is no path"
+    monkeypatch.chdir(tmp_path)
+    assert short_path(tmp_path / "elsewhere" / "x") == "elsewhere/x"
+
+
+@pytest.mark.parametrize("fail", [
+    lambda: read_table(run_folder("cpu") / "rollout", "games"),
+    lambda: write_atomic(run_folder("cpu") / "nowhere" / "x.json", "{}"),
+    lambda: read_record(run_folder("cpu") / "summary.json", Summary),
+    lambda: named_run("cpu"),
+    lambda: changes("cpu"),
+])  # fmt: skip
+def test_no_message_names_the_place_of_foreign_outputs(outputs, tmp_path, fail):
+    outputs.mkdir()
+    with pytest.raises(RuntimeError, match=r"\boutputs\b") as raised:
+        fail()
+    assert str(tmp_path) not in str(raised.value)
 
 
 def test_space_is_asked_for_only_when_it_is_short(tmp_path):

@@ -30,6 +30,8 @@ from maro_lib.show.terminal import CLEAR, play_sitting
 from maro_lib.world.mystery import Rules
 from maro_lib.world.phrases import phrasebook
 from maro_lib.world.protocol import Message
+from maro_lib.worlds.registry import scenarios
+from maro_lib.worlds.world import WorldRules
 
 ADA = Person("Ada")
 
@@ -360,6 +362,38 @@ def test_what_can_t_be_an_answer_is_said_and_asked_again(tmp_path):
     assert "/foo: no such command" in said
     assert "Choose from 1 ask, 2 search." in said
     assert sitting.session.replies[0][0] == Reply("I am Ann.")
+
+
+def bargaining(tmp_path):
+    """A seller who opens, so that it may name a price or leave; a buyer by rule."""
+    (script,) = scenarios("buying", 1, 0, {"opens": "seller", "no_deal": 0.0})
+    return Sitting(Game("g", 0, script, 0, WorldRules()), {"seller": ADA, "buyer": SKILLED}, tmp_path)
+
+
+@pytest.mark.parametrize(("words", "said"), [
+    (["leave", "back", "offer", "90", "Fine.", "/quit"], "OFFER 90: Fine."),
+    (["leave", "2", "offer", "90", "", "/quit"], "OFFER 90"),
+    (["leave", "", "offer", "90", "Fine.", "/quit"], "OFFER 90: Fine."),
+    (["offer", "", "leave", "yes"], "LEAVE"),
+    (["offer", "back", "leave", "1"], "LEAVE"),
+    (["offer", "90", "Back", "offer", "80", "", "/quit"], "OFFER 80"),
+    (["offer", "90", "I am back.", "/quit"], "OFFER 90: I am back."),
+])  # fmt: skip
+def test_a_choice_can_be_reconsidered_until_all_is_said(tmp_path, words, said):
+    sitting, answers = bargaining(tmp_path), iter(words)
+    play_sitting(sitting, lambda _: next(answers), lambda _: None)
+    assert [reply.text for reply in sitting.session.replies[0]] == [said]
+    assert next(answers, None) is None, "each word was asked for"
+
+
+def test_where_there_is_no_choice_an_empty_line_undoes_nothing(tmp_path):
+    """Of many blanks one after the other: `back` begins anew, an empty line is only asked again."""
+    (script,) = scenarios("commons", 1, 0, {"talk": False})
+    sitting = Sitting(Game("g", 0, script, 0, WorldRules()), {script.names[0]: ADA, "fisher": SKILLED}, tmp_path)
+    answers, told = iter(["", "back", "5", "/quit"]), []
+    assert not play_sitting(sitting, lambda _: next(answers), told.append)
+    assert sitting.session.replies[0] == [Reply("TAKE 5")]
+    assert sum("Choose from 0 to 40." in text for text in told) == 2
 
 
 def test_who_leaves_a_shared_screen_leaves_it_empty(tmp_path):

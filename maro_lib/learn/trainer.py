@@ -36,7 +36,7 @@ from maro_lib.model.estimates import kept_per_token, shape
 from maro_lib.model.head import bare_head, last_mlp
 from maro_lib.model.loading import Loaded
 from maro_lib.model.pieces import in_pieces, reads_pieces
-from maro_lib.runs import write_atomic
+from maro_lib.runs import short_path, write_atomic
 from maro_lib.wording import GB
 
 N_READ = 32  # dialogues that are read to see whether base played them
@@ -297,7 +297,7 @@ class MaroTrainer(Trainer):
             whole = whole_checkpoints(folder.parent)
             safe = f"{whole[-1].name} is safe" if whole else "there is no earlier one"
             raise TrainingError(
-                f"{folder}: can't be written ({str(error).splitlines()[0]}); {safe}. "
+                f"{short_path(folder)}: can't be written ({str(error).splitlines()[0]}); {safe}. "
                 "Free some space and run the same command again: it goes on from there"
             ) from None
         self.accelerator.wait_for_everyone()  # each process writes a part of it

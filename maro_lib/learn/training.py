@@ -35,7 +35,7 @@ from maro_lib.learn.trainer import Diverged, MaroTrainer, TrainingError, is_on_c
 from maro_lib.model.adapter_files import Origin, seal
 from maro_lib.model.loading import Loaded, quiet
 from maro_lib.play.shards import set_aside
-from maro_lib.runs import Unreadable, clear_leftovers, make_folder, parse_record, read_record, write_atomic
+from maro_lib.runs import Unreadable, clear_leftovers, make_folder, parse_record, read_record, short_path, write_atomic
 
 
 @dataclass(frozen=True)
@@ -202,5 +202,6 @@ def _save(trainer: MaroTrainer, trained: Trained, origin: Origin) -> None:
         done = Done(trained.status, trained.notes, trained.seconds)
         write_atomic(folder / "done.json", json.dumps(done._asdict()))
     except (OSError, SafetensorError) as error:
-        raise TrainingError(f"{trained.folder}: can't be written ({error}); the last checkpoint is safe. Free some "
-                            "space and run the same command again") from None  # fmt: skip
+        place = short_path(trained.folder)
+        raise TrainingError(f"{place}: can't be written ({error}); the last checkpoint is safe. Free some space and "
+                            "run the same command again") from None  # fmt: skip

@@ -27,7 +27,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from maro_lib.play.tables import COMMON, KEYS, schemas_of
-from maro_lib.runs import Unreadable, clear_leftovers, parse_record, portable, remaking, remedy, write_atomic
+from maro_lib.runs import Unreadable, clear_leftovers, parse_record, remaking, remedy, short_path, write_atomic
 from maro_lib.world.scripts import Script, ScriptError
 from maro_lib.world.setups import Scenario, dump_scripts, load_scripts
 from maro_lib.worlds.registry import WorldError
@@ -87,7 +87,9 @@ class Shards:
         try:
             self._open()
         except OSError as error:
-            raise StorageError(f"{self.folder}: can't be used ({error.strerror}); no game was played") from None
+            raise StorageError(
+                f"{short_path(self.folder)}: can't be used ({error.strerror}); no game was played"
+            ) from None
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -100,7 +102,9 @@ class Shards:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             self._lock.close()
-            raise StorageError(f"{self.folder}: another process is playing into this folder; wait for it") from None
+            raise StorageError(
+                f"{short_path(self.folder)}: another process is playing into this folder; wait for it"
+            ) from None
         self._set_aside_other_request()
         self.folder.mkdir(exist_ok=True)
         clear_leftovers(self.folder)
@@ -200,12 +204,12 @@ def read_table(folder: Path, name: str, columns: Sequence[str] | None = None) ->
     """Read a table of all shards (or only some columns), in the order of the run; raise if a game is not there."""
     folder = Path(folder)
     if not shard_folders(folder):
-        raise StorageError(f"{folder}: holds no games; {remaking(folder)}")
+        raise StorageError(f"{short_path(folder)}: holds no games; {remaking(folder)}")
     needed = None if columns is None else list(dict.fromkeys([*columns, *KEYS[name]]))
     try:
         table = pa.concat_tables(_parts(folder, name, needed)).sort_by([(k, "ascending") for k in KEYS[name]])
     except Unreadable as error:
-        raise StorageError(f"{portable(str(folder))}: {error}; {remaking(folder)}; what is damaged is set aside, and "
+        raise StorageError(f"{short_path(folder)}: {error}; {remaking(folder)}; what is damaged is set aside, and "
                            "only its games are played anew") from None  # fmt: skip
     return (table if columns is None else table.select(list(columns))).to_pandas()
 
@@ -236,7 +240,7 @@ def read_scripts(folder: Path) -> dict[str, Script | Scenario]:
         if missing := needed - (scripts := _read_scripts(path)).keys():
             raise Unreadable(f"lacks {len(missing)} of the {len(needed)} scripts that were played")
     except Unreadable as error:
-        raise StorageError(f"{portable(str(path))}: {error}; {remaking(folder)}") from None
+        raise StorageError(f"{short_path(path)}: {error}; {remaking(folder)}") from None
     return scripts
 
 

@@ -16,7 +16,7 @@ import pandas as pd
 
 from maro_lib.measure.comparison import NOT_JUDGED
 from maro_lib.measure.metrics import with_judge
-from maro_lib.runs import RunError, outputs_folder, run_folder
+from maro_lib.runs import RunError, outputs_folder, run_folder, short_path
 from maro_lib.statistics import t_mean
 from maro_lib.summary import read_summary
 from maro_lib.wording import signed
@@ -29,7 +29,7 @@ def named_run(folder: str) -> tuple[str, int]:
     """Return the run that a folder (or a name) means, and how many rounds it has."""
     name = run_name(folder)
     if not (run_folder(name) / "summary.json").exists():
-        raise RunError(f"{folder}: there is no run of that name in {outputs_folder().resolve()} (no summary.json)")
+        raise RunError(f"{folder}: there is no run of that name in {short_path(outputs_folder())} (no summary.json)")
     summary, _ = read_summary(name)
     return name, int(summary.parameters.get("maro_iterations", 1))
 
@@ -40,7 +40,9 @@ def run_name(folder: str) -> str:
     if at.is_dir() and at.is_relative_to(outputs):
         return str(at.relative_to(outputs))
     if (at / "summary.json").exists():
-        raise RunError(f"{folder}: lies outside {outputs}; set MARO_OUTPUTS to the folder that holds it")
+        raise RunError(
+            f"{folder}: lies outside {short_path(outputs_folder())}; set MARO_OUTPUTS to the folder that holds it"
+        )
     return folder
 
 
@@ -79,7 +81,7 @@ def changes(name: str) -> pd.DataFrame:
     """Return a run's changes against base: a row per arm, trained faction and metric, as notebook 06 left them."""
     path = run_folder(name) / "comparison.parquet"
     if not path.exists():
-        raise RunError(f"{path}: not there; run notebook 06 of this run (make run ONLY=06 PARAMS=...)")
+        raise RunError(f"{short_path(path)}: not there; run notebook 06 of this run (make run ONLY=06 PARAMS=...)")
     table = pd.read_parquet(path)
     table = table[table["metric"].isin(METRICS)]
     metric = [with_judge(r.metric, r.judge) for r in table.itertuples()]

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from maro_lib.model.estimates import Speed
 from maro_lib.model.players import Player
 from maro_lib.model.shipped import SHIPPED
+from maro_lib.runs import short_path
 from maro_lib.wording import amount, first_line
 
 if TYPE_CHECKING:
@@ -136,14 +137,15 @@ def _quantised(device: str) -> torch.nn.Module:
 
 def check_disk(folder: Path, needed: float) -> Finding:
     """Check that the runs' folder can be written to, and has room for this run."""
+    place = short_path(folder)
     there = next(p for p in (folder, *folder.parents) if p.exists())
     try:
         with tempfile.TemporaryFile(dir=there):
             free = shutil.disk_usage(there).free
     except OSError as error:
-        return Finding(PROBLEM, "disk", f"{folder}: can't be written ({error.strerror})", "a folder that can",
+        return Finding(PROBLEM, "disk", f"{place}: can't be written ({error.strerror})", "a folder that can",
                        "make it writable, or name another in the environment as MARO_OUTPUTS")  # fmt: skip
-    found = f"{amount(free)} free in {folder}; the games take at most {amount(needed)}"
+    found = f"{amount(free)} free in {place}; the games take at most {amount(needed)}"
     if needed > free:
         return Finding(PROBLEM, "disk", found, "room for them", "free some space, or lower `n_games`")
     return Finding(WARNING if needed > free / 2 else OK, "disk", found)

@@ -13,7 +13,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -27,66 +27,21 @@ from maro_lib.measure.gold import BY_CHANCE, accuracy
 from maro_lib.measure.metrics import overall, with_judge
 from maro_lib.play.rollout import Played
 from maro_lib.play.shards import read_scripts, read_table
-from maro_lib.runs import REPORT_PAGE, ROUND, WATCH_PAGE, maker, read_record, round_name, run_folder, write_atomic
+from maro_lib.runs import REPORT_PAGE, run_folder, write_atomic
 from maro_lib.show import figures
 from maro_lib.show.game_sets import expected_words
 from maro_lib.show.page import Part, number, page_of, picture, table_of
+from maro_lib.show.report_worlds import asked_of, found_part, world_games_part, worlds_part
+from maro_lib.show.reported import LABELS, Run, watch_link
 from maro_lib.show.transcript import show_game
-from maro_lib.show.watch import move_link
 from maro_lib.statistics import Mean, Rate
 from maro_lib.study.rounds import wins_by_round
-from maro_lib.summary import Summary, read_summary, write_summary
+from maro_lib.summary import read_summary, write_summary
 from maro_lib.wording import duration, p_value, signed
-from maro_lib.world.phrases import CheckedWords, read_words, sentence
 from maro_lib.world.scripts import FACTIONS
 
 # what loads torch (matches, choices, evidence, transfer, training) is imported by the parts that have something to show
 ORDER = FACTIONS[::-1]  # civilians first, as in notebook 06
-
-
-class ReportWords(CheckedWords):
-    """What a report says around its numbers."""
-
-    question: str
-    never: str  # instead of an interval of width zero
-    luck: str = sentence("n ranges")
-    judged: str = sentence("judge")
-    gold: str
-    too_few: str = sentence("mysteries least metrics")
-    lies: str
-    seen: str
-    beliefs: str
-    not_asked: str
-    games: str = sentence("rule")
-    published: str = sentence("judge paper")
-    skill_columns: dict[str, str]  # heading -> column
-    belief_columns: dict[str, str]
-    lie_columns: dict[str, str]
-
-
-LABELS = read_words(Path(__file__).with_name("report.yaml"), ReportWords)
-
-
-class Run(NamedTuple):
-    """What a report is made from."""
-
-    name: str
-    n_rounds: int
-    summary: Summary
-
-    def at(self, name: str) -> Path:
-        """Where a stage left something; what every round makes is that of the last one."""
-        of_round = maker(name.partition("/")[0]) in ROUND
-        return run_folder(round_name(self.name, self.n_rounds) if of_round else self.name) / name
-
-    def has(self, *names: str) -> bool:
-        return all(self.at(name).exists() for name in names)
-
-    def table(self, name: str) -> pd.DataFrame:
-        return pd.read_parquet(self.at(name))
-
-    def record(self, name: str, kind: type) -> dict[str, Any]:
-        return asdict(read_record(self.at(name), kind))
 
 
 def write_report(run: str, n_rounds: int = 1) -> Path:
@@ -124,6 +79,10 @@ def stopped(run: Run) -> Iterator[Part]:
 
 
 def answer(run: Run) -> Iterator[Part]:
+    if questions := asked_of(run):
+        head = join(tag("p", _recipe(run), class_="muted"), *(tag("h1", question) for question in questions))
+        yield Part("", head, {"question": " ".join(questions), "answer": []})
+        return
     head = join(tag("p", _recipe(run), class_="muted"), tag("h1", LABELS.question))
     if not run.has("comparison.parquet", "social.parquet"):
         yield Part("", join(head, tag("p", "Not known: its games were not measured (notebook 06 was not run).")))
@@ -164,6 +123,7 @@ def _recipe(run: Run) -> str:
     """What was done, in a line: a run that leaves a part of MARO out says so."""
     given = run.summary.parameters
     known = {"model": "model {}", "n_games": "{} games", "rule": "credit {}", "mode": "balancing {}", "seed": "seed {}"}
+    known = {"seed": "seed {}"} if asked_of(run) else known  # the rest is of notebooks that were not run
     told = [words.format(given[name]) for name, words in known.items() if name in given]
     return " · ".join([f"run {run.name}", *told])
 
@@ -417,18 +377,10 @@ def games(run: Run) -> Iterator[Part]:
         credit = decompose(tables["actions"], rule)
         script = read_scripts(places[key])[row["digest"]]
         view = show_game(tables, game, script=script, credit=pd.Series(credit, tables["actions"].index))
-        shown.append(fold(join(tag("b", title), ": ", view.line), _watch_link(run, places[key], game), view.html))
+        shown.append(fold(join(tag("b", title), ": ", view.line), watch_link(run, places[key], game), view.html))
         named[title] = game
     note = LABELS.games.format(rule=rule)
     yield Part("Three games worth reading", join(tag("p", note, class_="muted"), *shown), named)
-
-
-def _watch_link(run: Run, place: Path, game: str) -> Html:
-    """Lead to a game on the page on which all are watched, if there is one."""
-    if not (run_folder(run.name) / WATCH_PAGE).exists():
-        return Html()
-    at = place.relative_to(run_folder(run.name)).as_posix()
-    return tag("p", tag("a", "Watch it, move by move", href=f"{WATCH_PAGE}#{move_link(at, game)}"))
 
 
 def chosen(places: dict[tuple[str, str], Path]) -> Iterator[tuple[str, tuple[str, str], str]]:
@@ -497,6 +449,8 @@ def cost(run: Run) -> Iterator[Part]:
 PARTS: dict[Callable[[Run], Iterator[Part]], tuple[str, ...]] = {  # in order, each with what it is made from
     stopped: (),
     answer: (),
+    worlds_part: ("worlds.parquet",),
+    found_part: (),
     luck: ("comparison.parquet",),
     differences: ("comparison.parquet",),
     judge_part: ("judge.parquet",),
@@ -505,6 +459,7 @@ PARTS: dict[Callable[[Run], Iterator[Part]], tuple[str, ...]] = {  # in order, e
     training: ("learning/done.json",),
     choice: ("choices.json",),
     games: ("matches",),
+    world_games_part: (),
     beside_published: ("social.parquet", "comparison.parquet"),
     lost: (),
     cost: (),

@@ -7,6 +7,7 @@ control signs, so it can't write elsewhere on the screen. Taught in notebook 13.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from maro_lib.markup import visible
 from maro_lib.play.sitting import Sitting
@@ -17,7 +18,11 @@ from maro_lib.wording import wrapped
 from maro_lib.world.protocol import Blank, Form, Message
 
 CLEAR = "\033[2J\033[3J\033[H"  # the screen, what was scrolled away, and the cursor to the top
-HELP = "Answer with a number or a name. /all: everything you know. /quit: leave; the game is kept. /help: this."
+HELP = (
+    "Answer with a number or a name. back, or an empty line: choose again what to do. "
+    "/all: everything you know. /quit: leave; the game is kept. /help: this."
+)
+BACK = "back"
 MANY = 12  # numbers to choose from, of which only the ends are listed
 Ask, Tell = Callable[[str], str], Callable[[str], None]
 Asking = Callable[[str, Callable[[str], str]], str]  # a question, and what is wrong with an answer
@@ -25,6 +30,10 @@ Asking = Callable[[str, Callable[[str], str]], str]  # a question, and what is w
 
 class Left(Exception):
     """The person has left the table; the game is kept."""
+
+
+class Reconsidered(Exception):
+    """The person wants to choose again; nothing was sent."""
 
 
 def play_in_terminal(table: Table, ask: Ask, tell: Tell) -> int:
@@ -91,24 +100,43 @@ def on_screen(message: Message) -> str:
 
 
 def _reply(sitting: Sitting, seat: int, ask: Ask, tell: Tell) -> str:
-    """Ask which form, then for what it leaves open."""
+    """Ask which form, then for what it leaves open; until all is said the person may go back to the choice."""
 
-    def asked(question: str, refused: Callable[[str], str]) -> str:
+    def asked(question: str, refused: Callable[[str], str], back: Sequence[str] = ()) -> str:
         while True:
             word = ask(question).strip()
             if word == "/quit":
                 raise Left
+            why = refused(word)
+            if word.casefold() in back and (word or why):
+                raise Reconsidered
             if word == "/all":
                 tell("\n".join(map(on_screen, sitting.view(seat))))
             elif word.startswith("/"):
                 tell(HELP if word == "/help" else f"{word}: no such command. {HELP}")
-            elif why := refused(word):
+            elif why:
                 tell(why)
             else:
                 return word
 
-    form = _choice("What do you do", sitting.forms(seat), lambda f: f.title, asked)
-    return form.say({blank.name: _filled(form, blank, asked) for blank in form.blanks})
+    forms = sitting.forms(seat)
+    while True:
+        form = _choice("What do you do", forms, lambda f: f.title, asked)
+        try:
+            return _said(form, asked, is_choice=len(forms) > 1)
+        except Reconsidered:
+            continue
+
+
+def _said(form: Form, asked: Asking, is_choice: bool) -> str:
+    """Have a form filled in, and return what it says; one of several that leaves nothing open is asked for twice."""
+    first = (BACK, "") if is_choice else ()  # an empty line would undo too much later on
+    if is_choice and not form.blanks and _choice(form.title, ("yes", BACK), str, partial(asked, back=first)) == BACK:
+        raise Reconsidered
+    filled: dict[str, str] = {}
+    for blank in form.blanks:
+        filled[blank.name] = _filled(form, blank, partial(asked, back=(BACK,) if filled else first))
+    return form.say(filled)
 
 
 def _filled(form: Form, blank: Blank, asked: Asking) -> str:

@@ -19,11 +19,11 @@ from typing import Any
 import pandas as pd
 
 from maro_lib.markup import Html, Shown, card, fold, join, prose, tag
+from maro_lib.show.noted import MYSTERY, about_world, ended_as, own_columns, said_value
 from maro_lib.wording import counted
 from maro_lib.world.phrases import phrasebook
 from maro_lib.world.replies import Move, Spelling, name_spelling, parse
 from maro_lib.world.scripts import Character, Clue, Script
-from maro_lib.worlds.registry import find_world
 
 # A view has no background and no text colour of its own: it follows the theme around it. A notebook that is not trusted
 # keeps only inline styles with plain colours, and no colour has a contrast of 4.5 with white and with a dark page: so
@@ -129,14 +129,12 @@ def _scene(
         raise ValueError(f"game {row['game']!r} was played from {row['script']!r}, not from this {script.title!r}")
     weights = _credit(actions, credit)
     if not _is_mystery(row):
-        return _Scene(
-            tuple(row["players"]), credit=weights, own=tuple(find_world(row["world"]).columns.get("actions", ()))
-        )
+        return _Scene(tuple(row["players"]), credit=weights, own=(*own_columns(row["world"], "actions", actions),))
     return _Scene(tuple(row["players"]), script, weights, tuple(row["culprits"]) if reveal else ())
 
 
 def _is_mystery(row: pd.Series) -> bool:
-    return row.get("world", "mystery") == "mystery"
+    return row.get("world", MYSTERY) == MYSTERY
 
 
 def _credit(actions: pd.DataFrame, credit: pd.Series | None) -> dict[object, float] | None:
@@ -179,23 +177,17 @@ def _header(row: pd.Series, scene: _Scene, reveal: bool) -> Html:
 
 def _ended(row: pd.Series, scene: _Scene, reveal: bool) -> Iterator[Html]:
     """Say how a game of another world ended: who got what, and what the world notes of it."""
-    world = find_world(row["world"])
+    world = about_world(row["world"])
     heads = ["player", "role", "side", "played by", "got", "goal"]
     columns = [[scene.name(n) for n in scene.names], row["roles"], row["factions"], row["policies"],
                [f"{p:g}" for p in row["payoffs"]], ["reached" if s else "missed" for s in row["success"]]]  # fmt: skip
     shown = [k for k in range(len(heads)) if (reveal or k < 4) and any(map(str, columns[k]))]
-    yield tag("div", f"A goal is reached if {world.success}.", style=_SMALL)
+    if world.success:
+        yield tag("div", f"A goal is reached if {world.success}.", style=_SMALL)
     yield _table([heads[k] for k in shown], list(zip(*(columns[k] for k in shown), strict=True)))
-    noted = [f"{name} {_plain(row[name])}" for name in world.columns.get("games", ())] if reveal else []
+    noted = [f"{name} {said}" for name, said in ended_as(row).items()] if reveal else []
     told = f"{row['n_actions']} actions in {counted(row['n_rounds'], 'round')} · {row['n_illegal']} illegal"
     yield tag("div", " · ".join([told, *noted]), style=_SMALL)
-
-
-def _plain(value: Any) -> str:
-    """Say a noted value in a few signs."""
-    if hasattr(value, "__len__") and not isinstance(value, str):
-        return ", ".join(_plain(v) for v in value)
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _outcome(row: pd.Series, scene: _Scene, reveal: bool) -> Html:
@@ -285,8 +277,8 @@ def _told(action: Any, then: Any, scene: _Scene) -> Iterator[Html]:
 def _noted(action: Any, scene: _Scene) -> Iterator[Html]:
     """Say what another world notes of an action."""
     for name in scene.own:
-        if (value := getattr(action, name)) is not None and value == value:  # not a number where nothing was noted
-            yield tag("span", f"{name} {_plain(value)}", style=_GREY)
+        if said := said_value(getattr(action, name)):
+            yield tag("span", f"{name} {said}", style=_GREY)
 
 
 def _refused(action: Any, then: Any, scene: _Scene) -> Iterator[Html]:

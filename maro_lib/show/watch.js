@@ -100,42 +100,45 @@ function button(text, label, click) {
 
 // --- the list ---------------------------------------------------------------------------------------
 
+const MOST = "most payoff in all first";
+const sum = (values) => values.reduce((a, b) => a + (b ?? 0), 0);
 const ORDERS = {
   "as played": (a, b) => a.k - b.k,
   "strangest first": (a, b) => (a.expected ?? 9) - (b.expected ?? 9) || a.k - b.k,
   "most illegal replies first": (a, b) => b.illegal - a.illegal || a.k - b.k,
   "longest first": (a, b) => b.actions - a.actions || a.k - b.k,
+  [MOST]: (a, b) => sum(b.payoffs) - sum(a.payoffs) || a.k - b.k,
 };
 
-// 1: the trained side wins what base loses in the same game; -1: the other way round; 0: neither, or no match
-function gains(entries) {
-  const base = new Map(entries.filter((e) => !e.set.base).map((e) => [e.id, e]));
-  for (const e of entries) {
-    const other = e.set.base ? base.get(e.pair) : undefined;
-    e.gain = other ? (e.winner === e.set.trained) - (other.winner === e.set.trained) : 0;
-  }
-}
+const GAINS = { 1: "trained does better than base", "-1": "trained does worse than base" }; // in the same game
+const GOALS = new Map([
+  ["all", ["reached by all", (e) => e.reached === e.seats]],
+  ["some", ["reached by some", (e) => e.reached > 0 && e.reached < e.seats]],
+  ["none", ["reached by nobody", (e) => e.reached === 0]],
+]);
 
 function sidebar() {
   const entries = index.games.game ? index.games.game.map((_, k) => entry(k)) : [];
-  gains(entries);
   state.entries = entries;
-  const chosen = { set: "", winner: "", script: "", match: "", order: "as played", illegal: false, text: "" };
+  const chosen = { set: "", world: "", winner: "", goal: "", script: "", match: "", illegal: false, text: "" };
+  chosen.order = "as played";
   const refresh = () => listGames(entries, chosen);
   const set = (name) => (value) => ((chosen[name] = value), refresh());
   const pairs = (names) => names.map((name) => [name, name || "nobody"]);
-  const values = (name) => pairs([...new Set(entries.map((e) => e[name]))].sort());
+  const values = (name, some) => pairs([...new Set(some.map((e) => e[name]))].sort());
+  const [sided, others] = [entries.filter(hasWinner), entries.filter((e) => !hasWinner(e))];
+  const worlds = values("world", entries);
+  const goals = [...GOALS].map(([value, [text]]) => [value, text]);
+  const orders = Object.keys(ORDERS).filter((name) => others.length || name !== MOST);
   const fields = [
     choose("played", [["", "all"], ...index.sets.map((s, k) => [String(k), s.title])], "", set("set")),
-    choose("won by", [["", "anybody"], ...values("winner")], "", set("winner")),
-    choose("script", [["", "all"], ...values("script")], "", set("script")),
-    choose("order", pairs(Object.keys(ORDERS)), chosen.order, set("order")),
-  ];
-  const outcomes = [
-    ["", "all"],
-    ["1", "base loses, trained wins"],
-    ["-1", "base wins, trained loses"],
-  ];
+    worlds.length > 1 ? choose("world", [["", "all"], ...worlds], "", set("world")) : null,
+    sided.length ? choose("won by", [["", "anybody"], ...values("winner", sided)], "", set("winner")) : null,
+    others.length ? choose("goals", [["", "reached by any number"], ...goals], "", set("goal")) : null,
+    choose(sided.length ? "script" : "scenario", [["", "all"], ...values("script", entries)], "", set("script")),
+    choose("order", pairs(orders), chosen.order, set("order")),
+  ].filter(Boolean);
+  const outcomes = [["", "all"], ...["1", "-1"].map((gain) => [gain, GAINS[gain]])];
   if (index.sets.some((s) => s.base)) fields.push(choose("match", outcomes, "", set("match")));
   const illegal = make("input", { type: "checkbox", change: () => set("illegal")(illegal.checked) });
   const text = make("input", { type: "search", "aria-label": "find", input: () => set("text")(text.value) });
@@ -151,7 +154,9 @@ function listGames(entries, chosen) {
   const text = chosen.text.toLowerCase();
   const kept = (e) =>
     (chosen.set === "" || e.set === index.sets[chosen.set]) &&
+    (chosen.world === "" || e.world === chosen.world) &&
     (chosen.winner === "" || e.winner === chosen.winner) &&
+    (chosen.goal === "" || (!hasWinner(e) && GOALS.get(chosen.goal)[1](e))) &&
     (chosen.script === "" || e.script === chosen.script) &&
     (chosen.match === "" || e.gain === Number(chosen.match)) &&
     (!chosen.illegal || e.illegal > 0) &&
@@ -174,11 +179,12 @@ function listMore() {
 
 function row(e) {
   const facts = [
+    hasWinner(e) ? "" : `got ${e.payoffs.slice(0, 8).map(numeral).join(", ")}${e.seats > 8 ? ", …" : ""}`,
     `${e.actions} actions`,
     e.illegal ? `${e.illegal} illegal` : "",
     e.expected === null ? "" : `log p ${e.expected}`,
   ];
-  const match = { 1: "base loses, trained wins", "-1": "base wins, trained loses" }[e.gain];
+  const match = GAINS[e.gain];
   const head = make("span", {}, make("bdi", {}, e.game), " ", make("span", { class: "chip" }, won(e)));
   const about = [short(e.script, 40), e.set.title, ...facts, match].filter(Boolean).join(" · ");
   return make(
@@ -188,7 +194,13 @@ function row(e) {
   );
 }
 
-const won = (e) => (e.winner ? `${e.winner}${e.winner === "civilian" ? "s" : ""} won` : "no winner");
+const hasWinner = (e) => e.winner !== null; // a side that won, as in a mystery; else each seat has a goal
+const numeral = (x) => (x === null ? "?" : String(x).replace("-", "−"));
+
+function won(e) {
+  if (!hasWinner(e)) return `${e.reached} of ${e.seats} reached their goal`;
+  return e.winner ? `${e.winner}${e.winner === "civilian" ? "s" : ""} won` : "no winner";
+}
 
 function markRow() {
   for (const li of list.rows.children) {
@@ -203,9 +215,7 @@ function view(game) {
   const steps = size(game);
   const times = moments(game);
   const lines = make("ol", { class: "moves", tabindex: "0" });
-  const charts = ["suspicion", "trust"].map((what) => chart(game, times, what));
-  const graph = make("figure");
-  const matrix = make("figure");
+  const pictures = worldOf(game) ? pictured(game) : suspected(game, times);
   const rows = [];
   let part = "";
   for (let i = 0; i < steps; i++) {
@@ -216,17 +226,15 @@ function view(game) {
   }
   if (game.ending)
     lines.append(make("li", { class: "part" }, "How it ends"), make("li", { class: "text", dir: "auto" }, game.ending));
-  const pictures = times.length ? [charts[0].figure, graph, matrix, charts[1].figure] : [graph];
-  const body = make("div", { class: "body" }, lines, make("div", { class: "pictures" }, ...pictures));
+  const figures = pictures.map((one) => one.figure);
+  const body = make("div", { class: "body" }, lines, make("div", { class: "pictures" }, ...figures));
   const element = make("article", { lang: game.language || "en" }, heading(game), body);
   const show = (step) => {
     const now = Math.min(step, steps - 1);
     rows.forEach((li, i) => li.classList.toggle("later", i > now));
     rows.forEach((li, i) => li.toggleAttribute("aria-current", i === now));
     if (rows[now]) centre(lines, rows[now]);
-    charts.forEach((one) => one.show(now));
-    graph.replaceChildren(...asked(game, now));
-    matrix.replaceChildren(...opinions(game, times, now));
+    pictures.forEach((one) => one.show(now));
   };
   return { element, show, game, said: (step) => sentence(game, Math.min(step, steps - 1)) };
 }
@@ -243,17 +251,18 @@ function heading(game) {
     game.accused === undefined ? [] : [" Accused: ", game.accused ? nameOf(game, game.accused) : "nobody", "."];
   const outcome = [make("b", {}, `${won(game)[0].toUpperCase()}${won(game).slice(1)}.`), ...accused];
   const about = make("p", {}, ...outcome, " ", ...chips.map((chip) => make("span", { class: "chip" }, chip)));
-  return make("header", {}, make("h2", {}, make("bdi", {}, game.script)), about, table(game));
+  return make("header", {}, make("h2", {}, make("bdi", {}, game.script)), about, ...noted(game), table(game));
 }
 
 function table(game) {
   const chip = (text, seat) => make("span", { class: isCulprit(game, seat) ? "chip culprit" : "chip" }, text);
   const columns = {
-    factions: ["faction", chip],
+    factions: [worldOf(game) ? "side" : "faction", chip],
     policies: ["played by", (text) => short(text, 60)],
     votes: ["voted for", (name) => (name ? nameOf(game, name) : "")],
-    success: ["success", (is) => (is ? "reached" : "missed")],
+    success: ["goal", (is) => make("span", { class: is ? "goal" : "" }, is ? "reached" : "missed")],
   };
+  if (worldOf(game)) return results(game, columns);
   const known = Object.keys(columns).filter((name) => game[name] && game[name].length);
   const heads = ["player", ...known.map((name) => columns[name][0])].map((head) => make("th", {}, head));
   const rows = game.players.map((name, seat) => {
@@ -265,16 +274,24 @@ function table(game) {
 }
 
 function partOf(game, i) {
-  return PHASES.get(at(game, "phase", i)) || `Round ${at(game, "round", i) ?? 0}`;
+  const round = at(game, "round", i) ?? 0;
+  const before = worldOf(game) && !round ? "Before the first round" : `Round ${round}`;
+  return (!worldOf(game) && PHASES.get(at(game, "phase", i))) || before;
 }
 
-const verb = (game, i) => index.verbs.get(at(game, "kind", i)) || at(game, "kind", i);
+function verb(game, i) {
+  const kind = at(game, "kind", i);
+  return index.verbs.get(kind) || (worldOf(game) ? inflected(kind || "") : kind);
+}
+
 const agent = (game, i) => game.players[at(game, "seat", i) ?? 0] || "";
 
 function sentence(game, i) {
   if (i < 0) return "no moves";
   const whom = at(game, "target", i) || at(game, "place", i) || "";
-  return `${partOf(game, i)}: ${agent(game, i)} ${verb(game, i)} ${whom}`.trim();
+  const notes = notesOf(game, i).map(([name, said]) => `${name} ${said}`);
+  const more = notes.length ? ` (${notes.join(", ")})` : "";
+  return `${partOf(game, i)}: ${agent(game, i)} ${verb(game, i)} ${whom}`.trim() + more;
 }
 
 function move(game, i) {
@@ -294,6 +311,7 @@ function move(game, i) {
     target ? nameOf(game, target) : null,
     at(game, "place", i) ? make("b", {}, at(game, "place", i)) : null,
     ...marks.map((mark) => make("span", { class: `chip ${mark === "against the rules" ? "warning" : ""}` }, mark)),
+    ...notesOf(game, i).flatMap(([name, said]) => [" ", note(game, "actions", name, said)]),
   );
   const rated = at(game, "suspicion", i) || at(game, "trust", i);
   const text = rated ? ratings(game, i) : make("div", { class: "text", dir: "auto" }, at(game, "text", i) || "");
@@ -449,6 +467,7 @@ function onkey(event) {
 async function main() {
   index = await unpack("index");
   index.verbs = new Map(Object.entries(index.verbs)); // a kind may be any text
+  index.worlds = new Map(Object.entries(index.worlds)); // and so may a world's name
   const side = sidebar();
   page.replaceChildren(side, stage);
   requestAnimationFrame(() => performance.mark("listed"));

@@ -27,18 +27,19 @@ import pandas as pd
 from maro_lib.markup import Html, Shown, join, tag, visible
 from maro_lib.runs import WATCH_PAGE, RunError, run_folder, shown, write_atomic
 from maro_lib.show.game_sets import GameSet, read_set, set_places
+from maro_lib.show.noted import MYSTERY, about_world, by_seat, ended_as, own_columns, said_value
 from maro_lib.show.transcript import BLAME, PRAISE, SEATS, SUSPICION, TRUST, VERBS
 from maro_lib.wording import amount, counted, first_line
 
-WATCH_FILES = ("watch.css", "watch_pictures.js", "watch.js")
+WATCH_FILES = ("watch.css", "watch_pictures.js", "watch_worlds.js", "watch.js")
 CHUNK = 50  # games that are unpacked together
 MOST_WATCHED = 20_000  # of a page, which somebody has to open; the first of each set
 LONGEST_TEXT = 4_000  # characters of one text
 POLICY_OF = "default-src 'none'; script-src '{script}'; style-src '{style}'; base-uri 'none'; form-action 'none'"
-OF_GAME = (  # what is shown of a game and of an action, as far as its world knows it
-    "cell", "language", "seed", "ending", "accused", "culprits", "players", "factions", "policies", "success", "votes",
-)  # fmt: skip
+OF_GAME = ("world", "cell", "language", "seed", "players", "roles", "factions", "policies", "success", "payoffs")
+OF_MYSTERY = ("ending", "accused", "culprits", "votes")  # a mystery's own columns, as far as a game has them
 OF_ACTION = ("seat", "round", "phase", "kind", "target", "place", "text", "retry")
+OWN_NOTE = "note "  # before the name of another world's own column of actions
 
 Packed = dict[str, Any]  # what JSON holds
 
@@ -112,9 +113,11 @@ def _blocks(title: str, sets: Sequence[GameSet], left_out: Mapping[str, str]) ->
     """Yield what the page holds: the list of all games, then the games, some at a time."""
     most = fitting([len(one.games) for one in sets])
     listed, waiting, n = [], [], 0
+    base = {one.place: one for one in sets}
     for k, one in enumerate(sets):
+        gains = _gains(one, base.get(one.base))
         for entry, game in _games(one, most):
-            listed.append({"set": k, **entry})
+            listed.append({"set": k, **entry, "gain": gains.get(entry["game"], 0)})
             waiting.append(game)
             if len(waiting) == CHUNK:
                 yield _block(f"chunk-{n}", waiting)
@@ -123,6 +126,7 @@ def _blocks(title: str, sets: Sequence[GameSet], left_out: Mapping[str, str]) ->
     told = [{"place": s.place, "title": s.title, "base": s.base, "trained": s.trained} for s in sets]
     cut = {s.place: f"only the first {most:,} of {counted(len(s.games), 'game')}" for s in sets if len(s.games) > most}
     index = {"title": title, "sets": told, "games": _columns(listed), "left_out": {**left_out, **cut}, "chunk": CHUNK}
+    index["worlds"] = {world: _about(world, sets) for world in {e["world"]: 0 for e in listed} if world != MYSTERY}
     colours = {"praise": PRAISE, "blame": BLAME, "suspicion": SUSPICION, "trust": TRUST}
     yield _block("index", _clean(index) | {"seats": SEATS, "colours": colours, "verbs": VERBS})
 
@@ -146,6 +150,29 @@ def _columns(rows: Sequence[Packed]) -> dict[str, list]:
     return {name: [row[name] for row in rows] for name in rows[0]} if rows else {}
 
 
+def _about(world: str, sets: Sequence[GameSet]) -> Packed:
+    """What the page says of another world than the mystery: its rule of success, what its own columns mean."""
+    columns = {table: {name: 0 for s in sets for name in getattr(s, table)} for table in ("games", "actions")}
+    meanings = {table: own_columns(world, table, names) for table, names in columns.items()}
+    return about_world(world)._asdict() | {"meanings": meanings}
+
+
+def _gains(one: GameSet, base: GameSet | None) -> dict[str, int]:
+    """Say of each game whether the trained party did better than base in its place (1), worse (-1), or alike (0)."""
+    if base is None or not {"success", "factions"} <= {*one.games} & {*base.games}:
+        return {}
+    before = dict(zip(base.games["game"], _party_success(base.games, one.trained), strict=True))
+    after = zip(one.games["game"], _party_success(one.games, one.trained), strict=True)
+    return {game: (own > before[game]) - (own < before[game]) for game, own in after if game in before}
+
+
+def _party_success(games: pd.DataFrame, party: str) -> list[int]:
+    """In each game, how many seats of a party reached their goal."""
+    sides = zip(games["success"], games["factions"], strict=True)
+    return [sum(int(s) for s, side in zip(success, factions, strict=True) if side == party)
+            for success, factions in sides]  # fmt: skip
+
+
 # --- a game, as the page has it ----------------------------------------------------------------------
 
 
@@ -160,9 +187,22 @@ def _games(one: GameSet, most: int) -> Iterator[tuple[Packed, Packed]]:
         yield _listed(game, mean), _shown_game(game, columns, slice(start, end), one)
 
 
+def _world(game: Mapping[str, Any]) -> str:
+    return game.get("world", MYSTERY)
+
+
+def _per_seat(game: Mapping[str, Any], name: str) -> list:
+    """A column of values by seat; nothing where a game lacks it."""
+    value = game.get(name)
+    return list(value) if isinstance(value, list | np.ndarray) else []
+
+
 def _listed(game: Mapping[str, Any], expected: float) -> Packed:
     return _clean({
-        "game": game["game"], "script": game["script"], "winner": game.get("winner", ""),
+        "game": game["game"], "script": game["script"], "world": _world(game),
+        "winner": game.get("winner", "") if _world(game) == MYSTERY else None,
+        "reached": sum(map(int, _per_seat(game, "success"))), "seats": len(game["players"]),
+        "payoffs": [_rounded(x) for x in _per_seat(game, "payoffs")],
         "actions": int(game["n_actions"]), "illegal": int(game["n_illegal"]), "expected": _rounded(expected),
     })  # fmt: skip
 
@@ -174,8 +214,15 @@ def _action_columns(actions: pd.DataFrame, one: GameSet) -> dict[str, list]:
     ratings = {name: actions[name] for name in ("suspicion", "trust") if name in actions}
     columns |= {name: [_numbers(given) for given in column] for name, column in ratings.items()}
     columns["clue"] = actions["clue"].tolist() if "clue" in actions else [""] * len(actions)
+    for name in {own: 0 for world in _worlds(one) for own in own_columns(world, "actions", actions)}:
+        columns[OWN_NOTE + name] = [_clean(said_value(x)) for x in actions[name]]
     rules = {f"credit {name}": weights.reindex(actions.index) for name, weights in one.credit.items()}
     return columns | {name: [_rounded(x) for x in weights.tolist()] for name, weights in rules.items()}
+
+
+def _worlds(one: GameSet) -> set[str]:
+    """The worlds of a set but the mystery, whose own columns are shown in their own ways."""
+    return {*one.games.get("world", ())} - {MYSTERY}
 
 
 def _shown_game(game: Mapping[str, Any], columns: Mapping[str, list], part: slice, one: GameSet) -> Packed:
@@ -187,8 +234,18 @@ def _shown_game(game: Mapping[str, Any], columns: Mapping[str, list], part: slic
     own["secret"] = [bool(clue and clue.private_to) for clue in found]
     about = {name: list(value) if isinstance(value, np.ndarray) else value for name, value in game.items()}
     about |= {"seed": str(game["seed"])}  # beyond what a script of a page counts exactly
+    about |= {"world": _world(game), "payoffs": [_rounded(x) for x in _per_seat(game, "payoffs")]}
     kept = {name: values for name, values in own.items() if _is_known(name, values)}
-    return _clean({name: about[name] for name in OF_GAME if name in about}) | {"actions": kept}
+    shown = (*OF_GAME, *OF_MYSTERY) if _world(game) == MYSTERY else OF_GAME
+    noted = {} if _world(game) == MYSTERY else _noted(game)
+    return _clean({name: about[name] for name in shown if name in about} | noted) | {"actions": kept}
+
+
+def _noted(game: Mapping[str, Any]) -> Packed:
+    """What another world notes of a game: of the whole, and of each seat."""
+    said = ended_as(game)
+    seats = {name: values for name in said if (values := by_seat(game[name], len(game["players"]))) is not None}
+    return {"facts": {name: text for name, text in said.items() if name not in seats}, "by_seat": seats}
 
 
 def _is_known(name: str, values: list) -> bool:

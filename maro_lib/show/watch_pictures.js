@@ -1,22 +1,45 @@
 // The pictures of a game, for watch.js, with which this is one script: lines of suspicion and trust, who suspects whom,
 // who asked whom.
 
-const [WIDE, HIGH, LEFT, RIGHT, TOP, LOW] = [420, 132, 22, 128, 10, 22]; // of a picture, and its margins
+const [WIDE, HIGH, LEFT, RIGHT, TOP, LOW] = [420, 132, 30, 128, 10, 22]; // of a picture, and its margins
 const LINE = 13; // from one name to the next
 const [ACROSS, DOWN] = [300, 220]; // of the picture of who asked whom
 
-// How a kind of opinion about each player goes: a line each, in the player's colour, thick for a culprit.
+// What shows a mystery: how suspicion and trust go, who asked whom, who suspects whom.
+function suspected(game, times) {
+  const [suspicion, trust] = ["suspicion", "trust"].map((what) => chart(game, times, what));
+  const graph = redrawn((step) => asked(game, step));
+  const matrix = redrawn((step) => opinions(game, times, step));
+  return times.length ? [suspicion, graph, matrix, trust] : [graph];
+}
+
+// A picture that is made anew at every step.
+function redrawn(parts) {
+  const element = make("figure");
+  return { figure: element, show: (step) => element.replaceChildren(...parts(step)) };
+}
+
+// How a kind of opinion about each player goes.
 function chart(game, times, what) {
+  const known = game.players.map((_, seat) =>
+    times.map((m) => [m.step, mean(m, what, seat)]).filter(([, value]) => value !== null),
+  );
+  return lineChart(game, what, known, [0, 1, 2], (step) => finding(game, times, what, step));
+}
+
+// Values over the steps of a game: a line each, in the player's colour, thick for a culprit.
+function lineChart(game, what, known, ticks, said) {
   const end = Math.max(size(game) - 1, 1);
+  const [low, high] = [ticks[0], ticks[ticks.length - 1]];
   const x = (step) => LEFT + (WIDE - LEFT - RIGHT) * (step / end);
-  const y = (value) => HIGH - LOW - (HIGH - LOW - TOP) * (value / 2);
+  const y = (value) => HIGH - LOW - (HIGH - LOW - TOP) * ((value - low) / (high - low || 1));
   const veil = draw("rect", { y: 0, height: HIGH - LOW + 2, class: "veil" });
   const now = draw("line", { y1: TOP - 6, y2: HIGH - LOW, class: "now" });
-  const lines = game.players.map((_, seat) => line(game, times, what, seat, x, y));
+  const lines = game.players.map((_, seat) => line(game, known[seat], seat, x, y));
   const svg = draw(
     "svg",
     { viewBox: `0 0 ${WIDE} ${HIGH}`, role: "img", "aria-label": `${what} over time`, click: jump },
-    ...grid(game, x, y),
+    ...grid(game, x, y, ticks),
     ...lines.flatMap((one) => one.parts),
     veil,
     now,
@@ -32,16 +55,16 @@ function chart(game, times, what) {
     veil.setAttribute("x", x(step));
     veil.setAttribute("width", WIDE - RIGHT + 2 - x(step));
     for (const side of ["x1", "x2"]) now.setAttribute(side, x(step));
-    caption.replaceChildren(...finding(game, times, what, step));
+    caption.replaceChildren(...said(step));
   };
   return { figure: make("figure", {}, caption, svg), show };
 }
 
-// The scale of opinions, and where rounds begin.
-function grid(game, x, y) {
-  const scale = [0, 1, 2].flatMap((value) => [
+// The scale of values, and where rounds begin.
+function grid(game, x, y, ticks) {
+  const scale = ticks.flatMap((value) => [
     draw("line", { x1: LEFT, x2: WIDE - RIGHT, y1: y(value), y2: y(value), class: "grid" }),
-    draw("text", { x: LEFT - 6, y: y(value) + 4, "text-anchor": "end" }, value),
+    draw("text", { x: LEFT - 6, y: y(value) + 4, "text-anchor": "end" }, numeral(value)),
   ]);
   const rounds = game.actions.round || [];
   const begins = rounds.map((k, i) => [k, i]).filter(([k, i]) => i && k !== rounds[i - 1]);
@@ -53,9 +76,8 @@ function grid(game, x, y) {
   return [...scale, ...parts];
 }
 
-function line(game, times, what, seat, x, y) {
-  const known = times.map((m) => [x(m.step), mean(m, what, seat)]).filter(([, value]) => value !== null);
-  const points = known.map(([px, value]) => [px.toFixed(1), y(value).toFixed(1)]);
+function line(game, known, seat, x, y) {
+  const points = known.map(([step, value]) => [x(step).toFixed(1), y(value).toFixed(1)]);
   const style = { stroke: colour(seat), class: isCulprit(game, seat) ? "line culprit" : "line" };
   const dots = points.map(([cx, cy]) => draw("circle", { cx, cy, r: 2.5, fill: colour(seat) }));
   const parts = [draw("polyline", { points: points.map((point) => point.join(",")).join(" "), ...style }), ...dots];
@@ -116,32 +138,37 @@ function opinions(game, times, step) {
 
 // Who asked whom up to a step, and who voted for whom: players on a circle, an arrow for each pair.
 function asked(game, step) {
-  const { edges, got } = aimed(game, step);
+  const { edges, got } = aimed(game, step, ["ask", "vote"]);
+  const votes = got.get("vote").size > 0;
+  const caption = make("figcaption", {}, ...most(game, got.get(votes ? "vote" : "ask"), votes));
+  const kinds = votes ? "asks (solid), votes for (dashed)" : "asks";
+  const ring = (game.culprits || []).length ? "; ring: culprit" : "";
+  const key = make("p", { class: "muted" }, `An arrow: ${kinds}; thicker: more often${ring}.`);
+  return [caption, circle(game, edges, "who asked whom"), key];
+}
+
+// Players on a circle, and an arrow for each pair of which one aimed something at the other.
+function circle(game, edges, label) {
   const place = (seat) => {
     const turn = (2 * Math.PI * seat) / game.players.length - Math.PI / 2;
     return [ACROSS / 2 + 84 * Math.cos(turn), DOWN / 2 + 74 * Math.sin(turn), turn];
   };
   const arrows = edges.flatMap((edge) => arrow(edge, place(edge.from), place(edge.to)));
   const players = game.players.flatMap((_, seat) => player(game, seat, ...place(seat)));
-  const frame = { viewBox: `0 0 ${ACROSS} ${DOWN}`, role: "img", "aria-label": "who asked whom" };
-  const votes = got.vote.size > 0;
-  const caption = make("figcaption", {}, ...most(game, votes ? got.vote : got.ask, votes));
-  const kinds = votes ? "asks (solid), votes for (dashed)" : "asks";
-  const ring = (game.culprits || []).length ? "; ring: culprit" : "";
-  const key = make("p", { class: "muted" }, `An arrow: ${kinds}; thicker: more often${ring}.`);
-  return [caption, draw("svg", frame, ...arrows, ...players), key];
+  const frame = { viewBox: `0 0 ${ACROSS} ${DOWN}`, role: "img", "aria-label": label };
+  return draw("svg", frame, ...arrows, ...players);
 }
 
-// The pairs of whom somebody aimed a question or a vote at somebody, and how often each player got one.
-function aimed(game, step) {
+// The pairs of whom one aimed something of some kinds (a question, a vote) at the other, and how often each got one.
+function aimed(game, step, kinds) {
   const edges = new Map();
-  const got = { ask: new Map(), vote: new Map() };
+  const got = new Map(kinds.map((kind) => [kind, new Map()]));
   for (let i = 0; i <= step; i++) {
     const [kind, from, to] = [at(game, "kind", i), at(game, "seat", i), seatOf(game, at(game, "target", i))];
-    if (to < 0 || at(game, "illegal", i) || !Object.hasOwn(got, kind)) continue;
+    if (to < 0 || at(game, "illegal", i) || !got.has(kind)) continue;
     const key = `${kind} ${from} ${to}`;
     edges.set(key, { kind, from, to, n: (edges.get(key)?.n || 0) + 1, latest: i === step });
-    got[kind].set(to, (got[kind].get(to) || 0) + 1);
+    got.get(kind).set(to, (got.get(kind).get(to) || 0) + 1);
   }
   return { edges: [...edges.values()], got };
 }
@@ -176,7 +203,7 @@ function arrow(edge, [x1, y1], [x2, y2]) {
   const [tx, ty] = [(x2 - mx) / tip, (y2 - my) / tip];
   const [ex, ey] = [x2 - tx * 12, y2 - ty * 12];
   const wide = 1 + Math.min(edge.n, 6);
-  const style = { class: `edge ${edge.kind}${edge.latest ? " latest" : ""}` };
+  const style = { class: `edge ${edge.kind === "vote" ? "vote" : ""}${edge.latest ? " latest" : ""}` };
   const head = [
     [ex, ey],
     [ex - tx * 8 - ty * (3 + wide), ey - ty * 8 + tx * (3 + wide)],
