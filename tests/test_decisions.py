@@ -46,10 +46,11 @@ def shares(script, *rows):
 
 def test_the_commons_count_what_was_left_of_what_was_there():
     lake = scenarios("commons", 1, 0)[0]  # 40 fish, which double: 20 left are 40 again, 8 left are 16
-    rounds = {1: [5, 5, 5, 5], 2: [8, 8, 8, 8], 3: [4, 12]}
+    rounds = {1: [5, 5, 5, 5], 2: [8, 8, 8, 8], 3: [4, 14]}
     rows = [{"kind": "take", "round": k, "amount": n, "got": min(n, 12)} for k, ns in rounds.items() for n in ns]
     told = shares(lake, {"kind": "say"}, *rows)
-    assert told == [None, *[1 - 5 / 40] * 4, *[1 - 8 / 40] * 4, 1 - 4 / 16, 1 - 12 / 16]
+    left = [None, *[1 - 5 / 40] * 4, *[1 - 8 / 40] * 4, 1 - 4 / 16, 1 - 14 / 16]
+    assert told == left, "what was asked for counts, not what was got"
 
 
 def test_the_lake_of_a_table_is_the_lake_that_was_seen_turns_lost_or_not():
@@ -184,7 +185,7 @@ def test_a_later_choice_is_forked_after_what_was_played_before_it():
     assert told.set_index("option").loc["PUT 0", "payoff"].tolist() == [38.0, 38.0]  # 16, then 10 + 1.6 * 30 / 4 - 0
     assert (told["spread"] == 0).all()
     assert aversion(told).n == 0, "who never draws, never gambles"
-    with pytest.raises(DecisionError, match="seat 0 is not asked 3 times"):
+    with pytest.raises(DecisionError, match="seat 0 has no legal choice number 3 among commands"):
         gambles(games, RANDOM, at=3)
 
 
@@ -195,6 +196,21 @@ def test_games_that_an_option_ends_are_counted_and_words_alone_are_refused():
     with pytest.raises(DecisionError, match="nothing to fork"):
         gambles(schedule(scenarios("mystery", 1, 0), 1, 0), SKILLED)
     assert set(gambles(games, Says("mute", lambda r: "hm" if r.player else "OFFER 9: hm"), n_samples=2)["n"]) == {2}
+
+
+def test_a_second_try_is_no_second_choice_and_illegal_options_are_none():
+    def say(request):
+        if request.player or request.prompt.retry:
+            return f"PUT {5 if request.prompt.retry else 10}"
+        return "PUT much" if request.t == 1 else "PUT 10"
+
+    games = schedule(scenarios("public_goods", 1, 0, POT | {"rounds": 2}), 1, 0)
+    told = gambles(games, Says("stumbling", say), at=2, n_options=2, n_samples=1).set_index("option")
+    assert told.loc["PUT 0", "payoff"] == (5 + 1.6 * 35 / 4) + (10 + 1.6 * 30 / 4)
+    with pytest.raises(DecisionError, match="seat 0 has no legal choice number 1"):
+        gambles(games, Says("stumbling", say), at=1)
+    claims = gambles(schedule(scenarios("trust", 1, 0), 1, 0), Styled("fair"), n_samples=1)["option"]
+    assert claims.str.startswith("CLAIM").all(), "SAY without words is not allowed"
 
 
 def options(order, *rows):
@@ -241,6 +257,7 @@ def test_who_copies_the_last_choice_follows_by_all_of_it_without_noise():
     assert copy["noise"].mean == pytest.approx(0.0, abs=1e-9)
     assert other["adaptation"].low < 0 < other["adaptation"].high, "a draw follows nobody"
     assert other["noise"].mean == pytest.approx(np.sqrt(0.1), abs=0.03), "0 to 10 tenths, all alike"
+    assert other["never"].mean == 0.0, "who gave nothing in some rounds gave in others"
     same = fidelity(series([(g, k, (one[g, k], one[g, k])) for g in range(40) for k in range(4)])).loc["copy"]
     assert same["adaptation"].low < 0 < same["adaptation"].high, "who does the same in the same round did not follow"
 
@@ -305,7 +322,7 @@ def by_hand(cooperation, games=8):
 def test_changes_are_paired_with_the_lowest_temperature_by_game():
     level = np.arange(8) / 10
     told = by_hand({1.0: level + 0.1, 0.5: level})
-    told[1.0] = told[1.0][::-1]
+    told[1.0] = told[1.0][::-1].reset_index(drop=True)
     rows = against(told).set_index(["temperature", "measure"])
     change = rows.loc[1.0, "cooperation"]
     assert (change["change"], change["change_low"], change["change_high"]) == pytest.approx((0.1, 0.1, 0.1))

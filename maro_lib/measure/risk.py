@@ -60,7 +60,9 @@ def gambles(
         for game in games for fork in _ends(_forks(game, policies, seat, at, n_options, n_samples), concurrency)
     ]  # fmt: skip
     if not ends:
-        raise DecisionError(f"seat {seat} is not asked {at} times in a game to choose among commands: nothing to fork")
+        raise DecisionError(
+            f"seat {seat} has no legal choice number {at} among commands in these games: nothing to fork"
+        )
     by_option = pd.DataFrame(ends).groupby(["order", "script", "option", "chosen"], sort=False)["payoff"]
     return by_option.agg(payoff="mean", spread="std", n="size").reset_index()
 
