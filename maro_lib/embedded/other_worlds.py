@@ -1,8 +1,9 @@
 """Lessons of other worlds than the mystery: whole games between players by rule, and drills in what is asked there.
 
 Who is what (skilled, one of its world's other styles, or random) is drawn per game and seat and stays so for the whole
-game, as good and bad players of a mystery do; a team is as often good as a player elsewhere. Half of the games have the knobs that a world is shipped with. A drill is
-the beginning of a game and some of its prompts, answered at random: every command and every range of numbers is seen.
+game, as good and bad players of a mystery do; a team is as often good as a player elsewhere. Half of the games have the
+knobs that a world is shipped with. A drill is the beginning of a game and some of its prompts, answered at random:
+every command and every range of numbers is seen.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ class Characters:
 
 
 def _n_partners(request: Request) -> int:
-    """How many must be good for one of them to succeed: where all are one team, so many that a team is as often good."""
+    """How many must be good for one to succeed: all of a team, which is then as often good as a player elsewhere."""
     brief = request.brief
     return len(brief.names) if len(find_world(brief.world).sides) == 1 else 1
 
