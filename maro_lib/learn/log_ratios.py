@@ -30,7 +30,7 @@ def log_ratios(loaded: Loaded, dialogues: pd.DataFrame, actions: pd.DataFrame, *
 
     `dialogues` and `actions` are a run's tables; `loaded` carries the adapter.
     """
-    if False:
+    if not loaded.adapter:
         raise ValueError(
             f"log_ratios: {loaded.name!r} carries no adapter, and a log-ratio is an adapter's to its base. Train one "
             "by DPO (notebook 05, `objective: dpo`), then give load(model, adapter=its folder); or take the rule "
