@@ -6,11 +6,11 @@
     training        a corpus becomes an adapter
 
 Tables of played games come in; an adapter (safetensors) and the curve of its training go out. Beside these four:
-`counterfactuals` (what an action was worth), `credit_models`, `interaction` and `shapley` (rules that are fitted or
-replayed; `rulebook` and `action_features` serve them), `corpus` (dialogues as token ids), `trainer` and its parts
-(`rows`, `adapters`, `references`, `account`, `guard`, `settings`), `launching` (several processes), `online`
-(games played anew before every step) and `pairs` (what DPO reads), `drift` (nothing to learn), `cold_start` (a model
-that can't play yet) and `export`. Taught in notebooks 03, 04, 05 and 11.
+`counterfactuals` (what an action was worth), `credit_models`, `interaction`, `log_ratios`, `shapley` and
+`shapley_actions` (rules that are fitted or replayed; `rulebook` and `action_features` serve them), `corpus` (dialogues
+as token ids), `trainer` and its parts (`rows`, `adapters`, `references`, `account`, `guard`, `settings`), `launching`
+(several processes), `online` (games played anew before every step) and `pairs` (what DPO reads), `drift` (nothing to
+learn), `cold_start` (a model that can't play yet) and `export`. Taught in notebooks 03, 04, 05 and 11.
 """
 
 from typing import TYPE_CHECKING

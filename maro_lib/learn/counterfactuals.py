@@ -35,12 +35,11 @@ def counterfactual_values(
 
     Unless phases are named, all are asked for but a mystery's private ratings. R is 1 or -1 by success, or the payoff.
     """
-    check_name("outcome", outcome, OUTCOMES)
     by_game = {g.order: g for g in games}
     check_games(by_game, actions)
-    phases = phases or (PHASES if games[0].script.world == "mystery" else sorted(set(actions["phase"]) - {"summary"}))
+    phases = valued_phases(games, actions, phases)
     outcomes: dict[ActionKey, list[float]] = {}
-    actions = actions.assign(r=2.0 * actions["success"] - 1 if outcome == "success" else actions["payoff"])
+    actions = with_outcome(actions, outcome)
     branches = _all_branches(by_game, actions, policies, n_samples, phases, outcomes)
     for session in run_sessions(branches, concurrency):
         (player, t), *_ = session.salts
@@ -56,6 +55,24 @@ def result(env: Environment, outcome: str) -> list[float]:
     return env.payoffs() if outcome == "payoff" else [2.0 * s - 1 for s in env.successes()]
 
 
+def valued_phases(games: Sequence[Game], actions: pd.DataFrame, phases: Sequence[str] | None) -> Sequence[str]:
+    """Return the phases whose actions are valued: those named, else all but a mystery's ratings and summaries."""
+    return phases or (PHASES if games[0].script.world == "mystery" else sorted(set(actions["phase"]) - {"summary"}))
+
+
+def with_outcome(actions: pd.DataFrame, outcome: str) -> pd.DataFrame:
+    """Return the actions with R of each one's trajectory in a column `r`: 1 or -1 by success, or the payoff."""
+    check_name("outcome", outcome, OUTCOMES)
+    return actions.assign(r=2.0 * actions["success"] - 1 if outcome == "success" else actions["payoff"])
+
+
+def by_step(actions: pd.DataFrame) -> dict[int, list]:
+    """Return each game's rows in the order of its steps; `Index` says where one stood in the table."""
+    columns = ["order", "seat", "t", "phase", "text", "r"]
+    rows = actions.sort_values(["order", "step"])[columns].itertuples()
+    return {order: [*own] for order, own in groupby(rows, key=lambda r: r.order)}
+
+
 def check_games(by_game: Mapping[int, Game], actions: pd.DataFrame) -> None:
     """Raise if actions were recorded in a game that is not given, by its order."""
     unknown = sorted(set(actions["order"]) - set(by_game))
@@ -67,10 +84,8 @@ def check_games(by_game: Mapping[int, Game], actions: pd.DataFrame) -> None:
 
 
 def _all_branches(by_game, actions, policies, n_samples, phases, outcomes) -> Iterator[Session]:
-    columns = ["order", "seat", "t", "phase", "text", "r"]
-    rows = actions.sort_values(["order", "step"])[columns].itertuples(index=False)
-    for order, game_rows in groupby(rows, key=lambda r: r.order):
-        yield from _branches(by_game[order], list(game_rows), policies, n_samples, phases, outcomes)
+    for order, rows in by_step(actions).items():
+        yield from _branches(by_game[order], rows, policies, n_samples, phases, outcomes)
 
 
 def _branches(game: Game, rows: list, policies: Seating, n_samples: int, phases, outcomes) -> Iterator[Session]:
@@ -84,10 +99,7 @@ def _branches(game: Game, rows: list, policies: Seating, n_samples: int, phases,
 
 def _forks(game: Game, rows: list, policies: Seating, n_samples: int, phases) -> Iterator[tuple[Session, tuple]]:
     """Replay a recorded game and fork it, `n_samples` times, before each action."""
-    main = start(game, policies)
-    for row in rows:
-        if row.seat not in main.env.pending_players():
-            raise ValueError(f"{game.name}: these actions were not recorded in this game (seat {row.seat}, t {row.t})")
+    for main, row in recorded_steps(game, rows, policies):
         if row.phase in phases:
             snapshot = main.env.snapshot()
             for k in range(n_samples):
@@ -95,6 +107,17 @@ def _forks(game: Game, rows: list, policies: Seating, n_samples: int, phases) ->
                 env.restore(snapshot)
                 salts = {(row.seat, row.t): f"draw{k}"}
                 yield Session(game, env, seats_of(game, policies), salts, main.taken.copy()), row
+
+
+def recorded_steps(game: Game, rows: Sequence, policies: Seating) -> Iterator[tuple[Session, tuple]]:
+    """Replay a recorded game; yield it before each of its actions, with that action."""
+    main = start(game, policies)
+    for row in rows:
+        if row.seat not in main.env.pending_players():
+            raise ValueError(f"{game.name}: these actions were not recorded in this game (seat {row.seat}, t {row.t})")
+        yield main, row
+        if row.phase == "summary":
+            main.env.summarise(row.seat)
         main.taken[row.seat] += 1
         main.env.step(row.text, row.seat)
 

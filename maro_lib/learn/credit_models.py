@@ -33,7 +33,7 @@ import numpy as np
 import pandas as pd
 
 from maro_lib.learn.action_features import FEATURES, measure_features
-from maro_lib.learn.rulebook import centred, check_range, outcome_of, register
+from maro_lib.learn.rulebook import centred, check_range, measured, outcome_of, register
 from maro_lib.play.tables import encode, trajectories
 from maro_lib.wording import check_name, counted
 
@@ -100,14 +100,17 @@ def progress(
 )
 def implicit(
     actions: pd.DataFrame, *, features: Path | str = FEATURES, ridge: float = _RIDGE, n_folds: int = _N_FOLDS,
-    seed: int = 0,
+    seed: int = 0, values: pd.Series | str | None = None,
 ) -> np.ndarray:  # fmt: skip
     """Weigh actions by how much likelier a model makes them that was fitted by DPO on won and lost trajectories.
 
     OPRL fits a language model and takes beta log(pi_phi / pi_old) of a step. Here pi_phi(a) ~ pi_old(a) exp(theta .
     x(a)), log-linear in the features of `latent`, with pi_old the faction's actions in the same phase and the
     normaliser to first order: DPO's loss is then a logistic regression on differences of sums, and beta cancels.
+    Nothing is fitted where `values` are given: an adapter's log-ratios (`log_ratios`), a Series or a column's name.
     """
+    if values is not None:
+        return measured(actions, values, "implicit")
     return _learn_pairs(actions, features, ridge, n_folds, seed)[0]
 
 

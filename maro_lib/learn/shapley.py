@@ -7,7 +7,8 @@ Every draw is seeded by game, seat and turn, as in `counterfactuals`: the S of a
 played once for all orders that it occurs in. Where a side wins or loses together, the phi of all characters, taken
 for that side (its own players' as they are, the others' with the sign turned), sum to R(all) - R(none).
 
-The value is a player's, shared by all its actions: it tells who decided a game, not when. SelfOrg (arXiv 2510.00685)
+The value is a player's, shared by all its actions: it tells who decided a game, not when; `shapley_actions` values each
+action in the same way, and its values are this rule's too. SelfOrg (arXiv 2510.00685)
 approximates contributions by the likeness of answers; here they are played out, at 2 to 2^n games for one.
 
 Taught in notebook 03.
@@ -35,7 +36,11 @@ Coalition = frozenset[int]  # the seats whose own players play
     needs="",
 )
 def shapley(actions: pd.DataFrame, *, values: pd.Series | str) -> np.ndarray:
-    """Take over measured values (`shapley_values`): a Series on the index of `actions`, or a column's name."""
+    """Take over measured values, a Series on the index of `actions` or a column's name: of players (`shapley_values`)
+    or of actions (`action_shapley_values`).
+
+    An action without a value gets 0 and is dropped.
+    """
     return measured(actions, values, "shapley")
 
 
