@@ -185,7 +185,7 @@ class TextArenaGame(World):
     question = "What do the players learn where the rules are other people's?"
     success = "the reward is above 0, and not below the mean of the table"
     columns: ClassVar = {
-        "games": {"roles": ("list of text", "what each seat was in the game, known at its end"),
+        "games": {"true_roles": ("list of text", "what each seat was in the game, known at its end"),
                   "rewards": ("list of float32", "the game's own rewards, by seat; payoffs are these within -1 to 1"),
                   "reason": ("text", "why the game ended so, in its own words"),
                   "n_misblamed": ("int32", "illegal replies that the game held against another than their author")},
@@ -312,7 +312,7 @@ class TextArenaGame(World):
 
     def own_record(self) -> Mapping[str, Any]:
         state = self.now
-        return {"roles": state.roles, "rewards": [state.rewards[i] for i in range(len(self.names))],
+        return {"true_roles": state.roles, "rewards": [state.rewards[i] for i in range(len(self.names))],
                 "reason": state.reason, "n_misblamed": state.n_misblamed}  # fmt: skip
 
     def forms(self, player: int) -> Sequence[Form]:
