@@ -32,7 +32,7 @@ from maro_lib.world.setups import Scenario
 from maro_lib.world.turns import SeatState, State
 from maro_lib.worlds.commands import SAY, Told
 from maro_lib.worlds.registry import WorldError
-from maro_lib.worlds.textarena_players import GUIDES, Asked, game_family, play_at_random, play_by_rule
+from maro_lib.worlds.textarena_players import GUIDES, AskedInGame, game_family, play_at_random, play_by_rule
 from maro_lib.worlds.world import World, check_knobs
 
 MOST_ILLEGAL = 10  # illegal replies of one player in a row
@@ -319,7 +319,7 @@ class TextArenaGame(World):
         prompt, guide = self.prompt(player), GUIDES.get(game_family(self.facts["game"]))
         if guide is None or prompt.phase == "summary":
             return (SAY,)
-        return guide.forms(Asked(player, prompt, tuple(self.private_view(player)), self.words))
+        return guide.forms(AskedInGame(player, prompt, tuple(self.private_view(player)), self.words))
 
     styles: ClassVar = {
         "random": lambda request, rng: play_at_random(request, rng),

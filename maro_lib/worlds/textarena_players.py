@@ -20,7 +20,7 @@ def game_family(game: str) -> str:
     return game.partition("-v")[0]
 
 
-class Asked(NamedTuple):
+class AskedInGame(NamedTuple):
     """What a player by rule looks at."""
 
     player: int
@@ -45,19 +45,19 @@ class Asked(NamedTuple):
 class _Guide(NamedTuple):
     """How one of the games is played by rule."""
 
-    forms: Callable[[Asked], Sequence[Form]]
-    skilled: Callable[[Asked], str] | None = None
-    greedy: Callable[[Asked], str] | None = None
+    forms: Callable[[AskedInGame], Sequence[Form]]
+    skilled: Callable[[AskedInGame], str] | None = None
+    greedy: Callable[[AskedInGame], str] | None = None
 
 
-def _guide_of(request: Any, style: str) -> tuple[Asked, Any]:
+def _guide_of(request: Any, style: str) -> tuple[AskedInGame, Any]:
     game = request.brief.facts["game"]
     rule = getattr(GUIDES.get(game_family(game)), "forms" if style == "random" else style, None)
     if rule is None:
         there = [name for name, guide in GUIDES.items() if style == "random" or getattr(guide, style)]
         raise WorldError(f"world: textarena: {game} has no player by rule called {style}; let a model play it (there "
                          f"is one for {', '.join(there)})")  # fmt: skip
-    return Asked(request.player, request.prompt, request.view, request.brief.words), rule
+    return AskedInGame(request.player, request.prompt, request.view, request.brief.words), rule
 
 
 def play_by_rule(request: Any, style: str) -> str:
@@ -83,7 +83,7 @@ def _pick(title: str, options: Sequence[str]) -> Form:
 _CHOICES = ("cooperate", "defect")
 
 
-def _three_ways(asked: Asked) -> Sequence[Form]:
+def _three_ways(asked: AskedInGame) -> Sequence[Form]:
     if asked.is_talk:
         return (SAY,)
     blanks = tuple(Blank(name, _CHOICES) for name in asked.prompt.names)
@@ -94,7 +94,7 @@ def _tokens(choices: Mapping[int, str]) -> str:
     return " ".join(f"[{opponent} {choice}]" for opponent, choice in choices.items())
 
 
-def _three_in_kind(asked: Asked) -> str:
+def _three_in_kind(asked: AskedInGame) -> str:
     """Tit for tat, against each of the two on its own."""
     if asked.is_talk:
         return asked.words.pledge
@@ -105,15 +105,15 @@ def _three_in_kind(asked: Asked) -> str:
     return _tokens({k: did.get((k, asked.player), "cooperate") for k in asked.opponents})
 
 
-def _three_defecting(asked: Asked) -> str:
+def _three_defecting(asked: AskedInGame) -> str:
     return asked.words.pledge if asked.is_talk else _tokens(dict.fromkeys(asked.opponents, "defect"))
 
 
-def _two_ways(asked: Asked) -> Sequence[Form]:
+def _two_ways(asked: AskedInGame) -> Sequence[Form]:
     return (SAY,) if asked.is_talk else (_pick("decide", [c.capitalize() for c in _CHOICES]),)
 
 
-def _two_in_kind(asked: Asked) -> str:
+def _two_in_kind(asked: AskedInGame) -> str:
     """Tit for tat."""
     if asked.is_talk:
         return asked.words.pledge
@@ -123,17 +123,17 @@ def _two_in_kind(asked: Asked) -> str:
     return "[Defect]" if defected else "[Cooperate]"
 
 
-def _public_ways(asked: Asked) -> Sequence[Form]:
+def _public_ways(asked: AskedInGame) -> Sequence[Form]:
     if asked.is_talk:
         return (Form("say", (Blank("words"),), lambda values: f"{{{values['words']}}}"),)
     return (_pick("contribute", numbers(0, _endowment(asked))),)
 
 
-def _endowment(asked: Asked) -> int:
+def _endowment(asked: AskedInGame) -> int:
     return int(re.search(r"you receive (\d+) tokens", asked.view[0].content)[1])
 
 
-def _as_others_gave(asked: Asked) -> str:
+def _as_others_gave(asked: AskedInGame) -> str:
     """Give what the others gave on average; all of it at first."""
     if asked.is_talk:
         return f"{{{asked.words.pledge}}}"
@@ -162,7 +162,7 @@ class _Market(NamedTuple):
         return all(self.stock[good] + n >= 0 for good, n in change.items())
 
 
-def _market(asked: Asked) -> _Market:
+def _market(asked: AskedInGame) -> _Market:
     """Read the own goods from the prompt, and follow the trades since."""
     goods = {m[1]: (int(m[2]), int(m[3])) for m in _GOOD.finditer(asked.view[0].content)}
     stock, change, by = {good: n for good, (n, _) in goods.items()}, {}, -1
@@ -179,7 +179,7 @@ def _market(asked: Asked) -> _Market:
     return _Market(stock, worth, change if by != asked.player else {})
 
 
-def _trades(asked: Asked) -> Sequence[Form]:
+def _trades(asked: AskedInGame) -> Sequence[Form]:
     market = _market(asked)
     has = tuple(good for good, n in market.stock.items() if n)
     offer = Form("offer", (Blank("give", has), Blank("get", tuple(_GOODS))),
@@ -188,7 +188,7 @@ def _trades(asked: Asked) -> Sequence[Form]:
     return offer, _pick("answer", answers), SAY
 
 
-def _trading(asked: Asked) -> str:
+def _trading(asked: AskedInGame) -> str:
     """Accept what is a gain; else offer what is fair by what goods are worth on average, the best for oneself first."""
     market = _market(asked)
     if market.offered and market.gain(market.offered) > 0 and market.can(market.offered):
@@ -202,7 +202,7 @@ def _trading(asked: Asked) -> str:
     return f"[Offer: {-n_given} {give} -> {n_got} {get}]"
 
 
-def _mafia_ways(asked: Asked) -> Sequence[Form]:
+def _mafia_ways(asked: AskedInGame) -> Sequence[Form]:
     if asked.is_talk:
         return (SAY,)
     targets = asked.last(r"(?:Valid targets|Voting phase|Night phase)[^\n]*?(\[\d+\](?:, \[\d+\])*)$")
