@@ -9,7 +9,8 @@ matplotlib.use("Agg")
 
 from matplotlib import pyplot as plt
 
-from maro_lib.show.figures import COLOURS, PALE, plot_carried_over, plot_verdicts
+from maro_lib.show.figures import COLOURS, PALE
+from maro_lib.show.map_figures import plot_carried_over, plot_verdicts
 from maro_lib.show.sweep_page import Swept, sweep_page
 from maro_lib.study.maps import (
     COLLAPSED,

@@ -370,7 +370,7 @@ def test_roles_are_known_at_the_end_and_not_before():
     village = [i for i in range(6) if "Team: Mafia" not in env.private_view(i)[0].content]
     assert not any("Your teammates" in line for i in village for line in told(env, i))
     finish(env, RANDOM)
-    roles = env.own_record()["roles"]
+    roles = env.own_record()["true_roles"]
     assert Counter(roles) == {"Villager": 2, "Mafia": 2, "Doctor": 1, "Detective": 1}
     assert [roles[i] != "Mafia" for i in range(6)] == [i in village for i in range(6)]
     assert [info["role"] for info in env.close()[1].values()] == roles

@@ -11,8 +11,9 @@ from matplotlib.colors import to_hex, to_rgb
 from maro_lib.markup import Html, prose, tag
 from maro_lib.play.policies import SKILLED, Reply
 from maro_lib.play.rollout import play, schedule
-from maro_lib.show import transcript
-from maro_lib.show.transcript import show_game, show_script, show_view, side_by_side
+from maro_lib.show import looks, transcript
+from maro_lib.show.casefile import show_script
+from maro_lib.show.transcript import show_game, show_view, side_by_side
 from maro_lib.world.mystery import Rules
 from maro_lib.world.protocol import Message
 from maro_lib.world.scripts import parse_script
@@ -272,9 +273,7 @@ def test_credit_is_shown_with_sign_and_colour():
     tables, script = played()
     credit = credit_of(tables, [1.0, -0.5, 0.0, None])
     page = show_game(tables, "g000000", script=script, credit=credit).html
-    full, half, none = (
-        transcript._wash(*x) for x in ((transcript.PRAISE, 1), (transcript.BLAME, 0.5), (transcript.BLAME, 0))
-    )
+    full, half, none = (looks.wash(*x) for x in ((looks.PRAISE, 1), (looks.BLAME, 0.5), (looks.BLAME, 0)))
     margin = r'<div style="width:58px;[^"]*?;(background:[^"]+)?">([^<]*)</div>'
     assert set(re.findall(margin, page)) == {(full, "+1.00"), (half, "−0.50"), (none, "0"), ("", "")}
     assert "credit of an action" in page
@@ -298,18 +297,18 @@ def contrast(*colours: str) -> float:
     return (high + 0.05) / (low + 0.05)
 
 
-def washed(colour: tuple[int, int, int], page: str, a: float = transcript.STRONGEST) -> str:
+def washed(colour: tuple[int, int, int], page: str, a: float = looks.STRONGEST) -> str:
     """The colour that a tint has on a page, at full strength unless said."""
     return to_hex(a * np.array(colour) / 255 + (1 - a) * np.array(to_rgb(page)))
 
 
 def test_every_colour_can_be_read_in_a_light_and_in_a_dark_theme():
-    assert len(set(transcript.SEATS)) == 10
+    assert len(set(looks.SEATS)) == 10
     for page, text in (("#ffffff", "#212121"), ("#111111", "#e0e0e0")):
-        assert min(contrast(c, page) for c in transcript.SEATS) > 3, "an edge is told from the page"
-        for name in map(to_rgb, transcript.SEATS):
-            assert contrast(washed(255 * np.array(name), page, transcript.OF_NAMES), text) > 4.5
-        for full in (transcript.PRAISE, transcript.BLAME, transcript.SUSPICION, transcript.TRUST):
+        assert min(contrast(c, page) for c in looks.SEATS) > 3, "an edge is told from the page"
+        for name in map(to_rgb, looks.SEATS):
+            assert contrast(washed(255 * np.array(name), page, looks.OF_NAMES), text) > 4.5
+        for full in (looks.PRAISE, looks.BLAME, looks.SUSPICION, looks.TRUST):
             assert contrast(washed(full, page), text) > 4.5
 
 
@@ -338,7 +337,7 @@ def test_rules_stand_side_by_side_each_on_its_own_scale():
     first = actions[actions["game"] == "g000000"]
     columns = {"large": credit_of(tables, [40.0, -40.0]), "small_rule": credit_of(tables, [0.1, None])}
     page = side_by_side(first, columns, script=script)
-    full = transcript._wash(transcript.PRAISE, 1)
+    full = looks.wash(looks.PRAISE, 1)
     assert Reader(page.html).cells[:5] == ["round", "player", "action", "large", "small_rule"]
     assert page.html.count(full) == 9 + 9
     assert Reader(page.html).cells[5:15] == [

@@ -1,10 +1,12 @@
 """The audit of worlds: a broken law is named, with the game and the step; a good world is told in figures."""
 
 import re
+import signal
 import subprocess
 import sys
 from importlib.util import find_spec
 from itertools import count
+from pathlib import Path
 from types import SimpleNamespace
 
 import pandas as pd
@@ -12,15 +14,18 @@ import pytest
 from worlds import Says
 
 from maro_lib.__main__ import main
+from maro_lib.play import contract
 from maro_lib.play.contract import check_contract, players_of, private_leak
-from maro_lib.play.policies import RANDOM
+from maro_lib.play.policies import RANDOM, SKILLED
+from maro_lib.play.rollout import Game
+from maro_lib.play.sitting import Sitting, SittingError
 from maro_lib.play.world_audit import _by_seat, _fairness, audit_class, audit_world
 from maro_lib.world.mystery import MurderMystery
 from maro_lib.world.protocol import Illegal, Message
 from maro_lib.worlds.commons import Commons, CommonsKnobs
 from maro_lib.worlds.coordination import Coordination, CoordinationKnobs
 from maro_lib.worlds.registry import WORLDS, WorldError, is_world, knob_values
-from maro_lib.worlds.world import Happening
+from maro_lib.worlds.world import Happening, WorldRules
 
 SMALL = CommonsKnobs(players=2, rounds=3, capacity=10, dead_below=2)
 SILENT = CommonsKnobs(players=3, rounds=3, talk=False)
@@ -213,6 +218,43 @@ def test_a_broken_law_is_named_with_the_game_and_the_step(law):
 
 
 @pytest.mark.parametrize("knobs", [SMALL, SILENT, CommonsKnobs()])
+def adds_for_ever(self, entry):
+    Commons.begin(self, entry)
+    if entry == ("round", 2):
+        self.now.agenda.append(entry)
+
+
+def loops(self, entry):
+    Commons.begin(self, entry)
+    while entry == ("round", 2):
+        pass
+
+
+@pytest.mark.parametrize(("begin", "seconds", "told"), [
+    (adds_for_ever, 60, r"[\d,]+ entries of the agenda .*the last of them \('round', 2\), and nobody was asked"),
+    (loops, 3, "nobody was asked for anything within 3 s"),
+], ids=["adds for ever", "loops"])  # fmt: skip
+def test_a_world_that_asks_nobody_is_stopped_and_named_with_the_step(begin, seconds, told, monkeypatch):
+    monkeypatch.setattr(contract, "_MOST_SECONDS", seconds)
+    law = f"^{PLACE}it goes on without asking anybody: {told}"
+    with pytest.raises(WorldError, match=law) as raised:
+        first_broken_law(broken(begin=begin))
+    assert "step 4:" in str(raised.value), "two have talked and two have fished"
+    assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
+
+
+def test_a_plan_of_many_entries_that_ask_nobody_is_no_broken_law():
+    world = broken(plan=lambda self, rng: [*Commons.plan(self, rng), *[("nothing",)] * 20_000])
+    first_broken_law(world)
+
+
+def test_nobody_sits_down_to_a_game_that_never_asks(tmp_path):
+    script = Commons.generate(1, SMALL)
+    game = Game("g", 0, script, 0, WorldRules(), broken(begin=lambda self, entry: self.now.agenda.append(entry)))
+    with pytest.raises(SittingError, match=r"lake \d: the game does not come to a question: 10,0"):
+        Sitting(game, dict.fromkeys(script.names, SKILLED), tmp_path)
+
+
 def test_the_same_world_unbroken_keeps_its_contract(knobs):
     first_broken_law(broken(), knobs)
 
@@ -572,6 +614,27 @@ def test_wrong_words_are_told_in_the_register_that_they_are_in(own_world, words,
     done = command(own_world("1.0", words), "--allow-code", "--games", "4")
     assert (done.returncode, done.stderr) == (1, "")
     assert re.search(told, done.stdout)
+
+
+@pytest.mark.parametrize(("deal", "words", "told"), [
+    ('"coin"', ["players=0"], "players=0 (seed 0): characters: Tuple should have at least 1 item after validation, "
+     "not 0"),
+    ('{}["coin"]', [], "no knob turned (seed 0): KeyError: 'coin'"),
+])  # fmt: skip
+def test_an_error_while_a_world_deals_is_one_sentence_with_world_and_knobs(own_world, capsys, deal, words, told):
+    name = own_world("1.0")
+    file = Path(name.rpartition(":")[0])
+    file.write_text(file.read_text().replace('"coin"', deal))
+    assert main(["play", name, "--allow-code", "--knobs", *words]) == 1
+    assert capsys.readouterr().err == f"world: pick: no scenario can be dealt with {told}\n"
+
+
+def test_the_command_says_which_knob_of_a_world_that_comes_along_cant_be_dealt(capsys):
+    assert main(["play", "coordination", "--knobs", "values=2", "players=9"]) == 1
+    assert capsys.readouterr().err == (
+        "world: coordination: no scenario can be dealt with values=2, players=9 (seed 0): values: 2 colours may be too "
+        "few for this graph; give 3, or 0\n"
+    )
 
 
 def test_random_players_are_among_those_of_every_world():

@@ -19,7 +19,7 @@ from maro_lib.play.policies import RANDOM, SKILLED, Mixture, Styled
 from maro_lib.play.rollout import count_replies, play, schedule, seat_policies
 from maro_lib.play.shards import StorageError, read_scripts, read_table
 from maro_lib.play.sitting import Person, Sitting, SittingError, find_seat
-from maro_lib.play.tables import COMMON, describe, parties
+from maro_lib.play.tables import COMMON, describe, parties, tables_of
 from maro_lib.runs import artefact
 from maro_lib.show.debrief import debrief
 from maro_lib.show.game_sets import read_set
@@ -430,3 +430,10 @@ def test_the_command_line_plays_another_world(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("builtins.input", lambda _: next(words))
     assert main(["play", "commons", "--knobs", "rounds=2", "players=3", "--against", "fair"]) == 0
     assert "fisher, got 5" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("world", WORLDS)  # of packages that are not here, too
+def test_no_column_of_a_worlds_own_hides_one_of_all_worlds(world):
+    for columns in tables_of(world).values():
+        names = [c.name for c in columns]
+        assert len(names) == len({*names})

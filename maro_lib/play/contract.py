@@ -1,13 +1,15 @@
 """The contract of worlds: games are played under watch, and a law that is broken is named, with the game and the step.
 
 Seeds decide everything, views only grow, every game ends, what one seat alone knows reaches nobody, payoffs and columns
-are as declared. `python -m maro_lib audit WORLD` checks it, and so do the tests. What can't be seen from outside: a
-world that goes on and on without asking anybody hangs here, too. Taught in notebook 14.
+are as declared. `python -m maro_lib audit WORLD` checks it, and so do the tests. A world that goes on and on without
+asking anybody is stopped: by its agenda's length, or by the clock. Taught in notebook 14.
 """
 
 from __future__ import annotations
 
 import random
+import signal
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,12 +24,13 @@ from maro_lib.wording import first_line
 from maro_lib.world.protocol import Action, Environment
 from maro_lib.world.replies import MAX_REPLY
 from maro_lib.world.setups import Scenario
-from maro_lib.world.turns import TurnGame
+from maro_lib.world.turns import EndlessError, TurnGame
 from maro_lib.worlds.registry import WorldError
 from maro_lib.worlds.world import World
 
 _MOST_SEATS = 8  # whose own knowledge is changed, in a game of many
 _REPLIES_PER_SEAT = 1000  # that a game may take
+_MOST_SECONDS = 120  # from a reply to the next question
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,8 @@ class _Watched:
     def begin(self, players: Policy, script: Any = None) -> Session:
         self.n_taken = 0
         rules = self.rules or self.world(self.script).rules
-        return start(Game("watched", 0, script or self.script, self.seed, rules, self.world), players)
+        with _timed():
+            return start(Game("watched", 0, script or self.script, self.seed, rules, self.world), players)
 
     def broken(self, law: str) -> WorldError:
         place = f"{self.script.title} ({self.script.register_}), seed {self.seed}, step {self.n_taken}"
@@ -85,12 +89,33 @@ def check_contract(world: type[TurnGame], script: Any, seed: int, rules: Any = N
 
 
 @contextmanager
+def _timed() -> Iterator[None]:
+    """Stop a world that takes far too long to ask the next question, where the system has a clock for that."""
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "setitimer"):
+        yield
+        return
+
+    def stop(*_: object) -> None:
+        raise EndlessError(f"nobody was asked for anything within {_MOST_SECONDS} s")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, _MOST_SECONDS)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@contextmanager
 def _told(game: _Watched) -> Iterator[None]:
     """Say of any error in which game it came, and at which step."""
     try:
         yield
     except WorldError:
         raise
+    except EndlessError as error:
+        raise game.broken(f"it goes on without asking anybody: {error}") from error
     except Exception as error:  # whatever a world's code raises
         raise game.broken(f"its code fails with {type(error).__name__}: {first_line(error)}") from error
 
@@ -135,7 +160,8 @@ def _take(game: _Watched, session: Session, request: Request) -> Mapping[str, An
     game.n_taken += 1
     if game.n_taken > (most := _REPLIES_PER_SEAT * len(session.seats)):
         raise game.broken(f"the game does not end within {most:,} replies")
-    done, became = env.step(reply.text[:MAX_REPLY], seat)
+    with _timed():
+        done, became = env.step(reply.text[:MAX_REPLY], seat)
     if not env.pending_players() and env.progress < 1:
         raise game.broken(f"nobody is asked, but the game is not over (progress {env.progress:.3g})")
     if done == bool(env.pending_players()):
@@ -333,7 +359,8 @@ def _leak_of(game: _Watched, owner: int, players: Policy) -> str:
             return ""
         for request in list(one.requests()):
             became = _take(game, one, request)
-            _, told = other.env.step(one.replies[request.player][-1].text[:MAX_REPLY], request.player)
+            with _timed():
+                _, told = other.env.step(one.replies[request.player][-1].text[:MAX_REPLY], request.player)
             if request.player == owner and became != told:
                 return ""  # its own reply, allowed in one game alone: an act, from which others may learn
 

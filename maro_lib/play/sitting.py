@@ -37,6 +37,7 @@ from maro_lib.world.protocol import Form, Message
 from maro_lib.world.replies import MAX_REPLY
 from maro_lib.world.scripts import Script
 from maro_lib.world.setups import Scenario
+from maro_lib.world.turns import EndlessError
 
 PREFIX = "person "  # of a person's name in the tables
 MAX_SIGNS = 40
@@ -176,7 +177,10 @@ class Sitting:
         """The game as it was left, and how many replies of it are kept."""
         with games_folder([self.game], self.policies, self.folder) as shards:
             said = self._said(shards)
-        return replay(start(self.game, self.policies), said), sum(map(len, said))
+        try:
+            return replay(start(self.game, self.policies), said), sum(map(len, said))
+        except EndlessError as error:
+            raise SittingError(f"{self.game.script.title}: the game does not come to a question: {error}") from None
 
     def _said(self, shards: Shards) -> SeatReplies:
         if shards.done():

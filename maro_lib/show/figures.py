@@ -17,16 +17,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap, to_hex, to_rgb
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from maro_lib.measure.comparison import NOT_JUDGED
 from maro_lib.measure.metrics import ERRORS_APART, with_judge
 from maro_lib.progress import Bar, Place, in_view
-from maro_lib.study.maps import COLLAPSED, LEARNED, NOTHING_SHOWN
-from maro_lib.wording import signed
 
 if TYPE_CHECKING:
     from maro_lib.study.benchmark import Pace
@@ -47,8 +44,6 @@ SHARE_COLOURS = {  # of a bar that shows what a whole is made of
     "loses the turn": COLOURS["base"], "a culprit is condemned": COLOURS["civilian"],
     "an innocent is condemned": COLOURS["culprit"], "nobody is condemned": PALE,
 }  # fmt: skip
-WIDEST_TITLE = 7.0  # inches of a map's title
-VERDICTS = {LEARNED: COLOURS["MARO"], NOTHING_SHOWN: PALE, COLLAPSED: COLOURS["culprit"]}
 STYLE = {
     "figure.dpi": 100, "figure.constrained_layout.use": True, "figure.facecolor": "white", "axes.facecolor": "white",
     "font.size": 10, "axes.spines.top": False, "axes.spines.right": False, "axes.axisbelow": True, "axes.grid": True,
@@ -141,9 +136,9 @@ def plot_cross_play(games: pd.DataFrame, strengths: pd.DataFrame, title: str) ->
     by_pair = games.groupby(["civilians", "culprits"], sort=False)["civilians_won"].agg(["mean", "count"])
     names = list(games["civilians"].unique())
     won = 100 * by_pair["mean"].unstack().reindex(index=names, columns=names)
-    fig, (left, right) = _side_by_side(2, (5.4 + 0.62 * len(names), 1.9 + 0.42 * len(names)), title)
+    fig, (left, right) = axes_in_a_row(2, (5.4 + 0.62 * len(names), 1.9 + 0.42 * len(names)), title)
     _heat(left, won)
-    _name_rows((left,), names)
+    name_rows((left,), names)
     n = " to ".join(f"{n:,}" for n in sorted({by_pair["count"].min(), by_pair["count"].max()}))
     finding(left, "civilians' wins, %", ylabel="plays the civilians",
             xlabel=f"plays the culprits\n(a cell: {n} games of {games['script'].nunique()} mysteries)")  # fmt: skip
@@ -152,7 +147,7 @@ def plot_cross_play(games: pd.DataFrame, strengths: pd.DataFrame, title: str) ->
         right.hlines(y, own["low"], own["high"], color=COLOURS[side], **INTERVAL)
         right.plot(own["strength"], y, marker, color=COLOURS[side], markersize=6, label=f"as {side}s")
     right.axvline(0, color=GREY, linewidth=1)
-    _name_rows((right,), names)
+    name_rows((right,), names)
     zero = strengths.loc["civilian"].index[0]
     finding(right, "strength", xlabel=f"log-odds more than {zero}\n(95 % interval)")
     right.legend(**BESIDE, fontsize=8)
@@ -163,11 +158,11 @@ def plot_tables(tables: Mapping[str, pd.DataFrame], title: str, xlabel: str, yla
     """Plot tables of numbers side by side, each in shades of its own range: darker is more."""
     first = next(iter(tables.values()))
     size = (2.2 + len(tables) * (1.2 + 0.62 * len(first.columns)), 1.7 + 0.42 * len(first))
-    fig, axes = _side_by_side(len(tables), size, title)
+    fig, axes = axes_in_a_row(len(tables), size, title)
     for k, (ax, (name, table)) in enumerate(zip(axes, tables.items(), strict=True)):
         low, high = np.nanmin(table), np.nanmax(table)
         _heat(ax, table, (low, high if high > low else low + 1))
-        _name_rows((ax,), list(table.index) if k == 0 else [""] * len(table))
+        name_rows((ax,), list(table.index) if k == 0 else [""] * len(table))
         finding(ax, name, xlabel=xlabel, ylabel="" if k else ylabel)
     return fig
 
@@ -189,74 +184,6 @@ def _heat(ax: Axes, percent: pd.DataFrame, ends: tuple[float, float] = (0, 100))
         )
     ax.set_xticks(range(len(percent.columns)), percent.columns, rotation=40, ha="right", parse_math=False)
     ax.grid(visible=False)
-
-
-def plot_carried_over(table: pd.DataFrame, title: str) -> Figure:
-    """Plot what was learned in one kind and played in another: a panel per trained faction, a tile per pair of kinds.
-
-    Bold: the interval over seeds leaves out zero. Framed: played in the kind that it was trained in.
-    """
-    cells, kinds, factions = (list(table[name].unique()) for name in ("cell", "kind", "who"))
-    size = (max(WIDEST_TITLE, 2.6 + 0.42 * len(kinds) * len(factions)), 1.9 + 0.36 * len(cells))
-    fig, axes = _side_by_side(len(factions), size, title, sharey=True)
-    most = table["change"].abs().max() or 1.0
-    for ax, who in zip(axes, factions, strict=True):
-        finding(ax, f"trained: {who}", xlabel="played in", ylabel="trained in" if ax is axes[0] else "")
-        for row in table[table["who"] == who].itertuples():
-            at, colour = (kinds.index(row.kind), cells.index(row.cell)), _diverging(row.change / most)
-            _tile(ax, at, signed(row.change, 0), colour, is_bold=row.low > 0 or row.high < 0, is_framed=row.own)
-        ax.set_xticks(range(len(kinds)), kinds, rotation=90, parse_math=False)
-        ax.set_xlim(-0.5, len(kinds) - 0.5)
-    _name_rows(axes, cells)
-    return fig
-
-
-def plot_verdicts(tiles: pd.DataFrame, title: str) -> Figure:
-    """Plot where a method learns: a panel per trained faction, a row per parameter, a tile per value.
-
-    `VERDICTS` gives the colours. Framed: the values that the others are changes of.
-    """
-    factions, rows = (list(tiles[name].unique()) for name in ("who", "row"))
-    n = tiles.groupby(["who", "row"]).size().max()
-    size = (max(WIDEST_TITLE, 2.2 + 0.8 * n), 0.9 + len(factions) * (0.6 + 0.5 * len(rows)))
-    with plt.rc_context(STYLE):
-        fig, axes = plt.subplots(len(factions), 1, figsize=size, squeeze=False)
-    fig.suptitle(title, x=0.01, ha="left", **TITLE)
-    for ax, who in zip(axes[:, 0], factions, strict=True):
-        for row, own in tiles[tiles["who"] == who].groupby("row", sort=False):
-            for x, tile in enumerate(own.itertuples()):
-                text = f"{tile.at}\n{signed(tile.change, 1)}"
-                _tile(ax, (x, rows.index(row)), text, VERDICTS[tile.verdict], is_framed=tile.is_first)
-        ax.set_xlim(-0.5, n - 0.5)
-        ax.set_xticks([])
-        _name_rows([finding(ax, f"trained {who}s")], rows)
-    fig.legend([Patch(color=colour) for colour in VERDICTS.values()], VERDICTS, loc="outside lower left", ncols=3,
-               frameon=False, fontsize=9)  # fmt: skip
-    return fig
-
-
-def _tile(
-    ax: Axes, at: tuple[int, int], text: str, colour: str, *, is_bold: bool = False, is_framed: bool = False
-) -> None:
-    """Draw a square of a map, its text dark or light as its colour needs."""
-    frame = {"edgecolor": COLOURS["base"], "linewidth": 2, "zorder": 3} if is_framed else {"edgecolor": PALE}
-    ax.add_patch(Rectangle((at[0] - 0.46, at[1] - 0.46), 0.92, 0.92, facecolor=colour, **frame))
-    ink = "white" if _luminance(colour) < 0.18 else "black"  # a contrast of 4.5 or more
-    weight = "bold" if is_bold else "normal"
-    ax.text(*at, text, ha="center", va="center", fontsize=8, color=ink, fontweight=weight, zorder=4, parse_math=False)
-
-
-def _diverging(x: float) -> str:
-    """Return the colour of -1 (orange) to 1 (blue); white at 0."""
-    end = np.array(to_rgb(BLUE if x > 0 else ORANGE))
-    return to_hex(1 - abs(x) * (1 - end))
-
-
-def _luminance(colour: str) -> float:
-    """Return how bright a colour is, 0 to 1, as contrasts are reckoned (WCAG)."""
-    rgb = np.array(to_rgb(colour))
-    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
-    return float(linear @ (0.2126, 0.7152, 0.0722))
 
 
 MEANINGS = {
@@ -298,15 +225,15 @@ def plot_changes(compared: pd.DataFrame, title: str) -> Figure:
 def _panels(factions: Iterable[str], rows: Sequence[str], title: str, xlabel: str) -> tuple[Figure, dict[str, Axes]]:
     """A panel per trained faction, with the same named rows and a line at 0."""
     factions = list(factions)
-    fig, axes = _side_by_side(len(factions), (9.4, 1.3 + 0.4 * len(rows)), title, sharex=True, sharey=True)
+    fig, axes = axes_in_a_row(len(factions), (9.4, 1.3 + 0.4 * len(rows)), title, sharex=True, sharey=True)
     for ax, who in zip(axes, factions, strict=True):
         ax.axvline(0, color=GREY, linewidth=1)
         finding(ax, f"trained {who}s" if who else "", xlabel=xlabel)
-    _name_rows(axes, rows)
+    name_rows(axes, rows)
     return fig, dict(zip(factions, axes, strict=True))
 
 
-def _side_by_side(n: int, size: tuple[float, float], title: str, **shared: bool) -> tuple[Figure, Sequence[Axes]]:
+def axes_in_a_row(n: int, size: tuple[float, float], title: str, **shared: bool) -> tuple[Figure, Sequence[Axes]]:
     """Some axes in a row, under one title."""
     with plt.rc_context(STYLE):
         fig, axes = plt.subplots(1, n, figsize=size, squeeze=False, **shared)
@@ -314,7 +241,7 @@ def _side_by_side(n: int, size: tuple[float, float], title: str, **shared: bool)
     return fig, axes[0]
 
 
-def _name_rows(axes: Sequence[Axes], rows: Sequence[str]) -> None:
+def name_rows(axes: Sequence[Axes], rows: Sequence[str]) -> None:
     """Name the rows that axes share, the first on top."""
     axes[0].set_yticks(range(len(rows)), rows, parse_math=False)
     axes[0].set_ylim(len(rows) - 0.4, -0.6)
@@ -366,13 +293,13 @@ def plot_before_after(
     rates: Mapping[str, Mapping[str, Any]], differences: Mapping[str, Mapping[str, Any]], title: str, xlabel: str
 ) -> Figure:
     """Plot, per row, the share of every arm on the left, and on the right each arm's difference from the first."""
-    fig, (left, right) = _side_by_side(2, (9.4, 1.3 + 0.62 * len(rates)), title, sharey=True)
+    fig, (left, right) = axes_in_a_row(2, (9.4, 1.3 + 0.62 * len(rates)), title, sharey=True)
     fig.get_layout_engine().set(wspace=0.05)  # 100 on the left stays apart from what the right begins with
     colours = _colours(rates)
     _arms(left, rates, colours)
     _arms(right, differences, colours)
     right.axvline(0, color=GREY, linewidth=1)
-    _name_rows((left, right), list(rates))
+    name_rows((left, right), list(rates))
     left.set_xlim(-2, 102)
     left.set_xlabel(xlabel)
     right.set_xlabel("difference in points, same items (95 % interval)")
@@ -387,7 +314,7 @@ def plot_mass(masses: pd.DataFrame, title: str) -> Figure:
     """
     panels = list(dict.fromkeys(masses["when"]))
     factions = sorted(masses["faction"].unique())
-    fig, axes = _side_by_side(len(panels), (1.2 + 1.9 * len(panels), 3.0), title, sharey=True)
+    fig, axes = axes_in_a_row(len(panels), (1.2 + 1.9 * len(panels), 3.0), title, sharey=True)
     for ax, when in zip(axes, panels, strict=True):
         _bars(ax, masses[masses["when"] == when], factions)
         ax.set_title(str(when), fontsize=10)
@@ -426,7 +353,7 @@ CURVE_COLOURS = {"desirable": COLOURS["won"], "undesirable": COLOURS["lost"], "z
 def plot_curves(curve: pd.DataFrame, title: str) -> Figure:
     """Plot a training curve: a panel per quantity, by faction where the factions may differ; quick games if played."""
     panels = [*PANELS, *([QUICK_PANEL] if "legal" in curve else [])]
-    fig, axes = _side_by_side(len(panels), (3.2 * len(panels), 2.6), title)
+    fig, axes = axes_in_a_row(len(panels), (3.2 * len(panels), 2.6), title)
     factions = sorted(c.partition("/")[2] for c in curve if c.startswith("margin/"))
     for ax, (name, columns, by_faction) in zip(axes, panels, strict=True):
         shown = {f: f"{column}/{f}" for f in factions for column in columns.values()} if by_faction else columns
@@ -446,7 +373,7 @@ def plot_curves(curve: pd.DataFrame, title: str) -> Figure:
 
 def plot_looks(looks: Sequence[Any], title: str, goals: str = "civilians' wins") -> Figure:
     """Plot what a model that is told a game gains, and what English it forgets, against the tokens it has read."""
-    fig, axes = _side_by_side(2, (7.6, 2.8), title)
+    fig, axes = axes_in_a_row(2, (7.6, 2.8), title)
     thousands = [look.tokens / 1000 for look in looks]
     legal, reached = [100 * look.legal for look in looks], [100 * look.goals for look in looks]
     axes[0].plot(thousands, legal, "o-", color=BLUE, linewidth=1.6, label="first replies that are legal")
@@ -507,7 +434,7 @@ def _rows(labels: list[str], height: float = 0.36) -> tuple[Figure, Axes]:
     """Return axes with one labelled row for each, the first on top."""
     with plt.rc_context(STYLE):
         fig, ax = plt.subplots(figsize=(7.2, 1.1 + height * len(labels)))
-    _name_rows([ax], labels)
+    name_rows([ax], labels)
     return fig, ax
 
 

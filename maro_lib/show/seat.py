@@ -19,8 +19,8 @@ from maro_lib.play.policies import Policy
 from maro_lib.play.sitting import Sitting, SittingError
 from maro_lib.runs import RunError
 from maro_lib.show.debrief import RULES, debrief
+from maro_lib.show.looks import LOCK
 from maro_lib.show.table import Table
-from maro_lib.show.transcript import LOCK
 from maro_lib.world.phrases import Phrasebook
 from maro_lib.world.protocol import Blank, Form, Message
 

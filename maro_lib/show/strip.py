@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch
 
 from maro_lib.show.figures import COLOURS, GREY, STYLE, TITLE
-from maro_lib.show.transcript import SEATS, SUSPICION
+from maro_lib.show.looks import SEATS, SUSPICION
 
 SUSPECTED = LinearSegmentedColormap.from_list("suspected", ["white", tuple(x / 255 for x in SUSPICION)])
 KEY = "arrow: asks   dashed: votes for   fill: suspected by the others   ring: culprit   small: what it searched"

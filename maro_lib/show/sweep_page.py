@@ -14,7 +14,8 @@ import pandas as pd
 
 from maro_lib.markup import Html, fold, join, tag
 from maro_lib.measure.comparison import LEVEL
-from maro_lib.show.figures import plot_carried_over, plot_study, plot_verdicts
+from maro_lib.show.figures import plot_study
+from maro_lib.show.map_figures import plot_carried_over, plot_verdicts
 from maro_lib.show.page import Part, page_of, picture, table_of
 from maro_lib.study.effects import ALL_SEEDS, COSTS, cell_effects, cell_means, conclusion
 from maro_lib.study.maps import (

@@ -3,7 +3,7 @@
 Everything is HTML made of `maro_lib.markup`, from the tables alone; a script adds the clues' words. What only one
 player knew is folded away under a lock.
 
-Taught in notebooks 01 (a script, a view), 02 (a game) and 03 (rules side by side).
+Taught in notebooks 01 (a view), 02 (a game) and 03 (rules side by side).
 """
 
 from __future__ import annotations
@@ -19,40 +19,28 @@ from typing import Any
 import pandas as pd
 
 from maro_lib.markup import Html, Shown, card, fold, join, prose, tag
+from maro_lib.show.looks import (
+    BLAME,
+    LOCK,
+    PRAISE,
+    SUSPICION,
+    TRUST,
+    Css,
+    badge,
+    game_part,
+    named,
+    seat_table,
+    secret,
+    speaker_edge,
+    table_row,
+    titled,
+    wash,
+)
 from maro_lib.show.noted import MYSTERY, about_world, ended_as, own_columns, said_value
 from maro_lib.wording import counted
-from maro_lib.world.phrases import phrasebook
 from maro_lib.world.replies import Move, Spelling, name_spelling, parse
-from maro_lib.world.scripts import Character, Clue, Script
+from maro_lib.world.scripts import Clue, Script
 
-# A view has no background and no text colour of its own: it follows the theme around it. A notebook that is not trusted
-# keeps only inline styles with plain colours, and no colour has a contrast of 4.5 with white and with a dark page: so
-# names are in the theme's own colour, on a tint of their player's that lets the page through.
-SEATS = ("#8e5ae7", "#228945", "#c94592", "#188682", "#96731a", "#b648ca", "#227dbf", "#d14759", "#767d2a", "#787878")
-PRAISE, BLAME = (0, 114, 178), (213, 94, 0)
-SUSPICION, TRUST = (204, 71, 132), (0, 158, 115)
-STRONGEST = 0.55  # of a tint: the theme's text is read on it
-OF_NAMES = 0.3  # of the tint under a name
-LOCK = "🔒"
-
-_MUTED = "opacity:0.75"
-_SMALL = "opacity:0.75;font-size:12px"
-_CHIP = "display:inline-block;padding:0 7px;margin-right:6px;border-radius:9px;font-size:12px;line-height:18px"
-_EDGE = "border:1px solid rgba(128,128,128,0.4)"
-_GREY = f"{_CHIP};background:rgba(128,128,128,0.2)"
-_CULPRIT = f"{_CHIP};background:#5b3a5e;color:#ffffff"
-_WARNING = f"{_CHIP};background:rgba(230,159,0,0.25);border:1px dashed #b08800"
-_BOX = "background:rgba(128,128,128,0.1);border-radius:6px;padding:5px 10px;margin:4px 0"
-_SECRET = "background:rgba(138,99,184,0.07);border-radius:6px;padding:3px 10px;margin:4px 0;font-size:13px"
-_PART = "margin:12px 0 4px 0;border-top:1px solid rgba(128,128,128,0.4);padding-top:8px"
-_MARGIN = "width:58px;height:20px;flex:none;margin-right:10px;text-align:center;font-size:12px;border-radius:4px"
-_HEAD = "font-size:15px;font-weight:600"
-_TABLE = "border-collapse:collapse;margin:6px 0;font-size:13px"
-_CELL = f"padding:2px 9px;text-align:left;vertical-align:middle;{_EDGE}"
-_NUMBER = f"padding:1px 6px;text-align:center;vertical-align:middle;{_EDGE}"
-_NARROW = "font-size:10px;line-height:12px;padding:2px 0;overflow-wrap:break-word"
-_FIXED = f"{_TABLE};table-layout:fixed;width:100%"
-_ROW = "background:rgba(128,128,128,0)"  # JupyterLab stripes rows: the same tint would have two colours
 VERBS = {"intro": "says", "say": "says", "ask": "asks", "answer": "answers", "search": "searches", "rate": "rates",
           "vote": "votes for", "summary": "sums up for itself", "illegal": "replies against the rules"}  # fmt: skip
 
@@ -81,7 +69,7 @@ class _Scene:
         return max((abs(v) for v in (self.credit or {}).values()), default=0.0)
 
     def name(self, who: str) -> Html:
-        return _name(who, self.names)
+        return named(who, self.names)
 
 
 # --- a game ------------------------------------------------------------------------------------------
@@ -100,7 +88,7 @@ def show_game(
     scene = _scene(row, actions, script, credit, reveal)
     parts = [_header(row, scene, reveal), *_rounds(actions, scene)]
     if reveal and row.get("ending"):
-        parts.append(_part("How it ends", prose(row["ending"], style=_BOX)))
+        parts.append(game_part("How it ends", prose(row["ending"], style=Css.BOX)))
     if views:
         parts.append(_views(_of_game(_read(tables, "dialogues"), game)))
     return Shown(_line(row, reveal), card(*parts, language=row["language"]))
@@ -167,12 +155,12 @@ def _winners(row: pd.Series) -> str:
 def _header(row: pd.Series, scene: _Scene, reveal: bool) -> Html:
     chips = (row["cell"], row["language"], row["game"], f"seed {row['seed']}")
     if not _is_mystery(row):
-        return join(_title(f"{row['world']}: {row['script']}", chips), *_ended(row, scene, reveal), _legend(scene))
+        return join(titled(f"{row['world']}: {row['script']}", chips), *_ended(row, scene, reveal), _legend(scene))
     votes = Counter(v for v in row["votes"] if v)
     seats = [_seat(row, i, votes, scene, reveal) for i in range(len(scene.names))]
     heads = ["player", "faction", "played by", "votes for", "votes got", "goal"]
-    table = _table(heads if reveal else [h for h in heads if h not in ("faction", "goal")], seats)
-    return join(_title(row["script"], chips), _outcome(row, scene, reveal), table, _counts(row), _legend(scene))
+    table = seat_table(heads if reveal else [h for h in heads if h not in ("faction", "goal")], seats)
+    return join(titled(row["script"], chips), _outcome(row, scene, reveal), table, _counts(row), _legend(scene))
 
 
 def _ended(row: pd.Series, scene: _Scene, reveal: bool) -> Iterator[Html]:
@@ -183,11 +171,11 @@ def _ended(row: pd.Series, scene: _Scene, reveal: bool) -> Iterator[Html]:
                [f"{p:g}" for p in row["payoffs"]], ["reached" if s else "missed" for s in row["success"]]]  # fmt: skip
     shown = [k for k in range(len(heads)) if (reveal or k < 4) and any(map(str, columns[k]))]
     if world.success:
-        yield tag("div", f"A goal is reached if {world.success}.", style=_SMALL)
-    yield _table([heads[k] for k in shown], list(zip(*(columns[k] for k in shown), strict=True)))
+        yield tag("div", f"A goal is reached if {world.success}.", style=Css.SMALL)
+    yield seat_table([heads[k] for k in shown], list(zip(*(columns[k] for k in shown), strict=True)))
     noted = [f"{name} {said}" for name, said in ended_as(row).items()] if reveal else []
     told = f"{row['n_actions']} actions in {counted(row['n_rounds'], 'round')} · {row['n_illegal']} illegal"
-    yield tag("div", " · ".join([told, *noted]), style=_SMALL)
+    yield tag("div", " · ".join([told, *noted]), style=Css.SMALL)
 
 
 def _outcome(row: pd.Series, scene: _Scene, reveal: bool) -> Html:
@@ -198,22 +186,18 @@ def _outcome(row: pd.Series, scene: _Scene, reveal: bool) -> Html:
 
 def _seat(row: pd.Series, i: int, votes: Counter[str], scene: _Scene, reveal: bool) -> list[object]:
     name, faction = scene.names[i], row["factions"][i]
-    vote = scene.name(row["votes"][i]) if row["votes"][i] else tag("span", "nobody", style=_MUTED)
+    vote = scene.name(row["votes"][i]) if row["votes"][i] else tag("span", "nobody", style=Css.MUTED)
     public = [row["policies"][i], vote, votes[name] or ""]
     if not reveal:
         return [scene.name(name), *public]
-    return [scene.name(name), _badge(faction), *public, "reached" if row["success"][i] else "missed"]
-
-
-def _badge(faction: str) -> Html:
-    return tag("span", faction, style=_CULPRIT if faction == "culprit" else _GREY)
+    return [scene.name(name), badge(faction), *public, "reached" if row["success"][i] else "missed"]
 
 
 def _counts(row: pd.Series) -> Html:
     illegal = f"{row['n_illegal']} illegal" + (f" ({counted(row['n_passes'], 'turn')} lost)" if row["n_passes"] else "")
     found = f"{row['clues_found']} of {counted(row['clues_reachable'], 'clue')} found"
     text = f"{row['n_actions']} actions in {counted(row['n_rounds'], 'round')} · {illegal} · {found}"
-    return tag("div", text, style=_SMALL)
+    return tag("div", text, style=Css.SMALL)
 
 
 # --- its course --------------------------------------------------------------------------------------
@@ -226,16 +210,12 @@ def _rounds(actions: pd.DataFrame, scene: _Scene) -> Iterator[Html]:
     for action in reversed(rows):  # a summary belongs to the part in which its writer goes on
         titles.append(titles[-1] if action.phase == "summary" and titles else _part_title(action))
     for title, part in groupby(zip(reversed(titles), rows, strict=True), key=lambda pair: pair[0]):
-        yield _part(title, *_blocks([action for _, action in part], scene))
+        yield game_part(title, *_blocks([action for _, action in part], scene))
 
 
 def _part_title(action: Any) -> str:
     before = "Before the first round" if action.phase != "intro" else "Introductions"
     return "The vote" if action.phase == "vote" else f"Round {action.round}" if action.round else before
-
-
-def _part(title: str, *children: Html) -> Html:
-    return fold(tag("span", title, style=_HEAD), *children, is_open=True, style=_PART)
 
 
 def _blocks(rows: Sequence[Any], scene: _Scene) -> Iterator[Html]:
@@ -250,12 +230,8 @@ def _blocks(rows: Sequence[Any], scene: _Scene) -> Iterator[Html]:
 
 def _deed(action: Any, then: Any, scene: _Scene) -> Html:
     indent = "margin-left:28px" if action.phase == "answer" else ""
-    body = tag("div", *_told(action, then, scene), style=f"{_speaker(action.agent, scene.names)};{indent}")
+    body = tag("div", *_told(action, then, scene), style=f"{speaker_edge(action.agent, scene.names)};{indent}")
     return tag("div", _margin(action, scene), body, style="display:flex;margin:7px 0")
-
-
-def _speaker(name: str, names: Sequence[str]) -> str:
-    return f"border-left:3px solid {_colour(name, names)};padding-left:10px;flex:1;min-width:0"
 
 
 def _told(action: Any, then: Any, scene: _Scene) -> Iterator[Html]:
@@ -263,9 +239,11 @@ def _told(action: Any, then: Any, scene: _Scene) -> Iterator[Html]:
     if action.kind == "illegal":
         yield from _refused(action, then, scene)
         return
-    again = tag("span", "second try", style=_WARNING) if action.retry else ""
-    guilty = tag("span", "guilty", style=_CULPRIT) if action.kind == "vote" and action.target in scene.culprits else ""
-    verb = tag("span", f" {VERBS.get(action.kind, action.kind)} ", style=_MUTED)
+    again = tag("span", "second try", style=Css.WARNING) if action.retry else ""
+    guilty = (
+        tag("span", "guilty", style=Css.CULPRIT) if action.kind == "vote" and action.target in scene.culprits else ""
+    )
+    verb = tag("span", f" {VERBS.get(action.kind, action.kind)} ", style=Css.MUTED)
     named = tag("b", action.place) if action.kind == "search" else scene.name(action.target) if action.target else ""
     yield tag("div", scene.name(action.agent), verb, named, " ", again, guilty, *_noted(action, scene))
     if action.kind == "search":
@@ -278,16 +256,16 @@ def _noted(action: Any, scene: _Scene) -> Iterator[Html]:
     """Say what another world notes of an action."""
     for name in scene.own:
         if said := said_value(getattr(action, name)):
-            yield tag("span", f"{name} {said}", style=_GREY)
+            yield tag("span", f"{name} {said}", style=Css.GREY)
 
 
 def _refused(action: Any, then: Any, scene: _Scene) -> Iterator[Html]:
     retried = then is not None and then.retry  # a second try stands right behind the first
     word = "illegal reply: asked again" if retried else "illegal reply: the turn is lost"
-    verb = tag("span", f" ({action.phase}) ", style=_MUTED)
-    yield tag("div", scene.name(action.agent), verb, tag("span", word, style=_WARNING))
+    verb = tag("span", f" ({action.phase}) ", style=Css.MUTED)
+    yield tag("div", scene.name(action.agent), verb, tag("span", word, style=Css.WARNING))
     text = action.text if action.text.strip() else "(no text)"
-    yield prose(text, limit=240, style=f"{_SMALL};font-family:monospace")
+    yield prose(text, limit=240, style=f"{Css.SMALL};font-family:monospace")
 
 
 def _spoken(action: Any, scene: _Scene) -> str:
@@ -301,16 +279,11 @@ def _spoken(action: Any, scene: _Scene) -> str:
 def _find(action: Any, scene: _Scene) -> Html:
     clue = scene.clues.get(action.clue)
     if clue is None:
-        return tag("div", f"finds clue {action.clue}", style=_BOX)
+        return tag("div", f"finds clue {action.clue}", style=Css.BOX)
     if not clue.private_to:
-        return prose(clue.text, style=_BOX)
-    public = tag("div", "finds something that means nothing to the others", style=_MUTED)
-    return join(public, _secret(join("only ", scene.name(action.agent), " knows what"), prose(clue.text)))
-
-
-def _secret(summary: object, *children: object) -> Html:
-    """Fold away what one player alone knows."""
-    return fold(join(f"{LOCK} private: ", summary), *children, style=_SECRET)
+        return prose(clue.text, style=Css.BOX)
+    public = tag("div", "finds something that means nothing to the others", style=Css.MUTED)
+    return join(public, secret(join("only ", scene.name(action.agent), " knows what"), prose(clue.text)))
 
 
 # --- ratings -----------------------------------------------------------------------------------------
@@ -318,37 +291,41 @@ def _secret(summary: object, *children: object) -> Html:
 
 def _ratings(rows: Sequence[Any], scene: _Scene) -> Html:
     n = len(scene.names)
-    kinds = [tag("th", kind, colspan=n, style=_NUMBER) for kind in ("suspicion 0–2", "trust 0–2")]
-    names = [tag("th", scene.name(x), style=f"{_NUMBER};{_NARROW}") for x in scene.names * 2]
-    first = tag("th", "who rates", style=f"{_CELL};width:22%")  # the others share the rest: the table never overflows
-    lines = [_row(*_rating(a, scene)) for a in rows]
+    kinds = [tag("th", kind, colspan=n, style=Css.NUMBER) for kind in ("suspicion 0–2", "trust 0–2")]
+    names = [tag("th", scene.name(x), style=f"{Css.NUMBER};{Css.NARROW}") for x in scene.names * 2]
+    first = tag(
+        "th", "who rates", style=f"{Css.CELL};width:22%"
+    )  # the others share the rest: the table never overflows
+    lines = [table_row(*_rating(a, scene)) for a in rows]
     title = join(LOCK, " private: what each player says it thinks of the others")
-    table = tag("table", _row(first, *kinds), _row(tag("th", "", style=_CELL), *names), *lines, style=_FIXED)
-    return fold(title, table, is_open=True, style=_SECRET)
+    table = tag(
+        "table", table_row(first, *kinds), table_row(tag("th", "", style=Css.CELL), *names), *lines, style=Css.FIXED
+    )
+    return fold(title, table, is_open=True, style=Css.SECRET)
 
 
 def _rating(action: Any, scene: _Scene) -> Iterator[Html]:
-    yield tag("td", scene.name(action.agent), " ", _inline_credit(action, scene), style=_CELL)
+    yield tag("td", scene.name(action.agent), " ", _inline_credit(action, scene), style=Css.CELL)
     yield from (_heat(v, SUSPICION) for v in action.suspicion)
     yield from (_heat(v, TRUST) for v in action.trust)
 
 
 def _heat(value: int, colour: tuple[int, int, int]) -> Html:
     if value < 0:
-        return tag("td", "", style=f"{_NUMBER};background:rgba(128,128,128,0.2)")
-    return tag("td", int(value), style=f"{_NUMBER};{_wash(colour, value / 2)}")
+        return tag("td", "", style=f"{Css.NUMBER};background:rgba(128,128,128,0.2)")
+    return tag("td", int(value), style=f"{Css.NUMBER};{wash(colour, value / 2)}")
 
 
 def suspicion_table(by_round: pd.DataFrame, notes: Mapping[str, str]) -> Html:
     """A row for each player: how suspected after each round (rows of `by_round`), from white to full at 2."""
     names = tuple(by_round)
-    head = _row(*(tag("th", h, style=_CELL) for h in ("suspected by the others, 0 to 2", *by_round.index)))
+    head = table_row(*(tag("th", h, style=Css.CELL) for h in ("suspected by the others, 0 to 2", *by_round.index)))
     lines = []
     for name in names:
-        who = tag("td", _name(name, names), " ", tag("span", notes.get(name, ""), style=_SMALL), style=_CELL)
-        cells = (tag("td", f"{x:.1f}", style=f"{_NUMBER};{_wash(SUSPICION, x / 2)}") for x in by_round[name])
-        lines.append(_row(who, *cells))
-    return tag("table", head, *lines, style=_TABLE)
+        who = tag("td", named(name, names), " ", tag("span", notes.get(name, ""), style=Css.SMALL), style=Css.CELL)
+        cells = (tag("td", f"{x:.1f}", style=f"{Css.NUMBER};{wash(SUSPICION, x / 2)}") for x in by_round[name])
+        lines.append(table_row(who, *cells))
+    return tag("table", head, *lines, style=Css.TABLE)
 
 
 # --- credit ------------------------------------------------------------------------------------------
@@ -359,20 +336,26 @@ def _margin(action: Any, scene: _Scene) -> Html:
     if scene.credit is None:
         return Html()
     value = scene.credit.get(action.Index)
-    edge = "" if value is None else _EDGE
-    return tag("div", _signed(value), style=f"{_MARGIN};{edge};{_tint(value, scene.top)}")
+    edge = "" if value is None else Css.EDGE
+    return tag("div", _signed(value), style=f"{Css.MARGIN};{edge};{_tint(value, scene.top)}")
 
 
 def _inline_credit(action: Any, scene: _Scene) -> Html:
     value = (scene.credit or {}).get(action.Index)
-    return Html() if value is None else tag("span", _signed(value), style=f"{_CHIP};{_EDGE};{_tint(value, scene.top)}")
+    return (
+        Html()
+        if value is None
+        else tag("span", _signed(value), style=f"{Css.CHIP};{Css.EDGE};{_tint(value, scene.top)}")
+    )
 
 
 def _legend(scene: _Scene) -> Html:
     if scene.credit is None:
         return Html()
-    steps = [tag("span", _signed(s * scene.top), style=f"{_CHIP};{_EDGE};{_tint(s, 1)}") for s in (-1, -0.5, 0, 0.5, 1)]
-    words = [tag("span", w, style=_SMALL) for w in ("credit of an action: ", "blame to praise")]
+    steps = [
+        tag("span", _signed(s * scene.top), style=f"{Css.CHIP};{Css.EDGE};{_tint(s, 1)}") for s in (-1, -0.5, 0, 0.5, 1)
+    ]
+    words = [tag("span", w, style=Css.SMALL) for w in ("credit of an action: ", "blame to praise")]
     return tag("div", words[0], *steps, words[1], style="margin-top:6px")
 
 
@@ -387,12 +370,7 @@ def _tint(value: float | None, top: float) -> str:
     """Return the background of a credit: blue for praise, orange for blame, nothing for none."""
     if value is None or math.isnan(value):
         return ""
-    return _wash(PRAISE if value > 0 else BLAME, abs(value) / top if top else 0.0)
-
-
-def _wash(colour: tuple[int, int, int], strength: float) -> str:
-    """Return a background that lets the theme through: not at all (0) to as strong as text is read on (1)."""
-    return f"background:rgba({','.join(map(str, colour))},{STRONGEST * strength:.2f})"
+    return wash(PRAISE if value > 0 else BLAME, abs(value) / top if top else 0.0)
 
 
 # --- rules side by side ------------------------------------------------------------------------------
@@ -411,17 +389,17 @@ def side_by_side(
     scene = _Scene(names, script)
     lines = [_compared(a, scenes, scene, [words.get(a.Index, "") for words in beside.values()])
              for a in rows.itertuples()]  # fmt: skip
-    table = tag("table", _compared_head(beside, scenes), *lines, style=_FIXED)
+    table = tag("table", _compared_head(beside, scenes), *lines, style=Css.FIXED)
     game = rows["game"].iloc[0]
     note = "Blue: praise, orange: blame, 0: no part in it, empty: the rule says nothing. Each column has its own scale."
-    head = join(tag("div", title or f"Game {game}", style=_HEAD), tag("div", note, style=_SMALL))
+    head = join(tag("div", title or f"Game {game}", style=Css.HEAD), tag("div", note, style=Css.SMALL))
     return Shown(f"Game {game}: {len(rows)} actions under {len(columns)} rules", card(head, table))
 
 
 def _compared_head(beside: Iterable[str], rules: Iterable[str]) -> Html:
     widths = {"round": "width:44px", "player": "width:14%", "action": ""} | dict.fromkeys(beside, "")
-    heads = [tag("th", h, style=f"{_CELL};{width}") for h, width in widths.items()]
-    return _row(*heads, *(tag("th", _breakable(r), style=f"{_NUMBER};{_NARROW};width:72px") for r in rules))
+    heads = [tag("th", h, style=f"{Css.CELL};{width}") for h, width in widths.items()]
+    return table_row(*heads, *(tag("th", _breakable(r), style=f"{Css.NUMBER};{Css.NARROW};width:72px") for r in rules))
 
 
 def _breakable(name: str) -> Html:
@@ -434,8 +412,8 @@ def _compared(action: Any, scenes: Mapping[str, _Scene], scene: _Scene, beside: 
     told = _brief(action, scene, rating=action.text if beside else "")
     shown = (action.round, scene.name(action.agent), told, *map(_shortened, beside))
     weights = [(s.credit.get(action.Index), s.top) for s in scenes.values()]
-    cells = [tag("td", _signed(value), style=f"{_NUMBER};{_tint(value, top)}") for value, top in weights]
-    return _row(*(tag("td", x, style=_CELL) for x in shown), *cells)
+    cells = [tag("td", _signed(value), style=f"{Css.NUMBER};{_tint(value, top)}") for value, top in weights]
+    return table_row(*(tag("td", x, style=Css.CELL) for x in shown), *cells)
 
 
 def _brief(action: Any, scene: _Scene, rating: str = "") -> Html:
@@ -446,7 +424,7 @@ def _brief(action: Any, scene: _Scene, rating: str = "") -> Html:
         clue = scene.clues.get(action.clue)
         words = f"{action.place}: {clue.text}" if clue else action.place
     short = _shortened(_spoken(action, scene) if words is None else words)
-    verb = tag("span", f"{VERBS.get(action.kind, action.kind)} ", style=_MUTED)
+    verb = tag("span", f"{VERBS.get(action.kind, action.kind)} ", style=Css.MUTED)
     style = "overflow:hidden;overflow-wrap:break-word"
     return tag("div", verb, whom, " " if whom else "", tag("bdi", short), style=style)
 
@@ -473,117 +451,20 @@ def show_view(messages: Sequence[Any], title: str = "A view") -> Shown:
 
 def _view(messages: Sequence[Any], title: str, *, is_open: bool) -> Html:
     turns = [_turn(*(m["role"], m["content"]) if isinstance(m, Mapping) else m) for m in messages]
-    return fold(tag("span", f"{LOCK} ", tag("bdi", title), style=_HEAD), *turns, is_open=is_open, style="margin:4px 0")
+    return fold(
+        tag("span", f"{LOCK} ", tag("bdi", title), style=Css.HEAD), *turns, is_open=is_open, style="margin:4px 0"
+    )
 
 
 def _turn(role: str, content: str) -> Html:
     label, colour = _TURNS[role]
-    head = tag("span", role, tag("span", f" · {label}", style=_SMALL), style="font-size:12px;font-weight:600")
+    head = tag("span", role, tag("span", f" · {label}", style=Css.SMALL), style="font-size:12px;font-weight:600")
     edge = f"border-left:3px solid rgb({','.join(map(str, colour))})"
-    style = f"{_wash(colour, 0.2)};{edge};padding:4px 10px;margin:6px 0"
+    style = f"{wash(colour, 0.2)};{edge};padding:4px 10px;margin:6px 0"
     return fold(head, prose(content, limit=2000), is_open=True, style=style)
 
 
 def _views(dialogues: pd.DataFrame) -> Html:
     views = [_view(d.messages, d.agent if not d.view else f"{d.agent}, view {d.view}", is_open=False)
              for d in dialogues.sort_values(["view"], kind="stable").itertuples()]  # fmt: skip
-    return _part("What each of them saw", *views)
-
-
-# --- a script ----------------------------------------------------------------------------------------
-
-
-def show_script(script: Script, reveal: bool = False) -> Shown:
-    """Show a mystery as a case file; factions, clues and the truth only with `reveal`."""
-    parts = [_title(script.title, (script.cell, script.language, script.register_))]
-    parts += [prose(script.background, limit=1500, style="margin:8px 0"), *_world(script)]
-    parts.append(_part("Characters", *(_character(c, script, reveal) for c in script.characters)))
-    parts.append(_part("Places", *(_place(p, script, reveal) for p in script.places)))
-    if reveal:
-        parts += _solution(script)
-    size = f"{len(script.names)} characters, {len(script.clues)} clues"
-    line = f"{script.title} ({script.cell}, {script.language}): {size}"
-    return Shown(line, card(*parts, language=script.language))
-
-
-def _world(script: Script) -> Iterator[Html]:
-    if script.rules:
-        yield _part("Special rules of this world", *(prose(r.text, style=_BOX) for r in script.rules))
-    told = [(k, s) for k, s in enumerate(script.stages, start=1) if s.name or s.narration]
-    if told:
-        yield _part("Stages", *(tag("div", tag("b", f"{k} {s.name}"), prose(s.narration), style=_BOX) for k, s in told))
-
-
-def _character(me: Character, script: Script, reveal: bool) -> Html:
-    headings = phrasebook(script.language, "prose").sections
-    secrets = [_section(t, k, headings, script) for k, t in enumerate(me.sections, start=1)]
-    goals = [prose(f"Goal: {g.text}") for g in me.goals]
-    known = join(" ", _badge(me.faction), tag("span", me.role, style=_SMALL)) if reveal else ""
-    head = tag("div", _name(me.name, script.names), known)
-    private = _secret(join("only ", _name(me.name, script.names), " reads this"), *secrets, *goals)
-    return tag("div", head, private, style=f"margin:8px 0;{_speaker(me.name, script.names)}")
-
-
-def _section(told: Any, stage: int, headings: Mapping[str, str], script: Script) -> Html:
-    title = tag("div", f"Stage {stage}", style=f"{_SMALL};margin-top:4px") if len(script.stages) > 1 else ""
-    texts = [(headings[key], getattr(told, key)) for key in headings]
-    return join(title, *(_headed(heading, text) for heading, text in texts if text))
-
-
-def _headed(heading: str, text: str) -> Html:
-    return join(tag("div", tag("b", heading), style="margin-top:4px"), prose(text, limit=1500))
-
-
-def _place(place: str, script: Script, reveal: bool) -> Html:
-    here = [c for c in script.clues if c.place == place and not c.trigger]
-    if not reveal:
-        return tag("span", place, style=_GREY)
-    return tag("div", tag("b", place), *(_clue(c, script) for c in here), style="margin:6px 0")
-
-
-def _clue(clue: Clue, script: Script) -> Html:
-    facts = tag("div", "; ".join(f"{f.who} · {f.trait} · {f.value}" for f in clue.facts), style=_SMALL)
-    if not clue.private_to:
-        return tag("div", prose(clue.text), facts, style=_BOX)
-    when = f', when somebody says "{clue.trigger}"' if clue.trigger else ""
-    return _secret(join("only ", _name(clue.private_to, script.names), when), prose(clue.text), facts)
-
-
-def _solution(script: Script) -> Iterator[Html]:
-    if memories := [c for c in script.clues if c.trigger]:
-        yield _part("Memories", *(_clue(c, script) for c in memories))
-    if script.endings:
-        when = [(f"{e.when} {e.who}".strip(), e.text) for e in script.endings]
-        yield _part("Endings", *(tag("div", tag("b", w), prose(text), style=_BOX) for w, text in when))
-    names = join(*(join(_name(n, script.names), " ") for n in script.truth.culprits))
-    yield _part("The truth", tag("div", names), prose(script.truth.text, limit=1500, style=_BOX))
-
-
-# --- small parts -------------------------------------------------------------------------------------
-
-
-def _title(text: str, chips: Iterable[str]) -> Html:
-    """Return a view's heading, with what it is in a few words below."""
-    title = tag("div", tag("bdi", text), style="font-size:19px;font-weight:600;margin-bottom:2px")
-    return join(title, *(tag("span", c, style=_GREY) for c in chips))
-
-
-def _name(who: str, names: Sequence[str]) -> Html:
-    red, green, blue = bytes.fromhex(_colour(who, names)[1:])
-    tint = f"background:rgba({red},{green},{blue},{OF_NAMES})"
-    return tag("bdi", who, style=f"font-weight:600;{tint};border-radius:4px;padding:0 4px")
-
-
-def _colour(who: str, names: Sequence[str]) -> str:
-    """Return a player's colour: by seat, so that it is the same in every view of a game."""
-    return SEATS[names.index(who) % len(SEATS)] if who in names else SEATS[-1]
-
-
-def _table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> Html:
-    head = _row(*(tag("th", h, style=f"{_CELL};{_SMALL}") for h in heads))
-    lines = [_row(*(tag("td", c, style=_CELL) for c in row)) for row in rows]
-    return tag("div", tag("table", head, *lines, style=_TABLE), style="overflow-x:auto")
-
-
-def _row(*cells: Html) -> Html:
-    return tag("tr", *cells, style=_ROW)
+    return game_part("What each of them saw", *views)

@@ -27,8 +27,9 @@ import pandas as pd
 from maro_lib.markup import Html, Shown, join, tag, visible
 from maro_lib.runs import WATCH_PAGE, RunError, run_folder, shown, write_atomic
 from maro_lib.show.game_sets import GameSet, read_set, set_places
+from maro_lib.show.looks import BLAME, PRAISE, SEATS, SUSPICION, TRUST
 from maro_lib.show.noted import MYSTERY, about_world, by_seat, ended_as, own_columns, said_value
-from maro_lib.show.transcript import BLAME, PRAISE, SEATS, SUSPICION, TRUST, VERBS
+from maro_lib.show.transcript import VERBS
 from maro_lib.wording import amount, counted, first_line
 
 WATCH_FILES = ("watch.css", "watch_pictures.js", "watch_worlds.js", "watch.js")

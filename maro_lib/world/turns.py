@@ -17,6 +17,8 @@ from typing import Any
 from maro_lib.world.protocol import Action, Form, GameRecord, Illegal, Message, Prompt, Refusals
 from maro_lib.world.replies import clean
 
+_MOST_ADDED = 10_000  # entries that a world may add to its agenda between two questions
+
 
 @dataclass
 class SeatState:
@@ -52,6 +54,10 @@ class State:
         """Share nothing that changes with the copy."""
         values = {f.name: copy(getattr(self, f.name)) for f in fields(self)}
         return type(self)(**values | {"seats": [copy(s) for s in self.seats]})
+
+
+class EndlessError(RuntimeError):
+    """A world goes on and on without asking anybody."""
 
 
 class TurnGame(ABC):
@@ -280,8 +286,13 @@ class TurnGame(ABC):
 
     def _advance(self) -> None:
         """Go through the agenda until somebody's reply is needed."""
-        while self.now.agenda and not self.now.pending:
-            self.begin(self.now.agenda.pop())
+        most = len(self.now.agenda) + _MOST_ADDED  # what was planned comes to its end by itself
+        for _ in range(most):
+            if self.now.pending or not self.now.agenda:
+                return
+            self.begin(entry := self.now.agenda.pop())
+        raise EndlessError(f"{most:,} entries of the agenda began one after another, the last of them {entry!r}, and "
+                           "nobody was asked for anything")  # fmt: skip
 
     def _refuse(self, player: int, prompt: Prompt, text: str, why: Illegal) -> None:
         """Correct an illegal reply as often as the rules allow; after that the turn is lost."""

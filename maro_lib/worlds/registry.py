@@ -17,11 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import ValidationError
 
 from maro_lib.fingerprints import text_digest
 from maro_lib.strict_yaml import StrictLoader
-from maro_lib.wording import nearest
+from maro_lib.wording import first_line, nearest
 from maro_lib.world.generator import SERIES
+from maro_lib.world.scripts import ScriptError
 from maro_lib.world.turns import TurnGame
 from maro_lib.worlds.world import check_knobs
 
@@ -117,7 +119,27 @@ def scenarios(
         raise WorldError(f"scenarios: n={n}; 1 to {SERIES:,} are possible, take another seed for more")
     kind = find_world(world, allow_code=allow_code)
     turned = knobs_of(kind, knobs or {})
-    return [kind.generate(seed * SERIES + k, turned, register) for k in range(n)]
+    return [_dealt(kind, seed * SERIES + k, turned, register, knobs or {}) for k in range(n)]
+
+
+def _dealt(kind: type[TurnGame], seed: int, turned: Any, register: str, given: Mapping[str, Any]) -> Any:
+    """Make one scenario; where a world's own code fails, say which world it is, and which knobs were turned."""
+    try:
+        return kind.generate(seed, turned, register)
+    except (WorldError, ScriptError):
+        raise
+    except Exception as error:
+        knobs = ", ".join(f"{name}={value}" for name, value in given.items()) or "no knob turned"
+        raise WorldError(f"world: {kind.name}: no scenario can be dealt with {knobs} (seed {seed}): {_why(error)}"
+                         ) from error  # fmt: skip
+
+
+def _why(error: Exception) -> str:
+    """Say in a line what was wrong with what a world dealt."""
+    if isinstance(error, ValidationError):  # a scenario that is none
+        first = error.errors(include_url=False, include_input=False)[0]
+        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    return first_line(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {first_line(error)}"
 
 
 def knobs_of(world: type[TurnGame], values: Mapping[str, Any]) -> Any:

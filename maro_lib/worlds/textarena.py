@@ -14,26 +14,25 @@ from __future__ import annotations
 import random
 import re
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
 from importlib import import_module
-from itertools import permutations, takewhile
-from math import gcd
+from itertools import takewhile
 from types import ModuleType
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
 from maro_lib.wording import nearest
-from maro_lib.world.protocol import Action, Blank, Form, Illegal, Message, Prompt
+from maro_lib.world.protocol import Action, Form, Illegal, Message, Prompt
 from maro_lib.world.replies import clean
 from maro_lib.world.setups import Scenario
 from maro_lib.world.turns import SeatState, State
-from maro_lib.worlds.commands import SAY, Told, numbers
+from maro_lib.worlds.commands import SAY, Told
 from maro_lib.worlds.registry import WorldError
-from maro_lib.worlds.wordbook import Words
+from maro_lib.worlds.textarena_players import GUIDES, AskedInGame, game_family, play_at_random, play_by_rule
 from maro_lib.worlds.world import World, check_knobs
 
 MOST_ILLEGAL = 10  # illegal replies of one player in a row
@@ -186,7 +185,7 @@ class TextArenaGame(World):
     question = "What do the players learn where the rules are other people's?"
     success = "the reward is above 0, and not below the mean of the table"
     columns: ClassVar = {
-        "games": {"roles": ("list of text", "what each seat was in the game, known at its end"),
+        "games": {"true_roles": ("list of text", "what each seat was in the game, known at its end"),
                   "rewards": ("list of float32", "the game's own rewards, by seat; payoffs are these within -1 to 1"),
                   "reason": ("text", "why the game ended so, in its own words"),
                   "n_misblamed": ("int32", "illegal replies that the game held against another than their author")},
@@ -313,19 +312,19 @@ class TextArenaGame(World):
 
     def own_record(self) -> Mapping[str, Any]:
         state = self.now
-        return {"roles": state.roles, "rewards": [state.rewards[i] for i in range(len(self.names))],
+        return {"true_roles": state.roles, "rewards": [state.rewards[i] for i in range(len(self.names))],
                 "reason": state.reason, "n_misblamed": state.n_misblamed}  # fmt: skip
 
     def forms(self, player: int) -> Sequence[Form]:
-        prompt, guide = self.prompt(player), _GUIDES.get(_family(self.facts["game"]))
+        prompt, guide = self.prompt(player), GUIDES.get(game_family(self.facts["game"]))
         if guide is None or prompt.phase == "summary":
             return (SAY,)
-        return guide.forms(_Asked(player, prompt, tuple(self.private_view(player)), self.words))
+        return guide.forms(AskedInGame(player, prompt, tuple(self.private_view(player)), self.words))
 
     styles: ClassVar = {
-        "random": lambda request, rng: _at_random(request, rng),
-        "skilled": lambda request, _: _by_rule(request, "skilled"),
-        "greedy": lambda request, _: _by_rule(request, "greedy"),
+        "random": lambda request, rng: play_at_random(request, rng),
+        "skilled": lambda request, _: play_by_rule(request, "skilled"),
+        "greedy": lambda request, _: play_by_rule(request, "greedy"),
     }
 
 
@@ -341,7 +340,7 @@ def _seats_for(knobs: TextArenaKnobs, seed: int) -> int:
     known = import_module(f"{_library().__name__}.envs.registration").ENV_REGISTRY
     if knobs.game not in known:
         raise WorldError(f"world_knobs: textarena: game: {knobs.game!r} is unknown{nearest(knobs.game, known)}")
-    if _family(knobs.game) in _ASK_A_SERVER:
+    if game_family(knobs.game) in _ASK_A_SERVER:
         raise WorldError(f"world_knobs: textarena: {knobs.game} asks a model on a server, and is not played here")
     for n in range(from_, to + 1):
         try:
@@ -370,213 +369,3 @@ def _round(table: _Table) -> int:
     """The game's own round, or how often all have had a turn."""
     told = table.told("round", None)
     return told if isinstance(told, int) else 1 + getattr(table.state, "turn", 0) // table.n
-
-
-def _family(game: str) -> str:
-    """What the variants of a game have in common: SimpleNegotiation-v0-short."""
-    return game.partition("-v")[0]
-
-
-# --- players by rule ---------------------------------------------------------------------------------
-
-
-class _Asked(NamedTuple):
-    """What a player by rule looks at."""
-
-    player: int
-    prompt: Prompt
-    view: Sequence[Message]
-    words: Words
-
-    @property
-    def is_talk(self) -> bool:
-        return self.prompt.phase in ("conversation", "day-discussion")
-
-    @property
-    def opponents(self) -> list[int]:
-        return [int(name.split()[-1]) for name in self.prompt.names]
-
-    def last(self, pattern: str) -> list[re.Match[str]]:
-        """What the game's own lines said last time; nobody's words begin a line."""
-        found = [[*re.finditer(rf"^(?:\[GAME\])?\s*{pattern}", m.content, re.M)] for m in self.view if m.role == "user"]
-        return next((matches for matches in reversed(found) if matches), [])
-
-
-class _Guide(NamedTuple):
-    """How one of the games is played by rule."""
-
-    forms: Callable[[_Asked], Sequence[Form]]
-    skilled: Callable[[_Asked], str] | None = None
-    greedy: Callable[[_Asked], str] | None = None
-
-
-def _guide_of(request: Any, style: str) -> tuple[_Asked, Any]:
-    game = request.brief.facts["game"]
-    rule = getattr(_GUIDES.get(_family(game)), "forms" if style == "random" else style, None)
-    if rule is None:
-        there = [name for name, guide in _GUIDES.items() if style == "random" or getattr(guide, style)]
-        raise WorldError(f"world: textarena: {game} has no player by rule called {style}; let a model play it (there "
-                         f"is one for {', '.join(there)})")  # fmt: skip
-    return _Asked(request.player, request.prompt, request.view, request.brief.words), rule
-
-
-def _by_rule(request: Any, style: str) -> str:
-    asked, rule = _guide_of(request, style)
-    return asked.words.pledge if request.prompt.phase == "summary" else rule(asked)
-
-
-def _at_random(request: Any, rng: random.Random) -> str:
-    """Reply in any way that the game takes."""
-    asked, forms = _guide_of(request, "random")
-    chatter = rng.choice(request.brief.words.chatter)
-    if request.prompt.phase == "summary":
-        return chatter
-    form = rng.choice(forms(asked))
-    return form.say({b.name: rng.choice(b.options) if b.options else chatter for b in form.blanks})
-
-
-def _pick(title: str, options: Sequence[str]) -> Form:
-    """One of some tokens, between the game's brackets."""
-    return Form(title, (Blank("option", tuple(options)),), lambda values: f"[{values['option']}]")
-
-
-_CHOICES = ("cooperate", "defect")
-
-
-def _three_ways(asked: _Asked) -> Sequence[Form]:
-    if asked.is_talk:
-        return (SAY,)
-    blanks = tuple(Blank(name, _CHOICES) for name in asked.prompt.names)
-    return (Form("decide", blanks, lambda values: _tokens({int(k.split()[-1]): v for k, v in values.items()})),)
-
-
-def _tokens(choices: Mapping[int, str]) -> str:
-    return " ".join(f"[{opponent} {choice}]" for opponent, choice in choices.items())
-
-
-def _three_in_kind(asked: _Asked) -> str:
-    """Tit for tat, against each of the two on its own."""
-    if asked.is_talk:
-        return asked.words.pledge
-    did = {}
-    for m in asked.last(r"Player (\d) vs Player (\d) chose to (\w+) and (\w+)"):
-        one, other = int(m[1]), int(m[2])
-        did[one, other], did[other, one] = m[3], m[4]
-    return _tokens({k: did.get((k, asked.player), "cooperate") for k in asked.opponents})
-
-
-def _three_defecting(asked: _Asked) -> str:
-    return asked.words.pledge if asked.is_talk else _tokens(dict.fromkeys(asked.opponents, "defect"))
-
-
-def _two_ways(asked: _Asked) -> Sequence[Form]:
-    return (SAY,) if asked.is_talk else (_pick("decide", [c.capitalize() for c in _CHOICES]),)
-
-
-def _two_in_kind(asked: _Asked) -> str:
-    """Tit for tat."""
-    if asked.is_talk:
-        return asked.words.pledge
-    outcome = asked.last(r"(?:Both players \w+ed|Player 0 \w+ed, Player 1 \w+ed)\.$")
-    did = outcome[-1][0] if outcome else ""
-    defected = "Both players defected" in did or f"Player {asked.opponents[0]} defected" in did
-    return "[Defect]" if defected else "[Cooperate]"
-
-
-def _public_ways(asked: _Asked) -> Sequence[Form]:
-    if asked.is_talk:
-        return (Form("say", (Blank("words"),), lambda values: f"{{{values['words']}}}"),)
-    return (_pick("contribute", numbers(0, _endowment(asked))),)
-
-
-def _endowment(asked: _Asked) -> int:
-    return int(re.search(r"you receive (\d+) tokens", asked.view[0].content)[1])
-
-
-def _as_others_gave(asked: _Asked) -> str:
-    """Give what the others gave on average; all of it at first."""
-    if asked.is_talk:
-        return f"{{{asked.words.pledge}}}"
-    given = {int(m[1]): int(m[2]) for line in asked.last(r"Contributions: (.*)")
-             for m in re.finditer(r"P(\d+): (\d+)", line[1]) if int(m[1]) != asked.player}  # fmt: skip
-    return f"[{round(sum(given.values()) / len(given)) if given else _endowment(asked)}]"
-
-
-_GOODS = {"Wheat": 5, "Wood": 10, "Sheep": 15, "Brick": 25, "Ore": 40}  # what each is worth, within a fifth
-_GOOD = re.compile(r"\[(\w+)\] +Qty: (\d+) +Value: (\d+)")
-_OFFER = re.compile(r"^\[GAME\] Player (\d) made .* Offered items: (.*) -> Requested items: (.*)$")
-_DEAL = re.compile(r"^\[GAME\] Player (\d) accepted the trade offer from Player (\d)")
-
-
-class _Market(NamedTuple):
-    """What a negotiator has, what that is worth to it, and what is offered to it."""
-
-    stock: dict[str, int]
-    worth: dict[str, int]
-    offered: dict[str, int]  # what it would get, less what it would give; empty: nothing
-
-    def gain(self, change: Mapping[str, int]) -> int:
-        return sum(self.worth[good] * n for good, n in change.items())
-
-    def can(self, change: Mapping[str, int]) -> bool:
-        return all(self.stock[good] + n >= 0 for good, n in change.items())
-
-
-def _market(asked: _Asked) -> _Market:
-    """Read the own goods from the prompt, and follow the trades since."""
-    goods = {m[1]: (int(m[2]), int(m[3])) for m in _GOOD.finditer(asked.view[0].content)}
-    stock, change, by = {good: n for good, (n, _) in goods.items()}, {}, -1
-    for line in (line for m in asked.view if m.role == "user" for line in m.content.split("\n")):
-        if offer := _OFFER.match(line):
-            by, change = int(offer[1]), dict.fromkeys(stock, 0)
-            for side, sign in ((offer[2], -1), (offer[3], 1)):  # as who offers sees it
-                for n, good in re.findall(r"(\d+) (\w+)", side):
-                    change[good] += (sign if by == asked.player else -sign) * int(n)
-        elif deal := _DEAL.match(line):  # an offer that was turned down may still be accepted, even by who made it
-            stock = {good: n + change.get(good, 0) * (deal[1] != deal[2]) for good, n in stock.items()}
-            change = {}
-    worth = {good: value for good, (_, value) in goods.items()}
-    return _Market(stock, worth, change if by != asked.player else {})
-
-
-def _trades(asked: _Asked) -> Sequence[Form]:
-    market = _market(asked)
-    has = tuple(good for good, n in market.stock.items() if n)
-    offer = Form("offer", (Blank("give", has), Blank("get", tuple(_GOODS))),
-                 lambda values: f"[Offer: 1 {values['give']} -> 1 {values['get']}]")  # fmt: skip
-    answers = ("Accept", "Deny") if market.offered and market.can(market.offered) else ("Deny",)
-    return offer, _pick("answer", answers), SAY
-
-
-def _trading(asked: _Asked) -> str:
-    """Accept what is a gain; else offer what is fair by what goods are worth on average, the best for oneself first."""
-    market = _market(asked)
-    if market.offered and market.gain(market.offered) > 0 and market.can(market.offered):
-        return "[Accept]"
-    swaps = [{give: -_GOODS[get] // gcd(_GOODS[give], _GOODS[get]), get: _GOODS[give] // gcd(_GOODS[give], _GOODS[get])}
-             for give, get in permutations(_GOODS, 2)]  # fmt: skip
-    good = sorted((s for s in swaps if market.can(s) and market.gain(s) > 0), key=market.gain, reverse=True)
-    if not good:
-        return "[Deny]"
-    (give, n_given), (get, n_got) = good[sum(m.role == "assistant" for m in asked.view) % len(good)].items()
-    return f"[Offer: {-n_given} {give} -> {n_got} {get}]"
-
-
-def _mafia_ways(asked: _Asked) -> Sequence[Form]:
-    if asked.is_talk:
-        return (SAY,)
-    targets = asked.last(r"(?:Valid targets|Voting phase|Night phase)[^\n]*?(\[\d+\](?:, \[\d+\])*)$")
-    return (_pick("name", re.findall(r"\d+", targets[-1][1])),)
-
-
-_GUIDES: Mapping[str, _Guide] = {
-    "ThreePlayerIPD": _Guide(_three_ways, _three_in_kind, _three_defecting),
-    "IteratedPrisonersDilemma": _Guide(
-        _two_ways, _two_in_kind, lambda asked: asked.words.pledge if asked.is_talk else "[Defect]"
-    ),
-    "PublicGoodsGame": _Guide(
-        _public_ways, _as_others_gave, lambda asked: f"{{{asked.words.pledge}}}" if asked.is_talk else "[0]"
-    ),
-    "SimpleNegotiation": _Guide(_trades, _trading),
-    "SecretMafia": _Guide(_mafia_ways),
-}
