@@ -58,7 +58,7 @@ RANGES = {
     "batch check_every n_views n_matches n_match_scripts n_elsewhere n_check_games eval_batch max_gen_toks "
     "n_forced n_forced_scripts n_cross n_cross_scripts n_stand_in bench_script bench_actions bench_action_tokens "
     "bench_observed_tokens start_games start_batch start_check_every start_look_games start_end_games",
-    "1 to 1,000,000": "n_games n_scripts n_compare n_world_games n_world_scenarios",
+    "1 to 1,000,000": "n_games n_scripts n_compare n_world_games n_world_scenarios n_home_games n_away_games",
     "1 to 1,000,000,000": "batch_tokens",
     "1 to 4": "stages",
     "0 to 3": "special_rules",
