@@ -61,6 +61,8 @@ def test_knobs_are_checked_by_name_and_value():
         knobs_of(commons, {"player": 3})
     with pytest.raises(WorldError, match="players: 1; at least 2 is needed"):
         knobs_of(commons, {"players": 1})
+    with pytest.raises(WorldError, match="players: 1000000; at most 1,000 is possible"):
+        knobs_of(find_world("commons"), {"players": 1_000_000})
     for value in (2.5, True, "three", "1e9"):
         with pytest.raises(WorldError, match=rf"world_knobs: commons: players: {value!r}; a whole number is needed"):
             knobs_of(commons, {"players": value})

@@ -194,6 +194,7 @@ def seats(rng: random.Random, n: int, *roles: str, factions: Sequence[str] = (""
             for i, name in enumerate(rng.sample(names, n))]  # fmt: skip
 
 
+_MOST = {"players": 1_000, "rounds": 1_000, "generations": 100}  # a slip of the pen must not fill the memory
 _KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}
 
 
@@ -206,6 +207,9 @@ def check_knobs(knobs: Any, **lowest: float) -> None:
     for name, low in lowest.items():
         if not getattr(knobs, name) >= low:
             raise ValueError(f"{name}: {getattr(knobs, name)!r}; at least {low} is needed")
+    for name, most in _MOST.items():
+        if getattr(knobs, name, 0) > most:
+            raise ValueError(f"{name}: {getattr(knobs, name)!r}; at most {most:,} is possible")
 
 
 def _is_of(kind: type, value: Any) -> bool:
