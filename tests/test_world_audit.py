@@ -217,7 +217,6 @@ def test_a_broken_law_is_named_with_the_game_and_the_step(law):
         first_broken_law(broken(**methods))
 
 
-@pytest.mark.parametrize("knobs", [SMALL, SILENT, CommonsKnobs()])
 def adds_for_ever(self, entry):
     Commons.begin(self, entry)
     if entry == ("round", 2):
@@ -255,6 +254,7 @@ def test_nobody_sits_down_to_a_game_that_never_asks(tmp_path):
         Sitting(game, dict.fromkeys(script.names, SKILLED), tmp_path)
 
 
+@pytest.mark.parametrize("knobs", [SMALL, SILENT, CommonsKnobs()])
 def test_the_same_world_unbroken_keeps_its_contract(knobs):
     first_broken_law(broken(), knobs)
 
