@@ -5,6 +5,7 @@ import json
 import random
 import re
 from collections import Counter
+from dataclasses import fields
 from itertools import islice
 
 import pandas as pd
@@ -14,13 +15,15 @@ from closeness import near
 
 from maro_lib.embedded import lessons, other_worlds
 from maro_lib.embedded.card import card_text
-from maro_lib.embedded.exam import CULPRITS, INNOCENTS, play_exam, stated_suspicion
+from maro_lib.embedded.exam import CULPRITS, INNOCENTS, exam_games, play_exam, stated_suspicion, world_scores
 from maro_lib.embedded.lessons import COMMAND, Candid, Recipe, rating_drill, recipe_of, weigh
 from maro_lib.embedded.other_worlds import TAUGHT, Characters, command_drills, world_game, world_views, world_words
 from maro_lib.embedded.pretraining import make, tokenizer_texts, train_tokenizer
 from maro_lib.model import loading, shipped
 from maro_lib.model.chat import Chat
 from maro_lib.model.loading import EMBEDDED, ModelError, load
+from maro_lib.model.local import LocalPolicy
+from maro_lib.model.shipped import SHIPPED
 from maro_lib.play.policies import RANDOM, SKILLED, Mixture
 from maro_lib.play.rollout import play, run_sessions, start
 from maro_lib.play.sitting import SittingError
@@ -315,3 +318,43 @@ def test_the_model_of_all_worlds_sits_down_only_to_what_it_can_read():
     other = find_world("commons").generate(0).model_copy(update={"world": "my_world"})
     with pytest.raises(SittingError, match="of which it has read nothing"):
         _check_register("worlds", other)
+
+
+# --- the model that comes along --------------------------------------------------------------------------
+
+MODEL = SHIPPED["worlds"]
+CARD = json.loads((MODEL / "card.json").read_text(encoding="utf-8"))
+
+
+def test_its_weights_are_small_and_safe():
+    files = {f.name for f in MODEL.iterdir()}
+    assert "model.safetensors" in files
+    assert not {f for f in files if f.endswith((".bin", ".pt", ".pkl", ".py"))}
+    assert sum(f.stat().st_size for f in MODEL.iterdir()) < 10e6
+
+
+def test_its_card_names_the_recipe_of_its_parameter_file():
+    recipe = {f.name: f.default for f in fields(Recipe)} | {
+        k.removeprefix("lesson_"): v
+        for k, v in yaml.safe_load((ROOT / "params" / "embedded_worlds.yaml").read_text()).items()
+        if k.startswith("lesson_") or k in ("hidden", "layers")
+    }
+    assert CARD["recipe"] == json.loads(json.dumps(recipe))
+    assert (MODEL / "README.md").read_text(encoding="utf-8") == card_text(CARD)
+
+
+def test_it_is_legal_in_every_world_and_its_ratings_say_something():
+    scores = CARD["scores"]
+    assert all(scores[f"{world}: legal first replies"]["mean"] >= 0.97 for world in TAUGHT)
+    assert scores["suspicion of culprits"]["low"] > scores["suspicion of innocents"]["high"]
+    assert "Not clearly better than random there: donor, coordination." in card_text(CARD)
+
+
+def test_its_card_tells_the_truth():
+    """Some worlds of the card again, in fewer games."""
+    for world in ("buying", "trust"):
+        again = world_scores(play(exam_games(24, world), LocalPolicy(load("worlds"))), world, 24)
+        for name in (f"{world}: legal first replies", f"{world}: success"):
+            score, told = again[name], CARD["scores"][name]
+            noise = 2 * ((score.high - score.low) ** 2 + (told["high"] - told["low"]) ** 2) ** 0.5 / 2
+            assert abs(score.mean - told["mean"]) < noise + 0.01, f"{name}: {score}, the card says {told}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime
 import json
 import platform
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -69,8 +69,17 @@ def card_text(card: Mapping[str, Any]) -> str:
     own = {name: value for name, value in card["shown"].items() if name.partition(": ")[0] not in by_world}
     return (WORLDS_TEXT if several else CARD_TEXT).read_text(encoding="utf-8").format(
         recipe_rows=_rows(card["recipe"].items()), score_rows=_rows(own.items()),
-        world_rows=_rows((world, *scores) for world, scores in by_world.items()), **card,
+        world_rows=_rows((world, *scores) for world, scores in by_world.items()),
+        like_random=", ".join(_like_random(card.get("scores", {}), by_world)) or "none", **card,
     )  # fmt: skip
+
+
+def _like_random(scores: Mapping[str, Any], worlds: Iterable[str]) -> Iterator[str]:
+    """Yield the worlds in which a model is not clearly more successful than random players."""
+    for world in worlds:
+        own, by_chance = (scores.get(f"{world}: success{of}") for of in ("", " of random players"))
+        if own and by_chance and own["low"] <= by_chance["high"]:
+            yield world
 
 
 def _rows(rows: Iterable[tuple[Any, ...]]) -> str:
