@@ -88,7 +88,8 @@ def test_a_venue_that_there_is_not_is_refused_when_it_is_named():
         Venue("comons")
     with pytest.raises(WorldError, match="commons has no 'playrs'"):
         Venue("commons", ["playrs=3"])
-    assert len(Venue("commons", ["players=3"]).games(1, 1, 0)[0].script.names) == 3
+    [game] = Venue("commons", ["players=3"], "prose").games(1, 1, 0)
+    assert (len(game.script.names), game.script.register_) == (3, "prose")
 
 
 def test_base_is_played_once_for_all_trials_of_a_sweep(tmp_path, monkeypatch):

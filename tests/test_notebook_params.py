@@ -83,6 +83,7 @@ LIKE_OTHERS = (
     "strength",
     "zh",
     "cold_start_worlds",
+    "commons",  # the notebook itself is run by nbval
     "buying",
     "trust",
     "donor",
