@@ -75,3 +75,5 @@ def test_games_of_a_world_without_sides_are_told_by_the_seats_that_reached_their
     table = play(games, Styled("fair"), folder=run_folder(run) / "rollout").table("games")
     share = 100 * table["success"].explode().astype(float).mean()
     assert games_since(run, began) == f"2 games, {share:.0f} % of seats reached their goal"
+    play(schedule(scenarios("trust", 1, 0), 1, 0), Styled("fair"), folder=run_folder(run) / "other")
+    assert games_since(run, began) == "3 games of 2 worlds"

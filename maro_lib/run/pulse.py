@@ -16,6 +16,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 from tqdm import tqdm
 
@@ -53,16 +54,18 @@ def how_far(run: str, began: float, left: float) -> str:
 
 def games_since(run: str, began: float) -> str:
     """Say how many of a run's games were saved since then, and who won; nothing if there are none."""
-    games: list[dict[str, list]] = []
+    games: list[dict[str, Any]] = []
     with contextlib.suppress(OSError):  # a folder that is being renamed is looked at again the next time
         files = run_folder(run).rglob("shard-*/games.parquet")
         for file in (file for file in files if file.stat().st_mtime >= began):
             games += _ends(str(file))
+    if len(worlds := {game["world"] for game in games}) > 1:  # whose winners have nothing in common
+        return f"{counted(len(games), 'game')} of {len(worlds)} worlds"
     told = [counted(len(games), "game"), *_won_by_sides(games), *_reached_by_seats(games)]
     return ", ".join(told) if games else ""
 
 
-def _won_by_sides(games: list[dict[str, list]]) -> Iterator[str]:
+def _won_by_sides(games: list[dict[str, Any]]) -> Iterator[str]:
     """Say which sides won the games that have some."""
     sides = Counter(
         next((side for side, won in zip(game["factions"], game["success"], strict=True) if won), "nobody")
@@ -72,7 +75,7 @@ def _won_by_sides(games: list[dict[str, list]]) -> Iterator[str]:
         yield f"won by {', '.join(f'{who} {100 * n / sides.total():.0f} %' for who, n in sorted(sides.items()))}"
 
 
-def _reached_by_seats(games: list[dict[str, list]]) -> Iterator[str]:
+def _reached_by_seats(games: list[dict[str, Any]]) -> Iterator[str]:
     """Say how many seats reached their goal where there are no sides."""
     if goals := [won for game in games if not any(game["factions"]) for won in game["success"]]:
         yield f"{100 * sum(goals) / len(goals):.0f} % of seats reached their goal"
@@ -93,7 +96,7 @@ def training_since(run: str, began: float) -> str:
     return ""
 
 
-def _ends(file: str) -> list[dict[str, list]]:
+def _ends(file: str) -> list[dict[str, Any]]:
     import pyarrow.parquet as pq  # a series that skips every stage need not wait for it
 
-    return pq.read_table(file, columns=["factions", "success"]).to_pylist()
+    return pq.read_table(file, columns=["world", "factions", "success"]).to_pylist()
