@@ -6,7 +6,8 @@ import pytest
 from scipy.stats import binomtest
 from worlds import advance, begin, finish, requests, varied_scripts, world, worlds
 
-from maro_lib.play.policies import NAIVE, RANDOM, SKILLED, Mixture, Policy, Scripted, suspicion
+from maro_lib.play.policies import NAIVE, RANDOM, SKILLED, Mixture, Policy, Scripted
+from maro_lib.world.detectives import suspicion
 from maro_lib.world.mystery import MurderMystery, Rules
 from maro_lib.world.phrases import phrasebook
 

@@ -69,9 +69,8 @@ class _Watched:
 
 def players_of(world: type[TurnGame]) -> dict[str, Policy]:
     """Every player by rule that a world has, by name."""
-    return {"random": RANDOM, "skilled": SKILLED} | {
-        s: Styled(s) for s in getattr(world, "styles", ()) if s != "skilled"
-    }
+    fixed = {"random": RANDOM, "skilled": SKILLED}
+    return fixed | {style: Styled(style) for style in world.styles if style not in fixed}
 
 
 def check_contract(world: type[TurnGame], script: Any, seed: int, rules: Any = None) -> None:

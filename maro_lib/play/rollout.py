@@ -45,7 +45,7 @@ from maro_lib.worlds.world import WorldRules
 
 # games of other code, or told in other words, are other games
 _ALL_GAMES = ("world/protocol", "world/turns", "world/replies", "play/policies")
-GAME_MODULES = (*_ALL_GAMES, "world/phrases", "world/mystery", "world/solver")
+GAME_MODULES = (*_ALL_GAMES, "world/phrases", "world/mystery", "world/solver", "world/detectives")
 WORLD_MODULES = (*_ALL_GAMES, "worlds/world", "worlds/commands", "worlds/wordbook")
 Seats = Policy | Mapping[str, Policy]  # one for all seats, or by character name, faction or role
 Seating = Seats | Callable[["Game"], Seats]  # the same in every game, or by game: always the same for one game

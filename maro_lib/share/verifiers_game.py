@@ -157,7 +157,7 @@ class GameEnv(vf.Env[GameEnvConfig]):
             getattr(agents, name).trainable = name in self.config.learners
         games = self.taskset.games
         seats = {called for game in games for c in game.script.characters for called in _called(c) if called}
-        styles = {*SCRIPTED, *getattr(find_world(games[0].script.world), "styles", ())}
+        styles = {*SCRIPTED, *find_world(games[0].script.world).styles}
         for seat, style in self.config.scripted.items():
             check_name("scripted", seat, seats)
             check_name(f"scripted: {seat}", style, styles)

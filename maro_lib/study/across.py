@@ -84,7 +84,7 @@ def meet(
 
 def companies(world: str) -> tuple[str, ...]:
     """Beside whom players are measured in a world: their base, and greedy ones where it has any."""
-    return ("", GREEDY) if GREEDY in getattr(find_world(world), "styles", ()) else ("",)
+    return ("", GREEDY) if GREEDY in find_world(world).styles else ("",)
 
 
 def _averaged(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:

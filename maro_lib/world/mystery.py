@@ -17,6 +17,7 @@ from typing import Any, Literal, NamedTuple
 import yaml
 
 from maro_lib.strict_yaml import StrictLoader
+from maro_lib.world.detectives import STYLES
 from maro_lib.world.forms import reply_forms
 from maro_lib.world.generator import Knobs, generate
 from maro_lib.world.phrases import Phrasebook, phrasebook
@@ -90,6 +91,7 @@ class MurderMystery(TurnGame):
     sides = FACTIONS
     columns = yaml.load(Path(__file__).with_name("columns.yaml").read_text(encoding="utf-8"), StrictLoader)
     knobs = Knobs
+    styles = STYLES
     state = _State
 
     def __init__(self, script: Script, rules: Rules | None = None):
