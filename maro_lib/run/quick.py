@@ -225,6 +225,11 @@ def _online(values: Values) -> Iterator[str]:
         yield f"temperature: {values['temperature']:g} with n_online: what is drawn is what is learned; set it to 1"
 
 
+def _temperatures(values: Values) -> Iterator[str]:
+    if not values["temperatures"]:
+        yield "temperatures: none is given; at least one is needed"
+
+
 def _experts(values: Values) -> Iterator[str]:
     if values["experts_first"] and values["maro_iterations"] < 2:
         yield "experts_first: round 1 only imitates; set `maro_iterations` to 2 or more, or leave it out"
@@ -261,6 +266,7 @@ CHECKS: dict[str, Callable[[Values], Iterator[str]]] = {  # the parameters that 
     "evals safety_evals": _evals,
     "eval_data": _existing("eval_data", Path.is_dir, "folder"),
     "objective n_online control num_processes temperature": _online,
+    "temperatures": _temperatures,
     "experts_first maro_iterations server_url": _experts,
     "n_slices slices_at server_command": _slices,
     "accelerate_config": _existing("accelerate_config", Path.is_file, "file"),

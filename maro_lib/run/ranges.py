@@ -39,7 +39,7 @@ RANGES = {
     "above 0, at most 10": "lesson_lr lesson_lr_matrices learning_rate start_learning_rate",
     "above 0, at most 1,000": "epochs",
     "above 0, at most 86,400": "server_timeout server_wait",
-    "0 to 100": "temperature judge_retries",
+    "0 to 100": "temperature temperatures judge_retries",
     "0 to 10,000": "cache_gb n_quick",
     "0 to 100,000": "match_concurrency n_online n_slices",
     "0 to 10,000,000": "window eval_limit n_judged n_dialogues",

@@ -18,7 +18,7 @@ WIDEST_TITLE = 7.0  # inches of a map's title
 VERDICTS = {LEARNED: COLOURS["MARO"], NOTHING_SHOWN: PALE, COLLAPSED: COLOURS["culprit"]}
 
 
-def plot_carried_over(table: pd.DataFrame, title: str) -> Figure:
+def plot_carried_over(table: pd.DataFrame, title: str, *, rows: str = "trained in") -> Figure:
     """Plot what was learned in one kind and played in another: a panel per trained faction, a tile per pair of kinds.
 
     Bold: the interval over seeds leaves out zero. Framed: played in the kind that it was trained in.
@@ -28,7 +28,7 @@ def plot_carried_over(table: pd.DataFrame, title: str) -> Figure:
     fig, axes = axes_in_a_row(len(factions), size, title, sharey=True)
     most = table["change"].abs().max() or 1.0
     for ax, who in zip(axes, factions, strict=True):
-        finding(ax, f"trained: {who}", xlabel="played in", ylabel="trained in" if ax is axes[0] else "")
+        finding(ax, f"trained: {who}", xlabel="played in", ylabel=rows if ax is axes[0] else "")
         for row in table[table["who"] == who].itertuples():
             at, colour = (kinds.index(row.kind), cells.index(row.cell)), _diverging(row.change / most)
             _tile(ax, at, signed(row.change, 0), colour, is_bold=row.low > 0 or row.high < 0, is_framed=row.own)
