@@ -5,11 +5,12 @@ import json
 import random
 import re
 from collections import Counter
-from dataclasses import fields
+from dataclasses import fields, replace
 from itertools import islice
 
 import pandas as pd
 import pytest
+import torch
 import yaml
 from closeness import near
 
@@ -92,10 +93,16 @@ def test_all_worlds_are_taught_but_other_peoples_games():
      (["mystery", "trust"], [1.0, 0.0], "above 0")],
 )  # fmt: skip
 def test_a_recipe_that_goes_against_itself_is_refused(worlds, shares, told):
-    values = {"lesson_worlds": worlds, "lesson_world_shares": shares}
+    values = {"lesson_worlds": worlds, "lesson_world_shares": shares, "lesson_shares": [0.1, 0.2, 0.3]}
     with pytest.raises(ValueError, match=re.escape(told)):
         recipe_of(values)
     assert told in " ".join(quick_problems(values))
+
+
+@pytest.mark.parametrize("shares", [(), (0.1, 0.2), (0.5, 0.5, 0.1)])
+def test_kinds_of_lessons_have_three_shares(shares):
+    with pytest.raises(ValueError, match="three shares are needed"):
+        Recipe(shares=shares)
 
 
 def test_worlds_have_their_shares_of_the_games():
@@ -105,6 +112,20 @@ def test_worlds_have_their_shares_of_the_games():
                     for view in read)  # fmt: skip
     assert abs(about["mystery"] - 200) < 30
     assert abs(about["commons"] - 120) < 28
+
+
+def test_lessons_go_on_from_a_model(tmp_path):
+    """Its weights and its words; kinds of lessons without a share are left out; other sizes are refused."""
+    recipe = Recipe(tokens=2000, start="embedded", shares=(0.0, 0.0, 0.5))
+    model, chat = make(recipe)
+    start = load("embedded", precision="float32")
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), start.model.parameters(), strict=True))
+    assert chat.tokenizer.get_vocab() == start.tokenizer.get_vocab()
+    drilled = few_lessons(chat, Recipe(tokens=2000))
+    assert max(map(lessons.width, few_lessons(chat, recipe)[0])) > max(map(lessons.width, drilled[0]))
+    with pytest.raises(ValueError, match=r"lesson_start: embedded is 128 wide and has 4 layers; .* say 128 and 6"):
+        make(replace(recipe, layers=6))
+    assert "lesson_start: nowhere: there is no such folder" in " ".join(quick_problems({"lesson_start": "nowhere"}))
 
 
 # --- lessons of other worlds -------------------------------------------------------------------------

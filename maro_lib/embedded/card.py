@@ -20,7 +20,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from maro_lib.embedded.exam import MARKS
 from maro_lib.embedded.lessons import Recipe
 from maro_lib.embedded.other_worlds import HOME_WORLD
-from maro_lib.model.loading import EMBEDDED, quiet
+from maro_lib.model.loading import EMBEDDED, model_folder, quiet
 from maro_lib.provenance import git_state
 from maro_lib.runs import make_folder, read_record, write_atomic
 from maro_lib.statistics import Mean
@@ -36,8 +36,9 @@ def make_card(
     last, git = curve.iloc[-1], git_state()
     return {
         "parameters": sum(p.numel() for p in model.parameters()), "steps": int(last["step"]),
-        "tokens_seen": int(last["tokens"]), "seconds": round(seconds), "machine": platform.machine(),
-        "date": datetime.date.today().isoformat(), "commit": git.get("commit", "unknown"), "recipe": asdict(recipe),
+        "tokens_seen": int(last["tokens"]), "tokens_before": _tokens_before(recipe.start),
+        "seconds": round(seconds), "machine": platform.machine(), "date": datetime.date.today().isoformat(),
+        "commit": git.get("commit", "unknown"), "recipe": asdict(recipe),
         "curve": curve[["tokens", "loss", "legal", "right"]].round(4).to_dict("list"),
         "scores": {name: asdict(score) for name, score in scores.items()},
         "shown": {name: str(score) for name, score in scores.items()},
@@ -46,6 +47,12 @@ def make_card(
 
 def read_card(folder: Path = EMBEDDED) -> dict[str, Any]:
     return read_record(folder / "card.json", dict[str, Any], "notebook 00 makes it again")
+
+
+def _tokens_before(start: str) -> int:
+    """How many tokens a model that the lessons went on from had read, by its card, if it has one."""
+    folder = model_folder(start) if start else None
+    return read_card(folder)["tokens_seen"] if folder and (folder / "card.json").exists() else 0
 
 
 def save_card(
@@ -70,6 +77,7 @@ def card_text(card: Mapping[str, Any]) -> str:
     return (WORLDS_TEXT if several else CARD_TEXT).read_text(encoding="utf-8").format(
         recipe_rows=_rows(card["recipe"].items()), score_rows=_rows(own.items()),
         world_rows=_rows((world, *scores) for world, scores in by_world.items()),
+        after=f", after {card['tokens_before']:,} in which it was made" if card.get("tokens_before") else "",
         like_random=", ".join(_like_random(card.get("scores", {}), by_world)) or "none", **card,
     )  # fmt: skip
 

@@ -63,6 +63,7 @@ class Recipe:
     share_skilled: float = 0.4  # of the seats of other worlds in the last lessons
     share_candid: float = 0.0  # of the mysteries, in which every civilian rates by the evidence
     weight_ratings: float = 1.0  # of the tokens of a rating
+    start: str = ""  # the model that goes on learning; empty: a new one
 
     def __post_init__(self) -> None:
         for world in self.worlds:
@@ -74,6 +75,9 @@ class Recipe:
                 f"lesson_world_shares: {self.world_shares}; give a share above 0 for each of lesson_worlds"
             )
 
+        if len(self.shares) != 3 or sum(self.shares) > 1:
+            raise ValueError(f"lesson_shares: {self.shares}; three shares are needed, of 1 together at most")
+
     @property
     def is_of_worlds(self) -> bool:
         """Whether there are lessons of other worlds than the mystery."""
@@ -83,7 +87,7 @@ class Recipe:
 def recipe_of(parameters: Mapping[str, Any]) -> Recipe:
     """Make a recipe of the parameters of notebook 00: those called `lesson_...`, and the model's sizes."""
     named = {name.removeprefix("lesson_"): value for name, value in [*parameters.items()]}
-    lists = {name: tuple(named[name]) for name in ("worlds", "world_shares") if name in named}
+    lists = {name: tuple(named[name]) for name in ("worlds", "world_shares", "shares") if name in named}
     return filled(Recipe, named | lists)
 
 
@@ -398,6 +402,8 @@ def lessons(chat: Chat, recipe: Recipe) -> Iterator[list[Example]]:
     )
     for stream, share in zip(plan, (*recipe.shares, 1.0), strict=True):
         left = share * recipe.tokens
+        if left <= 0:
+            continue
         for batch in batches(stream, recipe.batch_tokens):
             yield batch
             left -= sum(len(e.ids) for e in batch)

@@ -41,6 +41,7 @@ from maro_lib.embedded.lessons import (
 from maro_lib.embedded.other_worlds import HOME_WORLD, world_views, world_words
 from maro_lib.model.bfloat16 import bfloat16_pays, products
 from maro_lib.model.chat import Chat
+from maro_lib.model.loading import load
 from maro_lib.play.policies import Mixture
 from maro_lib.play.rollout import run_sessions, start
 from maro_lib.progress import Bar
@@ -242,7 +243,14 @@ def probe_votes(model: torch.nn.Module, chat: Chat, views: Sequence[tuple[list[M
 
 
 def make(recipe: Recipe) -> tuple[Qwen2ForCausalLM, Chat]:
-    """Make tokenizer and untrained model."""
+    """Make tokenizer and untrained model, or take those that the recipe starts from."""
+    if recipe.start:
+        begun = load(recipe.start, precision="float32", device="cpu")
+        is_, told = begun.model.config, (recipe.hidden, recipe.layers)
+        if (is_.hidden_size, is_.num_hidden_layers) != told:
+            raise ValueError(f"lesson_start: {recipe.start} is {is_.hidden_size} wide and has {is_.num_hidden_layers} "
+                             f"layers; `hidden` and `layers` say {recipe.hidden} and {recipe.layers}")  # fmt: skip
+        return begun.model, Chat(begun.tokenizer)
     tokenizer = train_tokenizer(tokenizer_texts(worlds=recipe.worlds), recipe.vocabulary)
     return new_model(tokenizer, recipe), Chat(tokenizer)
 

@@ -63,9 +63,14 @@ def _lessons(values: Values) -> Iterator[str]:
     from maro_lib.embedded.lessons import recipe_of
 
     try:
-        recipe_of({name: values[name] for name in ("lesson_worlds", "lesson_world_shares")})
+        recipe_of({name: values[name] for name in ("lesson_worlds", "lesson_world_shares", "lesson_shares")})
     except ValueError as error:
         yield str(error)
+
+
+def _first_lessons(values: Values) -> Iterator[str]:
+    if values["lesson_start"]:
+        yield from _model("lesson_start", values["lesson_start"], OWN_MODELS)
 
 
 def _windows(values: Values) -> Iterator[str]:
@@ -257,7 +262,8 @@ CHECKS: dict[str, Callable[[Values], Iterator[str]]] = {  # the parameters that 
     "script stages characters clues": _knobs,
     "script": _script,
     "world world_knobs allow_code": _world,
-    "lesson_worlds lesson_world_shares": _lessons,
+    "lesson_worlds lesson_world_shares lesson_shares": _lessons,
+    "lesson_start": _first_lessons,
     "script window max_new_tokens": _windows,
     "model adapter server_url server_command server_key_env": _players,
     "camp_weights": _camps,

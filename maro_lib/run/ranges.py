@@ -28,14 +28,16 @@ RANGES = {
     "bench_half bench_checkpointing start_half",
     "any text": "run from_run script model adapter server_url server_command server_key_env optimiser "
     "accelerate_config judge judge_server_url judge_server_key_env evals safety_evals eval_data keep_as keep_in "
-    "ship_adapter start_model ship_start sweeps slices_at opponent person_name world world_knobs played_in",
+    "ship_adapter start_model lesson_start ship_start sweeps slices_at opponent person_name world world_knobs "
+    "played_in",
     "any number": "z0_fixed",
     "traits of a mystery as notebook 02 has them": "elsewhere",
     "0 to 4,000,000,000": "seed lesson_seed",
     "0 or more": "anchor slice_gpus camp_weights lam_pos lam_neg",
     "above 0": "beta max_grad_norm",
     "above 0, at most 1": "gamma",
-    "0 to 1": "share_good start_share_good z0_decay warmup max_illegal lesson_share_skilled lesson_share_candid",
+    "0 to 1": "share_good start_share_good z0_decay warmup max_illegal lesson_share_skilled lesson_share_candid "
+    "lesson_shares",
     "above 0, at most 10": "lesson_lr lesson_lr_matrices learning_rate start_learning_rate",
     "above 0, at most 1,000": "epochs",
     "above 0, at most 86,400": "server_timeout server_wait",
