@@ -72,8 +72,8 @@ def _doctor(given: argparse.Namespace) -> int:
 
 
 def _parameters(_: argparse.Namespace) -> int:
+    from maro_lib.run.arrangement import find_notebooks
     from maro_lib.run.parameters import declared, parameters_page
-    from maro_lib.run.series import find_notebooks
     from maro_lib.runs import ROOT
 
     print(parameters_page(declared(find_notebooks(ROOT / "notebooks"))), end="")

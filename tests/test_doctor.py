@@ -19,12 +19,12 @@ from maro_lib.model.players import Player
 from maro_lib.play.rollout import play, schedule
 from maro_lib.play.shards import read_table
 from maro_lib.run import stages
+from maro_lib.run.arrangement import find_notebooks
 from maro_lib.run.fit import Timing, check_context, check_memory, check_reuse, check_training, play_some
 from maro_lib.run.machine import check_bitsandbytes, check_disk, check_packages, measure_speed
 from maro_lib.run.models import FoundModel, check_adapter, check_model, check_template
 from maro_lib.run.parameters import declared, effective
 from maro_lib.run.sample import Sample, scripts_of
-from maro_lib.run.series import find_notebooks
 from maro_lib.runs import ROOT
 from maro_lib.wording import GB, duration
 from maro_lib.world.mystery import Rules

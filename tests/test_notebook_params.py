@@ -22,7 +22,7 @@ from maro_lib.__main__ import main
 from maro_lib.learn.cold_start import read_start
 from maro_lib.model.adapter_files import read_adapter
 from maro_lib.model.server_process import serving
-from maro_lib.run.series import Series, plan
+from maro_lib.run.arrangement import Series, plan
 from maro_lib.runs import ROOT, STAGES
 from maro_lib.world.scripts import bundled
 

@@ -26,8 +26,8 @@ from maro_lib.model.players import Opposed, Player, learner
 from maro_lib.play.policies import NAIVE, RANDOM, SKILLED
 from maro_lib.play.rollout import play, schedule
 from maro_lib.run import series
+from maro_lib.run.arrangement import SEED_STEP, StageRun, check_rounds, choose, find_notebooks, in_order, plan
 from maro_lib.run.parameters import declared
-from maro_lib.run.series import SEED_STEP, StageRun, check_rounds, choose, find_notebooks, in_order, plan
 from maro_lib.runs import (
     ROOT,
     Artefacts,

@@ -16,7 +16,8 @@ import pytest
 from waiting import wait_for
 
 from maro_lib.fingerprints import Fingerprint
-from maro_lib.run.series import choose, find_notebooks, kept_by, opening, plan
+from maro_lib.run.arrangement import choose, find_notebooks, opening, plan
+from maro_lib.run.series import kept_by
 from maro_lib.runs import ROOT, STAGES, RunError
 from maro_lib.summary import Stop, Summary, peek_summary, read_summary, write_summary
 from maro_lib.wording import duration

@@ -16,8 +16,8 @@ from nbclient import NotebookClient
 from waiting import wait_for
 
 from maro_lib.fingerprints import Fingerprint
+from maro_lib.run.locks import held, reading
 from maro_lib.run.remaining import left_in_words, seconds_left
-from maro_lib.run.series import held, reading
 from maro_lib.run.sweep_record import BranchRecord, SweepRecord, write_record
 from maro_lib.run.sweep_watch import in_line, is_held, shown_state, sweep_state, watch_sweep
 from maro_lib.runs import ROOT, RunError, round_name, run_folder

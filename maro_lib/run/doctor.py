@@ -20,11 +20,11 @@ from typing import Any, NamedTuple
 from maro_lib.model.estimates import Plan, Speed
 from maro_lib.model.players import Player
 from maro_lib.run import fit, machine, models, stages
+from maro_lib.run.arrangement import check_rounds, find_notebooks
 from maro_lib.run.machine import OK, PROBLEM, WARNING, Finding
 from maro_lib.run.parameters import ParameterError, declared, effective, load_params
 from maro_lib.run.quick import not_asked, quick_problems
 from maro_lib.run.sample import Sample, play_one
-from maro_lib.run.series import check_rounds, find_notebooks
 from maro_lib.runs import ROOT, RunError, outputs_folder
 from maro_lib.wording import counted, first_line
 

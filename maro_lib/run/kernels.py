@@ -1,7 +1,7 @@
 """Kernels that hold the lock of their run's folder together with the process that started them.
 
 A kernel outlives a process that is killed by a second or so, and may write in that time. A lock is free when everybody
-who holds it has ended; so whoever comes next into the folder comes after the kernel too (`maro_lib.run.series.held`).
+who holds it has ended; so whoever comes next into the folder comes after the kernel too (`maro_lib.run.locks.held`).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 from jupyter_client import AsyncKernelManager
 
-from maro_lib.run.series import HELD_OPEN
+from maro_lib.run.locks import HELD_OPEN
 
 
 class LockingKernel(AsyncKernelManager):

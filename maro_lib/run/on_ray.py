@@ -18,9 +18,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from maro_lib.run.arrangement import Series
 from maro_lib.run.cluster import Node, amounts, check_nodes, check_room, joined, marked, places
 from maro_lib.run.prefixes import Branch
-from maro_lib.run.series import Series
 from maro_lib.run.sweep_file import Sweep
 from maro_lib.runs import make_folder, outputs_folder, run_folder
 from maro_lib.wording import first_line

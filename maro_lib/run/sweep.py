@@ -22,11 +22,13 @@ from collections.abc import Container, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from maro_lib.run.arrangement import Series
+from maro_lib.run.locks import held, reading
 from maro_lib.run.on_ray import Executor, has_ray, on_ray
 from maro_lib.run.parameters import ParameterError
 from maro_lib.run.prefixes import Branch
 from maro_lib.run.remaining import left_in_words, seconds_left
-from maro_lib.run.series import INTERRUPTED, INTERRUPTION, Series, conclude, held, reading, run_stages, say
+from maro_lib.run.series import INTERRUPTED, INTERRUPTION, conclude, run_stages, say
 from maro_lib.run.sweep_file import Sweep, described, keep, read_sweep
 from maro_lib.run.sweep_record import begin_record, write_record
 from maro_lib.run.sweep_results import Collected

@@ -33,6 +33,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from maro_lib.fingerprints import text_digest
+from maro_lib.run.arrangement import ROUNDS, Series, StageRun, arrange, find_notebooks
 from maro_lib.run.parameters import (
     OF_THE_SERIES,
     Parameter,
@@ -44,7 +45,6 @@ from maro_lib.run.parameters import (
 )
 from maro_lib.run.parameters import read_entries as read_mapping
 from maro_lib.run.prefixes import Asked, Branch, Chain, branches
-from maro_lib.run.series import ROUNDS, Series, StageRun, arrange, find_notebooks
 from maro_lib.run.sweep_kept import keep_rows, read_kept
 from maro_lib.run.takeover import why_not
 from maro_lib.runs import RESULTS, ROUND, RunError, in_round, located, run_folder
