@@ -8,7 +8,7 @@ import pytest
 
 from maro_lib.measure.encounters import encounter
 from maro_lib.measure.matches import CONTROL, MARO
-from maro_lib.play.policies import RANDOM, SKILLED, Styled
+from maro_lib.play.policies import RANDOM, SKILLED, Mixture, Styled
 from maro_lib.run.sweep_results import _abroad
 from maro_lib.runs import run_folder
 from maro_lib.study.across import (
@@ -17,6 +17,7 @@ from maro_lib.study.across import (
     GREEDY,
     PARTY,
     Venue,
+    by_temperature,
     changed,
     changes_everywhere,
     companies,
@@ -141,3 +142,18 @@ def test_base_in_all_seats_is_played_once_whatever_the_party(tmp_path):
         "base", "greedy-seller", "greedy-buyer"}  # fmt: skip
     alone = [encounter(games, FAIR, FAIR, party)["payoff"] for party in ("seller", "buyer")]
     assert met[PARTY, ""]["payoff"].to_numpy() == pytest.approx(sum(alone).to_numpy() / 2)
+
+
+def test_players_are_compared_by_temperature(tmp_path):
+    """Here: by the share of random moves; where no choice is declared as cooperative, by success."""
+    games = Venue("commons").held_out(12, 6, 0)
+    players = {"fair": lambda t: Mixture(1 - t, 1.0, 0.0), "greedy": lambda _: Styled("greedy")}
+    table = by_temperature(games, players, (0.0, 1.0), tmp_path)
+    assert list(table["who"]) == ["fair", "fair", "greedy", "greedy"]
+    assert set(table["measure"]) == {"cooperation"}
+    fair, greedy = (table[table["who"] == who] for who in players)
+    assert fair["change"].iloc[1] < -0.2
+    assert greedy["change"].iloc[1] == 0, "the same player in the same games"
+    assert fair["mean"].iloc[0] > greedy["mean"].iloc[0]
+    mysteries = Venue("mystery").held_out(4, 2, 0)
+    assert set(by_temperature(mysteries, {"it": lambda _: RANDOM}, (1.0,), tmp_path)["measure"]) == {"success"}

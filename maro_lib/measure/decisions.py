@@ -45,14 +45,14 @@ class DecisionError(ValueError):
 
 def cooperative(world: str) -> str:
     """Say what makes a choice cooperative in a world, or that nothing does."""
-    told = getattr(find_world(world), "cooperative", "")
+    told = find_world(world).cooperative
     return told or f"no choice in {world} is declared as cooperative (`World.cooperative`), so there is no number"
 
 
 def decisions_of(actions: pd.DataFrame, scripts: Sequence[Scenario]) -> pd.DataFrame:
     """Return the choices of an actions table of which their world says how cooperative they were, with that number."""
     world = find_world(scripts[0].world)
-    if not getattr(world, "cooperative", ""):
+    if not world.cooperative:
         raise DecisionError(cooperative(world.name))
     by_title = {s.title: s for s in scripts}
     if unknown := sorted({*actions["script"]} - {*by_title}):
@@ -208,7 +208,7 @@ def _by_game(played: Played, scripts: Sequence[Scenario]) -> pd.DataFrame:
     )
     legal = actions[~actions["retry"]].groupby("order")["legal"].mean()
     shares = pd.Series(dtype=float)
-    if getattr(find_world(scripts[0].world), "cooperative", ""):
+    if find_world(scripts[0].world).cooperative:
         shares = decisions_of(actions, scripts).groupby("order")["cooperation"].mean()
     return table.assign(legal=table["order"].map(legal), cooperation=table["order"].map(shares))
 

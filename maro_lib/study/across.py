@@ -9,13 +9,14 @@ Taught in notebook 15; params/sweeps/worlds.yaml trains in each world and plays 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from maro_lib.measure.decisions import explore
 from maro_lib.measure.encounters import change, encounter, parties_of
 from maro_lib.measure.matches import MARO
 from maro_lib.play.gamebook import HELD_OUT
@@ -90,6 +91,20 @@ def companies(world: str) -> tuple[str, ...]:
 def _averaged(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """Return a row per game: the mean over the parties in whose seats somebody played it."""
     return pd.concat(tables).groupby(["order", "script"], as_index=False).mean()
+
+
+def by_temperature(
+    games: Sequence[Game], players: Mapping[str, Callable[[float], Policy]], temperatures: Sequence[float],
+    folder: Path, seed: int = 0,
+) -> pd.DataFrame:  # fmt: skip
+    """Play the same games at each temperature, by each player in all seats; a row per player and temperature.
+
+    What is told is cooperation, or success where the world does not say which choices are cooperative.
+    """
+    what = "cooperation" if find_world(games[0].script.world).cooperative else "success"
+    told = {who: explore(games, at, temperatures, folder=folder / who, seed=seed) for who, at in players.items()}
+    table = pd.concat(told, names=["who"]).reset_index("who")
+    return table[table["measure"] == what].reset_index(drop=True)
 
 
 def changes_everywhere(

@@ -90,6 +90,7 @@ class MurderMystery(TurnGame):
     success = "the own side won: the culprit was caught, or was not"
     sides = FACTIONS
     columns = yaml.load(Path(__file__).with_name("columns.yaml").read_text(encoding="utf-8"), StrictLoader)
+    cooperative = ""  # in no move, by itself
     knobs = Knobs
     styles = STYLES
     state = _State
