@@ -198,8 +198,8 @@ def notebooks_table() -> str:
     rows = []
     for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
         cell = "".join(json.loads(path.read_text(encoding="utf-8"))["cells"][0]["source"])
-        question = re.search(r"^[*_]*(.*\?)[*_]*$", cell, re.MULTILINE)[1]
-        rows.append([f"[{path.stem}](notebooks/{path.name})", question, str(minutes.get(path.stem[:2], ""))])
+        question = re.search(r"^\*\*(.*\?)\*\*$", cell, re.MULTILINE)[1]
+        rows.append([f"[{path.stem}](notebooks/{path.name})", question, str(minutes[path.stem[:2]])])
     return markdown(["notebook", "question", "minutes"], rows)
 
 
