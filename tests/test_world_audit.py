@@ -410,7 +410,7 @@ def test_a_mystery_is_a_world_too():
     assert set(report.tables["who wins, by role"]["role"]) == {"culprit", "civilian"}
     words = report.tables["words per view, skilled players"].set_index("register")
     assert words.loc["compact", "longest"] < words.loc["prose", "longest"]
-    assert list(players_of(MurderMystery)) == ["random", "skilled"]
+    assert list(players_of(MurderMystery)) == ["random", "skilled", "naive"]
 
 
 def test_a_broken_world_is_told_of_and_not_measured():
