@@ -9,6 +9,7 @@ import pytest
 from maro_lib.measure.encounters import encounter
 from maro_lib.measure.matches import CONTROL, MARO
 from maro_lib.play.policies import RANDOM, SKILLED, Mixture, Styled
+from maro_lib.run.quick import quick_problems
 from maro_lib.run.sweep_results import _abroad
 from maro_lib.runs import run_folder
 from maro_lib.study.across import (
@@ -157,3 +158,8 @@ def test_players_are_compared_by_temperature(tmp_path):
     assert fair["mean"].iloc[0] > greedy["mean"].iloc[0]
     mysteries = Venue("mystery").held_out(4, 2, 0)
     assert set(by_temperature(mysteries, {"it": lambda _: RANDOM}, (1.0,), tmp_path)["measure"]) == {"success"}
+
+
+def test_no_temperature_is_refused_before_anything_is_played():
+    assert "temperatures: none is given" in " ".join(quick_problems({"temperatures": []}))
+    assert not [*quick_problems({"temperatures": [1.0]})]
