@@ -1,9 +1,8 @@
 """Lessons of other worlds than the mystery: whole games between players by rule, and drills in what is asked there.
 
 Who is what (skilled, one of its world's other styles, or random) is drawn per game and seat and stays so for the whole
-game, as good and bad players of a mystery do; a team is as often good as a player elsewhere. Half of the games have the
-knobs that a world is shipped with. A drill is the beginning of a game and some of its prompts, answered at random:
-every command and every range of numbers is seen.
+game, as good and bad players of a mystery do. Half of the games have the knobs that a world is shipped with. A drill is
+the beginning of a game and some of its prompts, answered at random: every command and every range of numbers is seen.
 """
 
 from __future__ import annotations
@@ -57,7 +56,7 @@ class Characters:
     def character(self, request: Request) -> str:
         """What this seat is in this game: skilled, or one of all else that its world has."""
         rng, styles = request.rng("character"), _styles(request)
-        is_good = rng.random() < self.share_good ** (1 / _n_partners(request))
+        is_good = rng.random() < self.share_good
         return "skilled" if is_good else rng.choice(sorted(styles.keys() - {"skilled"}))
 
     def _reply(self, request: Request) -> str:
@@ -68,12 +67,6 @@ class Characters:
         if not commands or request.prompt.retry or rng.random() >= self.share_slips:
             return ""
         return _too_much(rng.choice(commands), rng) or rng.choice(request.brief.words.chatter)
-
-
-def _n_partners(request: Request) -> int:
-    """How many must be good for one to succeed: all of a team, which is then as often good as a player elsewhere."""
-    brief = request.brief
-    return len(brief.names) if len(find_world(brief.world).sides) == 1 else 1
 
 
 def _styles(request: Request) -> dict[str, Any]:
