@@ -15,7 +15,7 @@ import yaml
 from closeness import near
 
 from maro_lib.embedded import lessons, other_worlds
-from maro_lib.embedded.card import card_text
+from maro_lib.embedded.card import card_text, make_card
 from maro_lib.embedded.exam import CULPRITS, INNOCENTS, exam_games, play_exam, stated_suspicion, world_scores
 from maro_lib.embedded.lessons import COMMAND, Candid, Recipe, rating_drill, recipe_of, weigh
 from maro_lib.embedded.other_worlds import TAUGHT, Characters, command_drills, world_game, world_views, world_words
@@ -121,6 +121,9 @@ def test_lessons_go_on_from_a_model(tmp_path):
     start = load("embedded", precision="float32")
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), start.model.parameters(), strict=True))
     assert chat.tokenizer.get_vocab() == start.tokenizer.get_vocab()
+    curve = pd.DataFrame({"step": [1], "tokens": 9, "loss": 0.0, "legal": 0.0, "right": 0.0})
+    made = make_card(model, recipe, curve, 1, {})
+    assert made["tokens_before"] == json.loads((EMBEDDED / "card.json").read_text())["tokens_seen"] > 0
     drilled = few_lessons(chat, Recipe(tokens=2000))
     assert max(map(lessons.width, few_lessons(chat, recipe)[0])) > max(map(lessons.width, drilled[0]))
     with pytest.raises(ValueError, match=r"lesson_start: embedded is 128 wide and has 4 layers; .* say 128 and 6"):
