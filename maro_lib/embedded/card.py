@@ -55,14 +55,16 @@ def _tokens_before(start: str) -> int:
     return read_card(folder)["tokens_seen"] if folder and (folder / "card.json").exists() else 0
 
 
-def save_card(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, card: Mapping[str, Any], folder: Path
-) -> None:
-    """Write weights (safetensors), tokenizer and card."""
+def save_weights(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """Write weights (safetensors) and tokenizer."""
     make_folder(folder)
     with quiet():
         model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+
+
+def save_card(card: Mapping[str, Any], folder: Path) -> None:
+    """Write a card beside its weights, for programs and for people."""
     write_atomic(folder / "card.json", json.dumps(card, indent=1) + "\n")
     write_atomic(folder / "README.md", card_text(card))
 

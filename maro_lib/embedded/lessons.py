@@ -64,10 +64,13 @@ class Recipe:
     share_candid: float = 0.0  # of the mysteries, in which every civilian rates by the evidence
     weight_ratings: float = 1.0  # of the tokens of a rating
     start: str = ""  # the model that goes on learning; empty: a new one
+    shown: tuple[str, ...] = ()  # worlds of which most drills are games of skilled players
 
     def __post_init__(self) -> None:
         for world in self.worlds:
             check_name("lesson_worlds", world, TAUGHT)
+        for world in self.shown:
+            check_name("lesson_shown", world, self.worlds[1:])
         if self.worlds[:1] != (HOME_WORLD,) or len({*self.worlds}) < len(self.worlds):
             raise ValueError(f"lesson_worlds: {', '.join(self.worlds)}; {HOME_WORLD} first, and each world once")
         if len(self.world_shares) != len(self.worlds) or not min(self.world_shares) > 0:
@@ -87,7 +90,7 @@ class Recipe:
 def recipe_of(parameters: Mapping[str, Any]) -> Recipe:
     """Make a recipe of the parameters of notebook 00: those called `lesson_...`, and the model's sizes."""
     named = {name.removeprefix("lesson_"): value for name, value in [*parameters.items()]}
-    lists = {name: tuple(named[name]) for name in ("worlds", "world_shares", "shares") if name in named}
+    lists = {name: tuple(named[name]) for name in ("worlds", "world_shares", "shares", "shown") if name in named}
     return filled(Recipe, named | lists)
 
 
@@ -104,6 +107,7 @@ class Example(NamedTuple):
 RECITED = 64  # tokens
 SHARE_COMMANDS, SHARE_RATED = 0.5, 0.3  # of the drills where there are other worlds, and of the rest of them
 SHARE_SHOWN = 0.9  # of good players, while the model learns to reason
+SHARE_WHOLE = 0.7  # of the drills in other worlds, where whole games are shown
 HOME = Knobs(characters=5, red_herrings=2)
 
 
@@ -359,9 +363,11 @@ def drills(rng: random.Random, chat: Chat, recipe: Recipe) -> Iterator[Example]:
         while True:
             yield drill_example(chat, rng, recipe.observed)
     asked = {world: command_drills(rng, world) for world in recipe.worlds[1:]}
+    shown = {world: world_views(rng, world, 1.0) for world in recipe.shown}
     while True:
         if rng.random() < SHARE_COMMANDS:
-            yield weigh(chat, next(asked[rng.choice(recipe.worlds[1:])]), recipe.observed)
+            of = shown if shown and rng.random() < SHARE_WHOLE else asked
+            yield weigh(chat, next(of[rng.choice([*of])]), recipe.observed)
         elif rng.random() < SHARE_RATED:
             yield weigh(chat, rating_drill(rng), recipe.observed, recipe.weight_ratings)
         else:

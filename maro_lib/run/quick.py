@@ -59,11 +59,14 @@ def _world(values: Values) -> Iterator[str]:
         yield str(error)
 
 
+_LESSONS = "lesson_worlds lesson_world_shares lesson_shares lesson_shown"
+
+
 def _lessons(values: Values) -> Iterator[str]:
     from maro_lib.embedded.lessons import recipe_of
 
     try:
-        recipe_of({name: values[name] for name in ("lesson_worlds", "lesson_world_shares", "lesson_shares")})
+        recipe_of({name: values[name] for name in _LESSONS.split()})
     except ValueError as error:
         yield str(error)
 
@@ -262,7 +265,7 @@ CHECKS: dict[str, Callable[[Values], Iterator[str]]] = {  # the parameters that 
     "script stages characters clues": _knobs,
     "script": _script,
     "world world_knobs allow_code": _world,
-    "lesson_worlds lesson_world_shares lesson_shares": _lessons,
+    _LESSONS: _lessons,
     "lesson_start": _first_lessons,
     "script window max_new_tokens": _windows,
     "model adapter server_url server_command server_key_env": _players,

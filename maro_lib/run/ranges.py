@@ -36,8 +36,8 @@ RANGES = {
     "0 or more": "anchor slice_gpus camp_weights lam_pos lam_neg",
     "above 0": "beta max_grad_norm",
     "above 0, at most 1": "gamma",
-    "0 to 1": "share_good start_share_good z0_decay warmup max_illegal lesson_share_skilled lesson_share_candid "
-    "lesson_shares",
+    "0 to 1": "share_good start_share_good z0_decay warmup max_illegal lesson_share_good lesson_share_skilled "
+    "lesson_share_candid lesson_shares",
     "above 0, at most 10": "lesson_lr lesson_lr_matrices learning_rate start_learning_rate",
     "above 0, at most 1,000": "epochs",
     "above 0, at most 86,400": "server_timeout server_wait",
@@ -50,7 +50,7 @@ RANGES = {
     "8 to 8,192": "hidden",
     "above 0, at most 100": "lesson_world_shares lesson_weight_ratings",
     "300 to 100,000": "lesson_vocabulary",  # each byte is a token
-    "one of embedded.other_worlds.TAUGHT": "lesson_worlds start_worlds",
+    "one of embedded.other_worlds.TAUGHT": "lesson_worlds lesson_shown start_worlds",
     "1 to 100": "layers rounds maro_iterations n_samples",
     "1 to 1,000": "n_check n_forced_seeds num_processes bench_rounds",
     "2 to 1,000": "n_checkpoints",
