@@ -93,7 +93,8 @@ def test_all_worlds_are_taught_but_other_peoples_games():
      (["mystery", "trust"], [1.0, 0.0], "above 0")],
 )  # fmt: skip
 def test_a_recipe_that_goes_against_itself_is_refused(worlds, shares, told):
-    values = {"lesson_worlds": worlds, "lesson_world_shares": shares, "lesson_shares": [0.1, 0.2, 0.3]}
+    values = {"lesson_worlds": worlds, "lesson_world_shares": shares, "lesson_shares": [0.1, 0.2, 0.3],
+              "lesson_shown": []}  # fmt: skip
     with pytest.raises(ValueError, match=re.escape(told)):
         recipe_of(values)
     assert told in " ".join(quick_problems(values))
@@ -208,6 +209,21 @@ def test_names_commands_and_nearly_every_word_are_one_token():
     split = [w for w in sorted(words) if min(len(own.text_ids(f"{space}{w}")) for space in ("", " ")) > 1]
     assert len(split) <= 3, split
     assert [own.tokenizer.decode(i) for i in own.text_ids("TAKE 45")] == ["TAKE", " ", "4", "5"], "digit by digit"
+
+
+def test_most_drills_of_the_worlds_shown_are_games_of_skilled_players(chat):
+    recipe = Recipe(worlds=TAUGHT, world_shares=(1,) * 7)
+
+    def in_coordination(of):
+        texts = (chat.tokenizer.decode(e.ids) for e in islice(lessons.drills(random.Random(2), chat, of), 300))
+        return [text for text in texts if "All PICK" in text or "must LEAD" in text]
+
+    asked, shown = in_coordination(recipe), in_coordination(replace(recipe, shown=("coordination",)))
+    assert len(shown) > 2 * len(asked) > 0
+    by_protocol = [re.search(r"assistant\n(My colour is|All take|The first name is) ", text) for text in shown]
+    assert sum(map(bool, by_protocol)) > 0.6 * len(shown)
+    with pytest.raises(ValueError, match=r"lesson_shown: 'coordnation' is unknown; did you mean 'coordination'"):
+        replace(recipe, shown=("coordnation",))
 
 
 def test_same_seed_same_lessons_of_worlds(chat):
