@@ -28,6 +28,7 @@ from maro_lib.world.mystery import Event, MurderMystery, Rules, system_message
 from maro_lib.world.phrases import phrasebook
 from maro_lib.world.protocol import Message, Prompt
 from maro_lib.world.scripts import Clue, Script
+from maro_lib.worlds.coordination import PAINTS
 
 BOOK = phrasebook("en", "compact")
 Maker = Callable[[random.Random], tuple[Knobs, Rules]]
@@ -65,6 +66,7 @@ class Recipe:
     weight_ratings: float = 1.0  # of the tokens of a rating
     start: str = ""  # the model that goes on learning; empty: a new one
     shown: tuple[str, ...] = ()  # worlds of which most drills are games of skilled players
+    share_orders: float = 0.0  # of the drills: words said once each, in one order after another
 
     def __post_init__(self) -> None:
         for world in self.worlds:
@@ -105,6 +107,7 @@ class Example(NamedTuple):
 
 
 RECITED = 64  # tokens
+ORDERS = 6  # in which some words are said
 SHARE_COMMANDS, SHARE_RATED = 0.5, 0.3  # of the drills where there are other worlds, and of the rest of them
 SHARE_SHOWN = 0.9  # of good players, while the model learns to reason
 SHARE_WHOLE = 0.7  # of the drills in other worlds, where whole games are shown
@@ -365,7 +368,9 @@ def drills(rng: random.Random, chat: Chat, recipe: Recipe) -> Iterator[Example]:
     asked = {world: command_drills(rng, world) for world in recipe.worlds[1:]}
     shown = {world: world_views(rng, world, 1.0) for world in recipe.shown}
     while True:
-        if rng.random() < SHARE_COMMANDS:
+        if recipe.share_orders and rng.random() < recipe.share_orders:
+            yield order_drill(chat, rng)
+        elif rng.random() < SHARE_COMMANDS:
             of = shown if shown and rng.random() < SHARE_WHOLE else asked
             yield weigh(chat, next(of[rng.choice([*of])]), recipe.observed)
         elif rng.random() < SHARE_RATED:
@@ -385,6 +390,14 @@ def drill_example(chat: Chat, rng: random.Random, observed: float) -> Example:
     once = chat.text_ids("".join(f" {word}" for word in words))
     ids = (once * RECITED)[:RECITED]
     return Example(ids, [0.0] * len(once) + [1.0] * (RECITED - len(once)))
+
+
+def order_drill(chat: Chat, rng: random.Random) -> Example:
+    """Some words, each once, in one order after another: what is left to say once some of them were said."""
+    words = rng.sample((*tasks.PEOPLE, *tasks.SITES, *PAINTS), rng.randint(3, 8))
+    once, *again = (chat.text_ids(" ".join(rng.sample(words, len(words))) + ".") for _ in range(ORDERS))
+    said = [i for ids in again for i in ids]
+    return Example([*once, *said], [0.0] * len(once) + [1.0] * len(said))
 
 
 def task_example(chat: Chat, item: tasks.Item, observed: float) -> Example:

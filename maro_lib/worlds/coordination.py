@@ -23,7 +23,7 @@ from maro_lib.world.turns import State
 from maro_lib.worlds.commands import Told
 from maro_lib.worlds.world import Briefing, Happening, World, WorldRules, check_knobs, seats
 
-_COLOURS = ("red", "blue", "green", "yellow", "black", "white", "brown", "pink")
+PAINTS = ("red", "blue", "green", "yellow", "black", "white", "brown", "pink")
 _REWIRED = 0.3  # of a small world's chords
 _LEAD = Command("LEAD", (Blank("lead", ("yes", "no")),))
 Edges = list[list[int]]
@@ -255,7 +255,7 @@ def _values(knobs: CoordinationKnobs, near: list[list[int]]) -> list[str]:
     k = knobs.values or (2 if knobs.task == "consensus" else 1 + max(map(len, near)))
     if knobs.task == "colouring" and _n_colours(near) > k:
         raise ValueError(f"values: {k} colours may be too few for this graph; give {_n_colours(near)}, or 0")
-    return [_COLOURS[i % 8] + ("" if i < 8 else str(i // 8 + 1)) for i in range(k)]
+    return [PAINTS[i % 8] + ("" if i < 8 else str(i // 8 + 1)) for i in range(k)]
 
 
 def _n_colours(near: list[list[int]]) -> int:
