@@ -59,6 +59,7 @@ ALONE = (
     {
         "embedded": PRETRAINING,
         "embedded_worlds": [*PRETRAINING, "layers=1"],
+        "embedded_worlds_2": [*PRETRAINING, "lesson_start=worlds"],
         "adapter": [*ONE, "n_dialogues=16"],
         "habit": ["n_forced=1", "n_forced_scripts=1", "n_forced_seeds=1"],
         "benchmark": BENCH,
@@ -77,6 +78,7 @@ LIKE_OTHERS = (
     "habit",
     "embedded",
     "embedded_worlds",
+    "embedded_worlds_2",
     "benchmark",
     "benchmark_smollm2",
     "benchmark_7b",

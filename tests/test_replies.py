@@ -191,11 +191,11 @@ def test_without_a_bound_time_is_in_proportion_to_length(unit, before, monkeypat
 @example("?", "VOTE Ben", 1)
 @example("不投王明", "", 0)
 def test_a_reply_of_any_length_takes_as_long_as_the_longest_that_is_read(unit, before, times):
-    """That is some milliseconds, on any machine less than a tenth of a second."""
+    """That is four milliseconds at most where this was written (a vote of 4,000 signs in Chinese), thirty anywhere."""
     text = before * times + unit * (1_000_000 // len(unit))
     longest = text[: replies.MAX_REPLY]
     for phase in ("intro", "turn", "answer", "rate", "vote", "summary"):
-        assert any(seconds(phase, text) < min(0.1, 2 * seconds(phase, longest) + 0.001) for _ in range(4)), phase
+        assert any(seconds(phase, text) < min(0.03, 2 * seconds(phase, longest) + 0.001) for _ in range(4)), phase
 
 
 # --- names -------------------------------------------------------------------------------------------

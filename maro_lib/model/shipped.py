@@ -6,7 +6,7 @@ from maro_lib.runs import ROOT
 
 _ROOM = ROOT / "maro_lib" / "embedded"
 SHIPPED = {"embedded": _ROOM / "weights", "worlds": _ROOM / "worlds_weights"}  # of the mystery alone, of all worlds
-_PARAMS = {"embedded": "embedded", "worlds": "embedded_worlds"}  # the file of params/ that makes each
+_MADE_BY = {"embedded": ("embedded",), "worlds": ("embedded_worlds", "embedded_worlds_2")}  # files of params/, in turn
 
 
 def not_made(name: str) -> str:
@@ -14,6 +14,7 @@ def not_made(name: str) -> str:
     folder = SHIPPED.get(name)
     if folder is None or (folder / "model.safetensors").is_file():
         return ""
-    run, place = _PARAMS[name], folder.relative_to(ROOT)
-    return (f"{name}: its weights are not there yet: make run PARAMS=params/{run}.yaml ONLY=00 makes it; then "
-            f"mkdir -p {place} && cp outputs/{run}/embedded/* {place}/")  # fmt: skip
+    runs, place = _MADE_BY[name], folder.relative_to(ROOT)
+    made = ", then ".join(f"make run PARAMS=params/{run}.yaml ONLY=00" for run in runs)
+    return (f"{name}: its weights are not there yet: {made} makes it; at last "
+            f"mkdir -p {place} && cp outputs/{runs[-1]}/embedded/* {place}/")  # fmt: skip
