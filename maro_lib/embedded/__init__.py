@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from maro_lib.rooms import opened
 
 if TYPE_CHECKING:
-    from maro_lib.embedded.card import make_card, read_card, save_card, save_weights
+    from maro_lib.embedded.card import make_card, read_card, save_card
     from maro_lib.embedded.exam import take_exam
     from maro_lib.embedded.lessons import HOME, Recipe, any_game, clue_drill, drill, recipe_of, views, weigh
     from maro_lib.embedded.pretraining import learn, weighted_loss

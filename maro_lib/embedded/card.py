@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
 from maro_lib.embedded.exam import MARKS
 from maro_lib.embedded.lessons import Recipe
 from maro_lib.embedded.other_worlds import HOME_WORLD
-from maro_lib.model.loading import EMBEDDED, model_folder, quiet
+from maro_lib.model.loading import EMBEDDED, model_folder
 from maro_lib.provenance import git_state
-from maro_lib.runs import make_folder, read_record, write_atomic
+from maro_lib.runs import read_record, write_atomic
 from maro_lib.statistics import Mean
 
 CARD_TEXT, WORLDS_TEXT = (Path(__file__).with_name(name) for name in ("card.md", "card_worlds.md"))
@@ -53,14 +53,6 @@ def _tokens_before(start: str) -> int:
     """How many tokens a model that the lessons went on from had read, by its card, if it has one."""
     folder = model_folder(start) if start else None
     return read_card(folder)["tokens_seen"] if folder and (folder / "card.json").exists() else 0
-
-
-def save_weights(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    """Write weights (safetensors) and tokenizer."""
-    make_folder(folder)
-    with quiet():
-        model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
 
 
 def save_card(card: Mapping[str, Any], folder: Path) -> None:

@@ -17,6 +17,7 @@ import re
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -41,10 +42,11 @@ from maro_lib.embedded.lessons import (
 from maro_lib.embedded.other_worlds import HOME_WORLD, world_views, world_words
 from maro_lib.model.bfloat16 import bfloat16_pays, products
 from maro_lib.model.chat import Chat
-from maro_lib.model.loading import load
+from maro_lib.model.loading import load, quiet
 from maro_lib.play.policies import Mixture
 from maro_lib.play.rollout import run_sessions, start
 from maro_lib.progress import Bar
+from maro_lib.runs import make_folder
 from maro_lib.world.generator import vocabulary
 from maro_lib.world.protocol import Message
 
@@ -256,9 +258,9 @@ def make(recipe: Recipe) -> tuple[Qwen2ForCausalLM, Chat]:
 
 
 def learn(
-    recipe: Recipe, n_points: int = 12, n_views: int = 32, progress: bool = False
+    recipe: Recipe, n_points: int = 12, n_views: int = 32, progress: bool = False, folder: Path | None = None
 ) -> tuple[Qwen2ForCausalLM, Chat, pd.DataFrame]:
-    """Make a model from nothing; return it, its chat, and a table of what was learned when."""
+    """Make a model; return it, its chat, and a table of what was learned when. Its weights lie in `folder`, if given."""
     model, chat = make(recipe)
     exam, rows, since = vote_exam(n_views), [], []
     with Bar(recipe.tokens, "token", shown=progress, unit_scale=True) as bar:
@@ -273,4 +275,14 @@ def learn(
                 rows.append({"step": step.step, "tokens": step.tokens} | means | probe._asdict())
                 since = []
     model.eval()
+    if folder:
+        _save(model, chat.tokenizer, folder)
     return model, chat, pd.DataFrame(rows)
+
+
+def _save(model: Qwen2ForCausalLM, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """Write weights (safetensors) and tokenizer."""
+    make_folder(folder)
+    with quiet():
+        model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
