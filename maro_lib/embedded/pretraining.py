@@ -260,7 +260,7 @@ def make(recipe: Recipe) -> tuple[Qwen2ForCausalLM, Chat]:
 def learn(
     recipe: Recipe, n_points: int = 12, n_views: int = 32, progress: bool = False, folder: Path | None = None
 ) -> tuple[Qwen2ForCausalLM, Chat, pd.DataFrame]:
-    """Make a model; return it, its chat, and a table of what was learned when. Its weights lie in `folder`, if given."""
+    """Make a model, whose weights then lie in `folder`; return it, its chat, and a table of what was learned when."""
     model, chat = make(recipe)
     exam, rows, since = vote_exam(n_views), [], []
     with Bar(recipe.tokens, "token", shown=progress, unit_scale=True) as bar:
