@@ -50,9 +50,10 @@ def read_card(folder: Path = EMBEDDED) -> dict[str, Any]:
 
 
 def _tokens_before(start: str) -> int:
-    """How many tokens a model that the lessons went on from had read, by its card, if it has one."""
+    """How many tokens a model that the lessons went on from had read, by its card, if it has one; in all its parts."""
     folder = model_folder(start) if start else None
-    return read_card(folder)["tokens_seen"] if folder and (folder / "card.json").exists() else 0
+    card = read_card(folder) if folder and (folder / "card.json").exists() else {}
+    return card.get("tokens_seen", 0) + card.get("tokens_before", 0)
 
 
 def save_card(card: Mapping[str, Any], folder: Path) -> None:
