@@ -37,7 +37,7 @@ RANGES = {
     "above 0": "beta max_grad_norm",
     "above 0, at most 1": "gamma",
     "0 to 1": "share_good start_share_good z0_decay warmup max_illegal lesson_share_good lesson_share_skilled "
-    "lesson_share_candid lesson_share_tasks lesson_share_orders lesson_shares",
+    "lesson_share_candid lesson_share_tasks lesson_share_drills lesson_share_orders lesson_shares",
     "above 0, at most 10": "lesson_lr lesson_lr_matrices learning_rate start_learning_rate",
     "above 0, at most 1,000": "epochs",
     "above 0, at most 86,400": "server_timeout server_wait",
