@@ -94,7 +94,7 @@ def test_all_worlds_are_taught_but_other_peoples_games():
 )  # fmt: skip
 def test_a_recipe_that_goes_against_itself_is_refused(worlds, shares, told):
     values = {"lesson_worlds": worlds, "lesson_world_shares": shares, "lesson_shares": [0.1, 0.2, 0.3],
-              "lesson_shown": []}  # fmt: skip
+              "lesson_shown": [], "lesson_share_tasks": 0.5, "lesson_share_drills": 0.2}  # fmt: skip
     with pytest.raises(ValueError, match=re.escape(told)):
         recipe_of(values)
     assert told in " ".join(quick_problems(values))
@@ -104,6 +104,12 @@ def test_a_recipe_that_goes_against_itself_is_refused(worlds, shares, told):
 def test_kinds_of_lessons_have_three_shares(shares):
     with pytest.raises(ValueError, match="three shares are needed"):
         Recipe(shares=shares)
+
+
+def test_tasks_and_drills_leave_the_rest_to_games():
+    assert Recipe(share_tasks=0.4, share_drills=0.6).share_drills == 0.6, "nothing"
+    with pytest.raises(ValueError, match=r"lesson_share_tasks, lesson_share_drills: 0\.6, 0\.5; of 1 together at most"):
+        Recipe(share_tasks=0.6, share_drills=0.5)
 
 
 def test_worlds_have_their_shares_of_the_games():

@@ -32,6 +32,7 @@ from maro_lib.worlds.coordination import PAINTS
 
 BOOK = phrasebook("en", "compact")
 Maker = Callable[[random.Random], tuple[Knobs, Rules]]
+ROUNDING = 1e-9  # of shares that are added up
 DECISIVE = {"Vote": 4.0, "Turn": 4.0}  # few tokens on which much depends: they weigh more
 COMMAND = 3.0  # the weight of other worlds' commands: few tokens too, but many of their numbers are drawn by chance
 CORRECTION = Message("user", BOOK.correction.format(reason=BOOK.reasons["name"], form=BOOK.forms["vote"]))
@@ -79,8 +80,10 @@ class Recipe:
             raise ValueError(
                 f"lesson_world_shares: {self.world_shares}; give a share above 0 for each of lesson_worlds"
             )
-
-        if len(self.shares) != 3 or sum(self.shares) > 1:
+        if self.share_tasks + self.share_drills > 1 + ROUNDING:
+            raise ValueError(f"lesson_share_tasks, lesson_share_drills: {self.share_tasks}, {self.share_drills}; of 1 "
+                             "together at most, the rest are games")  # fmt: skip
+        if len(self.shares) != 3 or sum(self.shares) > 1 + ROUNDING:
             raise ValueError(f"lesson_shares: {self.shares}; three shares are needed, of 1 together at most")
 
     @property

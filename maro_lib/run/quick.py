@@ -59,7 +59,7 @@ def _world(values: Values) -> Iterator[str]:
         yield str(error)
 
 
-_LESSONS = "lesson_worlds lesson_world_shares lesson_shares lesson_shown"
+_LESSONS = "lesson_worlds lesson_world_shares lesson_share_tasks lesson_share_drills lesson_shares lesson_shown"
 
 
 def _lessons(values: Values) -> Iterator[str]:
