@@ -365,14 +365,13 @@ def _last_prompt(content: str) -> str:
 
 def drills(rng: random.Random, chat: Chat, recipe: Recipe) -> Iterator[Example]:
     """Yield drills; where there are other worlds, half of them are theirs, and some of the rest are in rating."""
-    if not recipe.is_of_worlds:
-        while True:
-            yield drill_example(chat, rng, recipe.observed)
     asked = {world: command_drills(rng, world) for world in recipe.worlds[1:]}
     shown = {world: world_views(rng, world, 1.0) for world in recipe.shown}
     while True:
         if recipe.share_orders and rng.random() < recipe.share_orders:
             yield order_drill(chat, rng)
+        elif not asked:
+            yield drill_example(chat, rng, recipe.observed)
         elif rng.random() < SHARE_COMMANDS:
             of = shown if shown and rng.random() < SHARE_WHOLE else asked
             yield weigh(chat, next(of[rng.choice([*of])]), recipe.observed)
