@@ -6,10 +6,7 @@ from maro_lib.runs import ROOT
 
 _ROOM = ROOT / "maro_lib" / "embedded"
 SHIPPED = {"embedded": _ROOM / "weights", "worlds": _ROOM / "worlds_weights"}  # of the mystery alone, of all worlds
-_MADE_BY = {  # files of params/, in turn
-    "embedded": ("embedded",),
-    "worlds": ("embedded_worlds", "embedded_worlds_2", "embedded_worlds_3"),
-}
+_MADE_BY = {"embedded": ("embedded",), "worlds": ("embedded_worlds", "embedded_worlds_2")}  # files of params/, in turn
 
 
 def not_made(name: str) -> str:
