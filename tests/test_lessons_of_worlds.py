@@ -409,7 +409,7 @@ def test_it_is_legal_in_every_world_and_its_ratings_say_something():
     scores = CARD["scores"]
     assert all(scores[f"{world}: legal first replies"]["mean"] >= 0.97 for world in TAUGHT)
     assert scores["suspicion of culprits"]["low"] > scores["suspicion of innocents"]["high"]
-    assert "Not clearly better than random there: donor, coordination." in card_text(CARD)
+    assert "Not clearly better than random there: coordination." in card_text(CARD)
 
 
 def test_its_card_tells_the_truth():
