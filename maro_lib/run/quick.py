@@ -173,16 +173,20 @@ def _judge(values: Values) -> Iterator[str]:
         yield from _model("judge", values["judge"], ("rules", *SHIPPED))
 
 
-def _evals(values: Values) -> Iterator[str]:
-    own = {path.stem for path in (ROOT / "maro_lib" / "study" / "evals").glob("maro_*.yaml")}
-    for task in [*values["evals"], *values["safety_evals"]]:
-        if task.startswith("maro_") and task not in own:
-            yield f"evals: {task}: there is no such task{nearest(task, own)}"
+def _tasks(*parameters: str) -> Callable[[Values], Iterator[str]]:
+    def check(values: Values) -> Iterator[str]:
+        own = {path.stem for path in (ROOT / "maro_lib" / "study" / "evals").glob("maro_*.yaml")}
+        for parameter in parameters:
+            for task in values[parameter]:
+                if task.startswith("maro_") and task not in own:
+                    yield f"{parameter}: {task}: there is no such task{nearest(task, own)}"
+
+    return check
 
 
 def not_asked(values: Values) -> Iterator[str]:
-    """Yield which tasks notebook 07 would leave out here, why, and how to get what they lack."""
-    for task in [*values.get("evals", ()), *values.get("safety_evals", ())]:
+    """Yield which tasks notebooks 07 and 15 would leave out here, why, and how to get what they lack."""
+    for task in [task for name in ("evals", "safety_evals", "asked") for task in values.get(name, ())]:
         packages = next((p for prefix, p in PACKAGES_OF.items() if task.startswith(prefix)), ())
         if lacks := [package for package in packages if find_spec(package) is None]:
             yield f"{task}: not asked: needs {', '.join(lacks)}: .venv/bin/pip install -e '.[evals]'"
@@ -272,7 +276,8 @@ CHECKS: dict[str, Callable[[Values], Iterator[str]]] = {  # the parameters that 
     "camp_weights": _camps,
     "elsewhere": _elsewhere,
     "judge judge_server_url judge_server_key_env": _judge,
-    "evals safety_evals": _evals,
+    "evals safety_evals": _tasks("evals", "safety_evals"),
+    "asked": _tasks("asked"),
     "eval_data": _existing("eval_data", Path.is_dir, "folder"),
     "objective n_online control num_processes temperature": _online,
     "temperatures": _temperatures,

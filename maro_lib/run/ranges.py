@@ -29,7 +29,7 @@ RANGES = {
     "any text": "run from_run script model adapter server_url server_command server_key_env optimiser "
     "accelerate_config judge judge_server_url judge_server_key_env evals safety_evals eval_data keep_as keep_in "
     "ship_adapter start_model lesson_start ship_start sweeps slices_at opponent person_name world world_knobs "
-    "played_in",
+    "played_in asked",
     "any number": "z0_fixed",
     "traits of a mystery as notebook 02 has them": "elsewhere",
     "0 to 4,000,000,000": "seed lesson_seed",
@@ -44,7 +44,7 @@ RANGES = {
     "0 to 100": "temperature temperatures judge_retries",
     "0 to 10,000": "cache_gb n_quick",
     "0 to 100,000": "match_concurrency n_online n_slices",
-    "0 to 10,000,000": "window eval_limit n_judged n_dialogues",
+    "0 to 10,000,000": "window eval_limit n_judged n_dialogues n_asked",
     "1,000 to 1,000,000,000,000": "lesson_tokens",
     "64 to 10,000,000": "lesson_batch_tokens",
     "8 to 8,192": "hidden",

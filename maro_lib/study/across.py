@@ -3,6 +3,7 @@
 In each world a trained player takes the seats of one party, then of everybody, beside its own base; and of one party
 beside players who are greedy by rule, where the world has such. Base takes the same seats in the same games, so every
 change is paired by game. In dilemmas "better" is several numbers, which can move apart: they stand side by side.
+Notebook 07's tasks are places, too: whoever answers is everybody, and the goal is to be right.
 
 Taught in notebook 15; params/sweeps/worlds.yaml trains in each world and plays in all.
 """
@@ -24,6 +25,7 @@ from maro_lib.play.policies import Policy, Styled
 from maro_lib.play.pool import played_once
 from maro_lib.play.rollout import Game, games_digest, schedule
 from maro_lib.study.maps import GOALS, carried_over
+from maro_lib.study.transfer import changes_since_base
 from maro_lib.world.turns import TurnGame
 from maro_lib.worlds.registry import find_world, knob_values, scenarios
 
@@ -140,6 +142,17 @@ def _changes(learned: str, world: str, trained: Met, base: Met, seed: int) -> It
 
 def _named(measure: str, beside: str) -> str:
     return f"{measure}, beside {beside} ones" if beside else measure
+
+
+def in_tasks(answers: pd.DataFrame) -> pd.DataFrame:
+    """Return a row per trained player and task, as `changed` has them for a world, from `transfer.evaluate`'s table."""
+    return pd.DataFrame(_task_rows(answers), columns=COLUMNS)
+
+
+def _task_rows(answers: pd.DataFrame) -> Iterator[tuple]:
+    for arm, task, change, *shares in changes_since_base(answers):
+        mean, low, high, before, after = (100 * x for x in (change.mean, change.low, change.high, *shares))
+        yield arm, task.removeprefix("maro_"), EVERYBODY, GOALS, mean, low, high, change.n, before, after
 
 
 def matrix(results: pd.DataFrame, measure: str = GOALS) -> pd.DataFrame:

@@ -35,6 +35,7 @@ from maro_lib.study.beliefs import FALSE, TRUE
 from maro_lib.study.scenes import GOAL, NO_GOAL
 
 if TYPE_CHECKING:
+    from maro_lib.model.local import LocalPolicy
     from maro_lib.study.harness import Answering, Harness, Limits
 
 SKILLS, SAFETY = "skills", "safety"
@@ -227,6 +228,14 @@ def contenders(model: str, precision: str, adapters: Mapping[str, Path]) -> dict
     loaded = load(model, precision=precision, adapter=str(path))
     arms |= {BASE: Answering(loaded, adapter=False), first: Answering(loaded)}
     return arms | {name: Answering(loaded.beside(str(path))) for name, path in others}
+
+
+def as_arms(players: Mapping[str, LocalPolicy]) -> dict[str, Answering]:
+    """Let players that are loaded answer, each with its adapter, and their base."""
+    from maro_lib.study.harness import Answering
+
+    arms = {name: Answering(player.loaded) for name, player in players.items()}
+    return {BASE: Answering(next(iter(arms.values())).loaded, adapter=False), **arms}
 
 
 @dataclass(frozen=True)
