@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from maro_lib.measure.encounters import encounter
-from maro_lib.measure.matches import CONTROL, MARO
+from maro_lib.measure.matches import BASE, CONTROL, MARO
 from maro_lib.play.policies import RANDOM, SKILLED, Mixture, Styled
 from maro_lib.run.quick import quick_problems
 from maro_lib.run.sweep_results import _abroad
@@ -22,10 +22,12 @@ from maro_lib.study.across import (
     changed,
     changes_everywhere,
     companies,
+    in_tasks,
     matrix,
     meet,
 )
 from maro_lib.study.maps import GOALS
+from maro_lib.study.scenes import GOAL, NO_GOAL
 from maro_lib.worlds.registry import WorldError
 
 FAIR = Styled("fair")
@@ -123,6 +125,28 @@ def test_a_sweep_has_a_row_per_world_and_measure_and_the_matrix_finds_them(tmp_p
     assert np.allclose(tiles["change"], 3.0)
     other = SimpleNamespace(series=SimpleNamespace(steps=[SimpleNamespace(number="05")], run="s/commons"))
     assert not [*_abroad(other)], "a trial without notebook 15 has none"
+
+
+def test_a_task_is_a_place_whose_goal_is_a_right_answer():
+    right = {BASE: [0, 0, 1, 1], MARO: [0, 1, 1, 1], CONTROL: [0, 0, 1, 1]}
+    skill = {"family": "skills", "task": "maro_where", "level": "1", "scene": None, "misled": None}
+    asked = [skill | {"arm": arm, "item": str(k), "right": x} for arm, of in right.items() for k, x in enumerate(of)]
+    scene = {"family": "skills", "task": "maro_honesty", "scene": "a", "right": 1, "misled": 0}
+    scenes = [scene | {"arm": arm, "level": level, "item": level} for arm in right for level in (GOAL, NO_GOAL)]
+    answers = pd.DataFrame([*asked, *scenes]).astype({"misled": "Int64"})
+    table = in_tasks(answers)
+    assert list(table) == COLUMNS
+    assert set(table["world"]) == {"where", "honesty"}, "answers where a goal asks for a lie; neither lies nor no goal"
+    assert set(table["measure"]) == {GOALS}
+    own = table.set_index(["learned", "world"])
+    assert own.loc[(MARO, "where"), ["change", "base", "trained", "n"]].tolist() == [25.0, 50.0, 75.0, 4]
+    assert own.loc[(CONTROL, "where"), "change"] == 0
+    assert in_tasks(answers.head(0)).empty
+
+
+def test_a_task_that_there_is_not_is_refused_before_anything_is_played():
+    assert "asked: maro_wher: there is no such task" in " ".join(quick_problems({"asked": ["maro_wher"]}))
+    assert not [*quick_problems({"asked": ["maro_where"]})]
 
 
 def test_changes_are_those_of_every_world_and_player_and_none_where_nothing_is_played(tmp_path):

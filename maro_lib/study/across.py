@@ -150,9 +150,10 @@ def in_tasks(answers: pd.DataFrame) -> pd.DataFrame:
 
 
 def _task_rows(answers: pd.DataFrame) -> Iterator[tuple]:
-    for arm, task, change, *shares in changes_since_base(answers):
-        mean, low, high, before, after = (100 * x for x in (change.mean, change.low, change.high, *shares))
-        yield arm, task.removeprefix("maro_"), EVERYBODY, GOALS, mean, low, high, change.n, before, after
+    tasks = set(answers["task"])  # what else is told of scenes counts no right answers
+    for arm, task, found, *shares in (row for row in changes_since_base(answers) if row.measure in tasks):
+        mean, low, high, before, after = (100 * x for x in (found.mean, found.low, found.high, *shares))
+        yield arm, task.removeprefix("maro_"), EVERYBODY, GOALS, mean, low, high, found.n, before, after
 
 
 def matrix(results: pd.DataFrame, measure: str = GOALS) -> pd.DataFrame:
