@@ -7,7 +7,7 @@ import matplotlib
 import pandas as pd
 import pytest
 import yaml
-from test_notebook_params import NOTES, kernels, models  # noqa: F401
+from test_notebook_params import NOTES, models  # noqa: F401
 
 from maro_lib.play.pool import POOL
 from maro_lib.run import sweep

@@ -16,7 +16,7 @@ import pytest
 from servers import free_port
 from test_transfer import data  # noqa: F401  tiny data sets in the form of the real ones
 from tiny_models import tiny_adapter, tiny_llama, tiny_qwen
-from warm_kernels import IMPORTED, LOADS, NOTES, SECONDS, warm_kernels
+from warm_kernels import IMPORTED, LOADS, NOTES, SECONDS
 
 from maro_lib.__main__ import main
 from maro_lib.learn.cold_start import read_start
@@ -98,12 +98,6 @@ LIKE_OTHERS = (
 def or_in_walk(names):
     """Files for `make test`, those like others marked for `make walk`."""
     return [pytest.param(name, marks=[pytest.mark.walk] if name in LIKE_OTHERS else []) for name in names]
-
-
-@pytest.fixture(scope="module")
-def kernels(tmp_path_factory) -> Iterator[dict[str, str]]:
-    with warm_kernels(tmp_path_factory.mktemp("kernels")) as environment:
-        yield environment
 
 
 @pytest.fixture

@@ -73,8 +73,9 @@ class Rounds(Place):
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory) -> tuple[Rounds, subprocess.CompletedProcess]:
+def finished(kernels, tmp_path_factory) -> tuple[Rounds, subprocess.CompletedProcess]:
     place = Rounds(tmp_path_factory.mktemp("rounds"))
+    place.kernels = kernels
     return place, place.run()
 
 

@@ -32,6 +32,7 @@ class Place:
 
     def __init__(self, folder: Path, series: str):
         self.folder, self.notebooks = folder, folder / "series"
+        self.kernels: dict[str, str] = {}  # the environment of those that start at once; not for who is killed
         shutil.copytree(FIXTURES / series, self.notebooks)
         self.set("run: cpu\n")
 
@@ -43,7 +44,8 @@ class Place:
 
     @property
     def environment(self) -> dict[str, str]:
-        return {**os.environ, "MARO_OUTPUTS": str(self.folder / "outputs"), "PYTHONDONTWRITEBYTECODE": "1"}
+        own = {"MARO_OUTPUTS": str(self.folder / "outputs"), "PYTHONDONTWRITEBYTECODE": "1"}
+        return {**os.environ, **self.kernels, **own}
 
     def copied(self, folder: Path) -> "Place":
         """A copy of all of it, to change something in."""
@@ -61,8 +63,9 @@ class Place:
     @contextlib.contextmanager
     def started(self) -> Iterator[subprocess.Popen]:
         # A process started in the background of a shell may ignore Ctrl-C; one at a terminal does not.
+        environment = {name: value for name, value in self.environment.items() if name not in self.kernels}
         process = subprocess.Popen(
-            self.command(), cwd=self.folder, env=self.environment, text=True, stderr=subprocess.PIPE,
+            self.command(), cwd=self.folder, env=environment, text=True, stderr=subprocess.PIPE,
             start_new_session=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )  # fmt: skip
         try:
@@ -87,8 +90,9 @@ class Place:
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory) -> tuple[Place, subprocess.CompletedProcess]:
+def finished(kernels, tmp_path_factory) -> tuple[Place, subprocess.CompletedProcess]:
     place = Place(tmp_path_factory.mktemp("finished"), "good")
+    place.kernels = kernels
     return place, place.run()
 
 

@@ -249,6 +249,7 @@ def run_stage(series: Series, notebook: Path, summary: Summary, fingerprint: Fin
 
 def execute(notebook: Path, target: Path, parameters: dict[str, Any], run: str) -> Stop | None:
     """Let papermill run a notebook where JupyterLab and nbval run it: in its own folder."""
+    sys.modules.setdefault("rfc3987_syntax", None)  # of jsonschema: a grammar of seconds, for what notebooks don't hold
     import papermill  # slow to import, and a series that skips every stage need not wait for it
     from nbclient.exceptions import DeadKernelError
 
