@@ -19,6 +19,7 @@ from maro_lib.run.prefixes import Asked, branches
 from maro_lib.run.series import run_series
 from maro_lib.run.sweep import run_sweep
 from maro_lib.run.sweep_file import _in_all_rounds, read_sweep
+from maro_lib.run.sweep_kept import keep_rows, read_kept
 from maro_lib.run.sweep_results import _cost_of_round
 from maro_lib.runs import ROOT, RunError, artefact, run_folder
 from maro_lib.summary import StageRecord, Stop, peek_summary
@@ -449,3 +450,16 @@ def test_there_must_be_a_place_to_keep_rows_and_something_to_keep(kitchen, tmp_p
     (tmp_path.parent / f"kept-{tmp_path.name}.parquet").write_text("something else")
     assert kitchen.sweep(keeping(tmp_path)) == 1
     assert "holds no kept trials" in capsys.readouterr().err
+
+
+def test_what_only_says_how_fast_decides_no_kept_trial(tmp_path):
+    def chains(**values):
+        return {"a": (Asked("02", json.dumps(values)),)}
+
+    results, at = tmp_path / "results.parquet", tmp_path / "kept.parquet"
+    pd.DataFrame({"trial": ["a"], "value": [1.0]}).to_parquet(results)
+    keep_rows(at, results, chains(n_games=4, concurrency=128))
+    assert len(read_kept(at, chains(n_games=4, concurrency=32, cache_gb=2.0), {})) == 1
+    assert read_kept(at, chains(n_games=5, concurrency=128), {}).empty
+    swept = read_sweep(ROOT / "params" / "sweeps" / "balancing.yaml", ROOT / "notebooks")
+    assert len(swept.kept), "kept by 128 games at a time"

@@ -49,7 +49,7 @@ def take_exam(
 
 def play_exam(player: Policy, n_games: int, worlds: Sequence[str] = (HOME_WORLD,)) -> dict[str, Mean]:
     """Let a player play with itself, and score it; success by world only where there are several."""
-    played = {world: play(exam_games(n_games, world), player, concurrency=n_games) for world in worlds}
+    played = {world: play(exam_games(n_games, world), player) for world in worlds}
     home = played[HOME_WORLD]
     scores = playing_scores(home) | stated_suspicion(home)
     for world in worlds if len(worlds) > 1 else ():

@@ -28,7 +28,7 @@ ActionKey = tuple[int, int, int]  # the game's order, the seat, its action index
 
 
 def counterfactual_values(
-    games: Sequence[Game], actions: pd.DataFrame, policies: Seating, *, n_samples: int = 4, concurrency: int = 256,
+    games: Sequence[Game], actions: pd.DataFrame, policies: Seating, *, n_samples: int = 4, concurrency: int = 32,
     phases: Sequence[str] | None = None, outcome: str = "success",
 ) -> pd.Series:  # fmt: skip
     """Value each action of recorded games by `n_samples` games with that action drawn anew; NaN where not asked for.

@@ -93,7 +93,7 @@ class QuickGames:
 
     games: Sequence[Game]
     player: Player = field(default_factory=Player)  # how it plays; which model, training says
-    concurrency: int = 256
+    concurrency: int = 32
     names = ("legal", "civilians win", "culprits win")
 
     def __call__(self, loaded: Loaded) -> dict[str, float]:

@@ -54,7 +54,7 @@ class Online:
     rule: str
     options: Mapping[str, float] = field(default_factory=dict)  # of the rule
     player: Player = field(default_factory=Player)  # how it plays; which model, training says
-    concurrency: int = 256
+    concurrency: int = 32
 
     @cached_property
     def batches(self) -> list[list[Game]]:

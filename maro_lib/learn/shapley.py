@@ -46,7 +46,7 @@ def shapley(actions: pd.DataFrame, *, values: pd.Series | str) -> np.ndarray:
 
 def shapley_values(
     games: Sequence[Game], actions: pd.DataFrame, policies: Seating, *, base: Policy | None = None, n_orders: int = 4,
-    seed: int = 0, concurrency: int = 256, outcome: str = "success",
+    seed: int = 0, concurrency: int = 32, outcome: str = "success",
 ) -> pd.Series:  # fmt: skip
     """Value each action of recorded games by what its player added, over `n_orders` orders of the players."""
     check_name("outcome", outcome, OUTCOMES)

@@ -44,7 +44,7 @@ class Drawn(NamedTuple):
 
 def action_shapley_values(
     games: Sequence[Game], actions: pd.DataFrame, policies: Seating, *, n_orders: int = 4, n_cuts: int = 8,
-    seed: int = 0, concurrency: int = 256, phases: Sequence[str] | None = None, outcome: str = "success",
+    seed: int = 0, concurrency: int = 32, phases: Sequence[str] | None = None, outcome: str = "success",
 ) -> pd.Series:  # fmt: skip
     """Value each action of recorded games over `n_orders` orders of them; NaN where not asked for.
 

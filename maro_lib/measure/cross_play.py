@@ -33,7 +33,7 @@ def seat_contenders(player: Player, adapters: Mapping[str, str]) -> dict[str, Po
 
 
 def play_pairs(
-    games: Sequence[Game], players: Mapping[str, Policy], folder: Path | None = None, *, concurrency: int = 256,
+    games: Sequence[Game], players: Mapping[str, Policy], folder: Path | None = None, *, concurrency: int = 32,
     progress: bool = False,
 ) -> pd.DataFrame:  # fmt: skip
     """Play the games in every pair; return a row per pair and game, with what matches tell and the mystery's kind."""

@@ -157,7 +157,7 @@ def published_people(world: str) -> pd.DataFrame:
 
 def explore(
     games: Sequence[Game], player_at: Callable[[float], Policy], temperatures: Sequence[float], *,
-    folder: Path | None = None, concurrency: int = 256, seed: int = 0,
+    folder: Path | None = None, concurrency: int = 32, seed: int = 0,
 ) -> pd.DataFrame:  # fmt: skip
     """Play the same games at each temperature, by the player made for it in all seats, and compare; see `against`."""
     scripts = [*{g.script.title: g.script for g in games}.values()]

@@ -39,7 +39,7 @@ def parties_of(script: Script | Scenario) -> dict[str, tuple[int, ...]]:
 
 def encounter(
     games: Sequence[Game], player: Policy, others: Policy, party: str, *, folder: Path | None = None,
-    concurrency: int = 256,
+    concurrency: int = 32,
 ) -> pd.DataFrame:  # fmt: skip
     """Play games with a player in a party's seats and others in the rest; return a row per game."""
     for game in games[:1]:

@@ -38,7 +38,7 @@ OF_ERRORS = (ERRORS_APART, BY_ERROR)
 
 def match(
     games: Sequence[Game], trained: LocalPolicy, *, folder: Path | None = None, line_ups: Sequence[str] = LINE_UPS,
-    concurrency: int = 256, progress: bool = False,
+    concurrency: int = 32, progress: bool = False,
 ) -> pd.DataFrame:  # fmt: skip
     """Play the games in each line-up; return a row per line-up and game, with what is needed to compare them."""
     tables = []
@@ -67,7 +67,7 @@ class LineUp:
 
 def play_base(
     games: Sequence[Game], player: Player, tuned: Loaded, folder: Path, *, pool: Path | None = None,
-    concurrency: int = 256, progress: bool = False,
+    concurrency: int = 32, progress: bool = False,
 ) -> Played:  # fmt: skip
     """Play the line-up that all contenders are compared with, a small model in several processes.
 
@@ -81,7 +81,7 @@ def play_base(
 
 
 def play_ahead(
-    games: Sequence[Game], player: Player, tuned: Loaded, adapters: Mapping[Path, str], *, concurrency: int = 256,
+    games: Sequence[Game], player: Player, tuned: Loaded, adapters: Mapping[Path, str], *, concurrency: int = 32,
     progress: bool = False,
 ) -> None:  # fmt: skip
     """Play the trained line-ups of several adapters of a small model side by side, each into its folder.
@@ -100,7 +100,7 @@ def play_ahead(
 
 def rematch(
     games: Sequence[Game], player: Player, contenders: Mapping[Path, Loaded], folder: Path, *,
-    pool: Path | None = None, concurrency: int = 256, progress: bool = False,
+    pool: Path | None = None, concurrency: int = 32, progress: bool = False,
 ) -> dict[Path, pd.DataFrame]:  # fmt: skip
     """Play base into `folder`, each contender as either faction into its own; return each one's games beside base's."""
     how = {"concurrency": concurrency, "progress": progress}

@@ -48,7 +48,7 @@ def payoff_spread(games: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
 
 def gambles(
     games: Sequence[Game], policies: Seating, *, seat: int = 0, at: int = 1, n_options: int = 5, n_samples: int = 16,
-    concurrency: int = 256,
+    concurrency: int = 32,
 ) -> pd.DataFrame:  # fmt: skip
     """Play on from a seat's `at`-th choice of each game, several times with each of some options; a row per option.
 

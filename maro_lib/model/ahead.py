@@ -37,7 +37,7 @@ class Share:
     games: Sequence[Game]
     player: Seat
     folder: Path
-    concurrency: int = 256
+    concurrency: int = 32
 
     def __call__(self, tell: Tell) -> None:
         with self.player.seated() as players:
@@ -61,7 +61,7 @@ def play_all(shares: Sequence[Share], n_processes: int, n_done: int = 0, progres
 
 
 def play_shares(
-    games: Sequence[Game], player: Seat, players: Policy | Opposed, folder: Path, *, concurrency: int = 256,
+    games: Sequence[Game], player: Seat, players: Policy | Opposed, folder: Path, *, concurrency: int = 32,
     progress: bool = False,
 ) -> None:  # fmt: skip
     """Play the games that a folder still lacks, a share in each process; nothing is done where one process is right."""

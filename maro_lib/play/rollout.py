@@ -268,7 +268,7 @@ def run_sessions(
 
 
 def play(
-    games: Sequence[Game], policies: Seating, *, folder: Path | str | None = None, concurrency: int = 256,
+    games: Sequence[Game], policies: Seating, *, folder: Path | str | None = None, concurrency: int = 32,
     shard_size: int = 256, shard_seconds: float = 60.0, progress: bool = False,
     on_step: Callable[[float], None] = lambda _: None,
 ) -> Played:  # fmt: skip

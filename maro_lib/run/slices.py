@@ -45,7 +45,7 @@ class Slices:
 
 def play_slices(
     games: Sequence[Game], player: Seat, players: Policy | Opposed, folder: Path, slices: Slices, *,
-    concurrency: int = 256, progress: bool = False,
+    concurrency: int = 32, progress: bool = False,
 ) -> None:  # fmt: skip
     """Play the games that a folder still lacks on Ray; nothing is done where no slices are asked for."""
     left = games_left(games, players, folder) if slices.n_slices else []

@@ -3,9 +3,9 @@
     kept: notebooks/evidence/sweeps/balancing.parquet     in a sweep's file
     python -m maro_lib sweep params/sweeps/balancing.yaml --keep     adds the rows of all trials that are finished here
 
-A sweep does not run a trial again whose rows are kept, if all that decides it is the same: every value, and of names
-that were declared since, the default. What the code computes may have changed; the commit of the file tells of which
-code they are. Used by `maro_lib.run.sweep_file`.
+A sweep does not run a trial again whose rows are kept, if all that decides it is the same: every value but those
+that only say how fast, and of names that were declared since, the default. What the code computes may have changed; the
+commit of the file tells of which code they are. Used by `maro_lib.run.sweep_file`.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from maro_lib.run.prefixes import Chain
 from maro_lib.runs import RunError, portable, shown, write_atomic
 from maro_lib.wording import counted
 
+SPEED = ("concurrency", "match_concurrency", "cache_gb", "batch_tokens", "progress")  # change how fast, not what
 _DECIDED = b"decided_by"  # of the file's metadata: trial -> stage -> the values that decide it
 
 
@@ -63,14 +64,18 @@ def _opened(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
 
 
 def _values(chain: Chain) -> dict[str, dict[str, Any]]:
-    return {asked.number: json.loads(asked.values) for asked in chain}
+    return {asked.number: _what(json.loads(asked.values)) for asked in chain}
+
+
+def _what(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if name not in SPEED}
 
 
 def _agree(kept: Mapping[str, Mapping[str, Any]], chain: Chain, defaults: Mapping[str, Any]) -> bool:
     """Whether all that decides a trial is the same; what was declared since must stand at its default."""
     now = _values(chain)
     return kept.keys() == now.keys() and all(
-        not kept[stage].keys() - values.keys()
+        not _what(kept[stage]).keys() - values.keys()
         and all(kept[stage].get(name, defaults.get(name)) == value for name, value in values.items())
         for stage, values in now.items()
     )
