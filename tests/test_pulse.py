@@ -3,6 +3,8 @@
 import contextlib
 import json
 import os
+import subprocess
+import sys
 import time
 
 import pytest
@@ -67,6 +69,32 @@ def test_it_beats_until_the_stage_ends_also_with_an_error(run, capsys):
     with pulse(run, "short"):
         pass
     assert capsys.readouterr().out == "", "a stage of less than a minute says nothing"
+
+
+LINES = {
+    "a series": "from maro_lib.run.pulse import pulse\nwith pulse('none', 'stage', every=0.1): time.sleep(60)",
+    "a launched training": "import pandas; from maro_lib.learn.training_process import Teller\n"
+    "Teller()(pandas.DataFrame({'step': [1.0]})); time.sleep(60)",
+}
+
+
+@pytest.mark.parametrize("code", LINES.values(), ids=LINES)
+def test_a_line_reaches_a_log_at_once(code):
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    began = time.monotonic()
+    with subprocess.Popen([sys.executable, "-c", f"import time; {code}"], stdout=subprocess.PIPE, env=env) as process:
+        line = process.stdout.readline()
+        process.kill()
+    assert line.startswith(b"st")
+    assert time.monotonic() - began < 55, "only when it had ended"
+
+
+def test_a_damaged_shard_does_not_silence_it(run, small_world):
+    play(schedule([small_world], 1, 0, Rules(rounds=1)), SKILLED, folder=run_folder(run) / "rollout")
+    began = time.time() - 60
+    (table,) = run_folder(run).rglob("shard-*/games.parquet")
+    table.write_bytes(b"PAR1")
+    assert how_far(run, began, left=0).endswith("60 s"), "the stage that reads it says so"
 
 
 def test_games_of_a_world_without_sides_are_told_by_the_seats_that_reached_their_goal(run):

@@ -75,7 +75,7 @@ class Teller:
         if newest["step"] > self.step:
             self.step = newest["step"]
             told = [f"{name} {newest[name]:.3f}" for name in REPORTED if name in newest]
-            print(f"step {self.step:.0f}: {', '.join(told)}")
+            print(f"step {self.step:.0f}: {', '.join(told)}", flush=True)
 
 
 if __name__ == "__main__":

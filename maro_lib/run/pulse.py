@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import sys
 import threading
 import time
 from collections import Counter
@@ -34,6 +35,7 @@ def pulse(run: str, label: str, left: float = 0.0, every: float = EVERY) -> Iter
     def beat() -> None:
         while not ended.wait(every):
             tqdm.write(f"{label}: {how_far(run, began, left)}")  # above the bars, if there are any
+            sys.stdout.flush()  # at once, also into a log file
 
     thread = threading.Thread(target=beat, daemon=True)
     thread.start()
@@ -55,7 +57,7 @@ def how_far(run: str, began: float, left: float) -> str:
 def games_since(run: str, began: float) -> str:
     """Say how many of a run's games were saved since then, and who won; nothing if there are none."""
     games: list[dict[str, Any]] = []
-    with contextlib.suppress(OSError):  # a folder that is being renamed is looked at again the next time
+    with contextlib.suppress(OSError, ValueError):  # what is being renamed or is damaged: its stage will say so
         files = run_folder(run).rglob("shard-*/games.parquet")
         for file in (file for file in files if file.stat().st_mtime >= began):
             games += _ends(str(file))
