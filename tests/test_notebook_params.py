@@ -48,7 +48,7 @@ STARTS = ("cold_start", "cold_start_worlds")
 TOYS = {  # played by the model of 1.2 million weights
     "cpu": [*PRETRAINING, *ONE, "n_quick=1"],
     "study": [*PRETRAINING, *ONE, "n_dialogues=16"],
-    "smoke": ["lesson_tokens=5000", "n_games=8", "precision=float32"],
+    "smoke": [*PRETRAINING, *ONE, "precision=float32"],
 }  # fmt: skip
 LEARNERS = {
     "gpu_qwen2.5_7b": ("qwen", []),
@@ -229,7 +229,7 @@ def test_the_toys_file_reaches_its_end(name, walk):
 
 def test_smallest_run_reaches_the_end_in_the_time_that_the_doctor_says(walk, kernels, capsys, tmp_path):
     """By the processor's clock; its notebooks' imports, spared here, are counted as they were for the first kernel."""
-    assert walk("smoke", *TOYS["smoke"])["02_rollout"]["games"] == 8
+    assert walk("smoke", *TOYS["smoke"])["02_rollout"]["games"] == 4
     assert main(["doctor", str(FILES / "smoke.yaml"), "--set", *TOYS["smoke"]]) == 0
     told = re.search(r"total +(\d.*) to (\d.*) for the whole run", capsys.readouterr().out)
     low, high = (float(n) * {"s": 1, "min": 60, "h": 3600}[unit] for n, unit in map(str.split, told.groups()))

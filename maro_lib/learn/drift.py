@@ -6,31 +6,41 @@ only fall. Taught in notebook 05.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
+from torch import Tensor
 
 from maro_lib.learn.loss import anchor_loss, ema, fixed, maro_loss
 
 
 def coin_flips(
     *, follow: bool, anchor: float, beta: float = 1.0, lr: float = 0.05, n_steps: int = 400, n_moves: int = 8,
-    batch: int = 16, seed: int = 0,
-) -> list[float]:  # fmt: skip
-    """Train a policy over `n_moves` on labels that mean nothing; return mean r after each step, exactly.
+    batch: int = 16, seeds: Sequence[int] = (0,),
+) -> Tensor:  # fmt: skip
+    """Train a policy over `n_moves` on labels that mean nothing; return mean r after each step, exactly: (seed, step).
 
-    `follow` lets z0 be the running mean of r, else it is 0.
+    `follow` lets z0 be the running mean of r, else it is 0. Each seed has its own policy, moves, labels and z0; they
+    share tensors, not numbers.
     """
-    rng = torch.Generator().manual_seed(seed)
-    base = torch.randn(n_moves, generator=rng, dtype=torch.float64).log_softmax(0)
-    theta, z0, means = base.clone().requires_grad_(), fixed(0.0), []
+    rngs = [torch.Generator().manual_seed(seed) for seed in seeds]
+    base = torch.stack([torch.randn(n_moves, generator=rng, dtype=torch.float64) for rng in rngs]).log_softmax(1)
+    theta, z0, means = base.clone().requires_grad_(), torch.stack([fixed(0.0) for _ in seeds]), []
     optimiser = torch.optim.Adam([theta], lr=lr)
+    weight = torch.ones(len(seeds) * batch)
     for _ in range(n_steps):
-        moves = torch.multinomial(base.exp(), batch, replacement=True, generator=rng)
-        desirable = torch.rand(batch, generator=rng) < 0.5
-        logp = theta.log_softmax(0)[moves]
-        loss, parts = maro_loss(logp, base[moves], desirable, torch.ones(batch), beta=beta, z0=z0)
+        drawn = [
+            (torch.multinomial(p.exp(), batch, replacement=True, generator=rng), torch.rand(batch, generator=rng) < 0.5)
+            for p, rng in zip(base, rngs, strict=True)
+        ]
+        moves, desirable = map(torch.stack, zip(*drawn, strict=True))  # (seed, action)
+        logp, logp_ref = (x.gather(1, moves).flatten() for x in (theta.log_softmax(1), base))
+        at = z0.repeat_interleave(batch)
+        loss, parts = maro_loss(logp, logp_ref, desirable.flatten(), weight, beta=beta, z0=at)
         optimiser.zero_grad()
-        (loss + anchor * anchor_loss(logp)).backward()
+        (len(seeds) * (loss + anchor * anchor_loss(logp))).backward()  # the sum over seeds of their own means
         optimiser.step()
-        z0 = ema(z0, parts.r) if follow else z0
-        means.append(float((base.exp() * (theta.detach().log_softmax(0) - base)).sum()))
-    return means
+        if follow:
+            z0 = torch.stack([ema(before, r) for before, r in zip(z0, parts.r.view(len(seeds), batch), strict=True)])
+        means.append((base.exp() * (theta.detach().log_softmax(1) - base)).sum(1))
+    return torch.stack(means, 1)
