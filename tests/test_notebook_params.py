@@ -48,7 +48,7 @@ STARTS = ("cold_start", "cold_start_worlds")
 TOYS = {  # played by the model of 1.2 million weights
     "cpu": [*PRETRAINING, *ONE, "n_quick=1"],
     "study": [*PRETRAINING, *ONE, "n_dialogues=16"],
-    "smoke": [*PRETRAINING, *ONE, "precision=float32"],
+    "smoke": [*PRETRAINING, *ONE, "precision=float32", "study_adapter=false"],
 }  # fmt: skip
 LEARNERS = {
     "gpu_qwen2.5_7b": ("qwen", []),

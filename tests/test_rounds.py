@@ -522,7 +522,7 @@ def make_adapter(folder: Path, seed: int) -> str:
 
 def player(adapters, **more) -> Player:
     mine, other = adapters
-    return Player(precision="float32", adapter=mine, max_new_tokens=24, against=("", other), **more)
+    return Player(precision="float32", adapter=mine, max_new_tokens=10, against=("", other), **more)
 
 
 def texts(policies) -> list[tuple]:
@@ -532,7 +532,7 @@ def texts(policies) -> list[tuple]:
 
 def apart(adapters, **more) -> Opposed:
     """The same players, each with a model of its own."""
-    sampling = Sampling(max_new_tokens=24)
+    sampling = Sampling(max_new_tokens=10)
     models = (load("embedded", precision="float32", adapter=a) for a in (adapters[0], "", adapters[1]))
     mine, *others = (LocalPolicy(loaded, sampling, **more) for loaded in models)
     return Opposed(mine, tuple(others))
