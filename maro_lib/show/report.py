@@ -172,9 +172,9 @@ def _interval(row: pd.Series) -> str:
 def luck(_: Run) -> Iterator[Part]:
     """What the intervals of one run can't know: how far runs of other seeds lie apart, in the study that is kept."""
     from maro_lib.measure.matches import CONTROL, MARO
-    from maro_lib.study.evidence import read_findings, spread
+    from maro_lib.study.evidence import read_findings, select_arms, spread
 
-    found = spread(read_findings().results)
+    found = spread(select_arms(read_findings().results, [MARO, CONTROL]))
     n = min(of_seed["n"] for of_seed in (found[arm, who] for arm in (MARO, CONTROL) for who in FACTIONS))
     ranges = [
         f"{_range(found[MARO, who])} as {who}s with MARO, {_range(found[CONTROL, who])} on shuffled labels"

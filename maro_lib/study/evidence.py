@@ -69,8 +69,10 @@ def select_arms(results: pd.DataFrame, arms: Sequence[str]) -> pd.DataFrame:
     return pd.concat([own[own["arm"] == arm] for arm in (BASE, *arms)], ignore_index=True)
 
 
-def summarise(results: pd.DataFrame) -> pd.DataFrame:
+def summarise(results: pd.DataFrame, measures: Sequence[str] = ()) -> pd.DataFrame:
     """Return a row per arm, seed, trained faction and measure, in percent, and one for all seeds together.
+
+    Of all measures, if none are named.
 
     `trained` and `base` are what each reached in the same games, `change` their difference in points. The interval from
     `low` to `high` resamples mysteries: what it says holds for this adapter. Another seed learns another adapter, so
@@ -78,7 +80,7 @@ def summarise(results: pd.DataFrame) -> pd.DataFrame:
     """
     base, rows = results[results["arm"] == BASE], []
     for arm, own in results[results["arm"] != BASE].groupby("arm", sort=False):
-        for who, measure in product(CAMPS, known_measures(results)):
+        for who, measure in product(CAMPS, measures or known_measures(results)):
             of_seed = [
                 _percent(against_base(pd.concat([base[base["seed"] == seed], part]), who, measure))
                 | {"seed": str(seed)}
@@ -127,8 +129,8 @@ def leads(table: pd.DataFrame, arm: str = "MARO") -> pd.DataFrame:
 
 def spread(results: pd.DataFrame) -> dict[tuple[str, str], dict[str, float]]:
     """Return, per arm and trained faction, the least and the most that one seed gained in games won, in points."""
-    table = summarise(results)
-    rows = table[(table["measure"] == "games won") & (table["seed"] != ALL)]
+    table = summarise(results, ["games won"])
+    rows = table[table["seed"] != ALL]
     found = rows.groupby(["arm", "who"])["change"].agg(["min", "max", "size"])
     return {key: {"least": r["min"], "most": r["max"], "n": int(r["size"])} for key, r in found.iterrows()}
 
