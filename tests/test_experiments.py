@@ -21,7 +21,8 @@ matplotlib.use("Agg")
 SIZES = {
     "n_games": 12, "n_scripts": 6, "n_compare": 4, "n_counterfactual": 2, "n_samples": 1, "batch": 8, "n_dialogues": 16,
     "n_views": 2, "n_matches": 4, "n_match_scripts": 4, "n_elsewhere": 4, "n_check_games": 2, "eval_limit": 4,
-    "n_cross": 2, "n_cross_scripts": 2, "progress": False,
+    "n_cross": 2, "n_cross_scripts": 2, "n_home_games": 24, "n_away_games": 2, "n_world_scenarios": 1, "n_asked": 4,
+    "progress": False,
 }  # fmt: skip
 TINY = {"characters": 4, "rounds": 1, "max_new_tokens": 12, "window": 4096, "max_gen_toks": 4}  # of random weights
 FILES = sorted((ROOT / "params" / "sweeps").glob("*.yaml"))

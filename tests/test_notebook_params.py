@@ -37,8 +37,8 @@ MADE_BEFORE = {"embedded_worlds_2": ["lesson_start=worlds"]}  # in the place of 
 PRETRAINING = ["lesson_tokens=2000", "n_points=2", "n_exam_games=1", "n_exam_items=2"]
 BENCH = ["bench_model=tiny", "bench_script=[40,60]", "bench_actions=[3,4]", "bench_action_tokens=4",
          "bench_observed_tokens=6", "bench_rounds=1"]  # fmt: skip
-ABROAD = ["n_home_games=24", "n_scripts=6", "batch=8", "epochs=1.0", "played_in=[trust,coordination]", "n_away_games=2",
-          "n_world_scenarios=1"]  # fmt: skip
+ABROAD = ["n_home_games=24", "n_scripts=6", "batch=8", "n_dialogues=16", "played_in=[trust,coordination]",
+          "n_away_games=2", "n_world_scenarios=1", "n_asked=4"]  # fmt: skip
 START = ["start_games=2", "start_batch=4", "start_check_every=4", "start_look_games=1", "start_end_games=1"]
 
 ONE = ["n_games=4", "n_scripts=2", "batch=16", "n_matches=2", "n_match_scripts=2", "n_compare=4",
