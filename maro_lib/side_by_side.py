@@ -104,7 +104,7 @@ def _work(pipe: Connection) -> None:
     """Do what comes, one task after the other."""
     threading.Thread(target=_end_with_caller, daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all of a terminal: the caller ends its workers
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # what is half done is noted
+    signal.signal(signal.SIGTERM, _end)
     with contextlib.suppress(EOFError):
         while True:
             task = pipe.recv()
@@ -114,6 +114,12 @@ def _work(pipe: Connection) -> None:
                 answer = FAILURE, _in_words(error)
             pipe.send(answer)
     os._exit(0)  # nothing is left to do, and a late SIGTERM finds nobody who could complain of it
+
+
+def _end(*_: object) -> None:
+    """What is half done is noted; whoever is ending hears of no second SIGTERM."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.exit(128 + signal.SIGTERM)
 
 
 def _in_words(error: Exception) -> str:

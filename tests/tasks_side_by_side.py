@@ -1,5 +1,6 @@
 """What processes side by side are given to do in tests; in a module that is imported at once."""
 
+import atexit
 import os
 import signal
 import time
@@ -32,3 +33,10 @@ class Sleeper:
     def __call__(self, tell):
         tell(os.getpid())
         time.sleep(self.seconds)
+
+
+@dataclass(frozen=True)
+class SlowToEnd:
+    def __call__(self, tell):
+        atexit.register(time.sleep, 2)
+        Sleeper()(tell)

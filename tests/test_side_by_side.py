@@ -8,7 +8,7 @@ import time
 from dataclasses import replace
 
 import pytest
-from tasks_side_by_side import Killed, Sleeper, Square
+from tasks_side_by_side import Killed, Sleeper, SlowToEnd, Square
 from test_matches import some_games
 from test_models import lora
 from test_training import BASIC, assert_same, corpus
@@ -64,6 +64,17 @@ def test_what_fails_is_told_and_the_others_end():
 def test_a_process_that_is_killed_is_told():
     with pytest.raises(SideBySideError, match="a process ended early"):
         run_tasks([Killed()], 1)
+
+
+def test_a_process_that_is_ending_hears_of_no_second_signal(capfd):
+    def stop_twice(_, pid):
+        for _ in range(2):
+            os.kill(pid, signal.SIGTERM)
+            time.sleep(0.5)
+
+    with pytest.raises(SideBySideError, match="a process ended early"):
+        run_tasks([SlowToEnd()], 1, stop_twice)
+    assert capfd.readouterr().err == ""
 
 
 @pytest.fixture
