@@ -50,6 +50,9 @@ def small(path: Path, folder: Path, tiny: Path) -> Path:
     arms = {name: changed for name, changed in arms.items() if name not in SELDOM_WON}
     arms = {name: a | {k: v for k, v in SMALLER.items() if k in a} for name, a in arms.items()}
     arms = arms if path.stem in WHOLE else few(arms)
+    if path.name == MATRIX:
+        values |= {"played_in": [a["world"] for a in arms.values()], "asked": ["maro_where"]}
+        file["measures"] = [m for m in file["measures"] if m.endswith((*values["played_in"], "where"))]
     grid = {name: values[:2] for name, values in file.get("grid", {}).items()}
     values = {name: value for name, value in values.items() if name != "run" and name not in grid}
     values |= {"maro_iterations": ROUNDS} if "maro_iterations" in values else {}
