@@ -30,6 +30,7 @@ TABLE = re.compile(r"(<!-- table: ([^>]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 LIBRARY = ROOT / "maro_lib"
 # in order
 ROOMS = ("world", "worlds", "play", "model", "embedded", "learn", "measure", "study", "show", "share", "run")
+MATRIX = ROOT / "notebooks" / "evidence" / "sweeps" / "worlds.parquet"
 MEASUREMENTS = ROOT / "docs" / "measurements.yaml"
 STUDY_PICTURE = ROOT / "notebooks" / "images" / "evidence.png"
 
@@ -244,6 +245,28 @@ def card_table() -> str:
     return markdown(["score", "percent", "n"], rows)
 
 
+def carried_table() -> str:
+    """A row per training in a world and who: goals reached more than by base, there and in other worlds' mean."""
+    import pandas as pd
+
+    from maro_lib.study import across  # loads torch
+
+    found = pd.read_parquet(MATRIX)
+    found = found[found["measure"].str.startswith(f"{across.GOALS}, in ")]
+    found = found.assign(world=found["measure"].str.rpartition(" ")[2])
+    rows = []
+    for (world, seed, who), own in found.groupby(["arm", "seed", "who"], sort=False):
+        methods = [own[own["cell"] == cell].set_index("world") for cell in (world, f"{world}, shuffled labels")]
+        if world in methods[0].index:
+            home = [_interval(*method.loc[world, ["value", "low", "high"]]) for method in methods]
+            others = [*{*found["arm"]} - {world}]
+            away = [signed(method.reindex(others)["value"].mean(), 1) for method in methods]
+            base = f"{methods[0].loc[world, 'base']:.0f}"
+            rows.append([f"{world}, seed {seed}", who, base, *home, *away])
+    head = ["learned in", "who plays", "base, %", "MARO", "control", "MARO elsewhere", "control elsewhere"]
+    return markdown(head, rows)
+
+
 def measured_table(group: str) -> str:
     """A row per measurement of a group: what, its figure, where and when."""
     rows = [
@@ -255,7 +278,7 @@ def measured_table(group: str) -> str:
 
 BLOCKS: dict[str, Callable[..., str]] = {
     "rooms": rooms_table, "files": files_table, "notebooks": notebooks_table, "study": study_table,
-    "beyond": beyond_table, "card": card_table, "measured": measured_table,
+    "beyond": beyond_table, "carried": carried_table, "card": card_table, "measured": measured_table,
 }  # fmt: skip
 
 

@@ -25,6 +25,7 @@ from maro_lib.study.across import (
     in_tasks,
     matrix,
     meet,
+    paid_at_home,
 )
 from maro_lib.study.maps import GOALS
 from maro_lib.study.scenes import GOAL, NO_GOAL
@@ -125,6 +126,22 @@ def test_a_sweep_has_a_row_per_world_and_measure_and_the_matrix_finds_them(tmp_p
     assert np.allclose(tiles["change"], 3.0)
     other = SimpleNamespace(series=SimpleNamespace(steps=[SimpleNamespace(number="05")], run="s/commons"))
     assert not [*_abroad(other)], "a trial without notebook 15 has none"
+
+
+def test_what_a_training_paid_is_read_at_home_of_one_party_and_of_all():
+    own, others, welfare = (f"{what}, in trust" for what in ("own payoff", "payoff of the others", "payoff of all"))
+    rows = [
+        ("trust", PARTY, own, 4.0, 1.0, 7.0), ("trust", PARTY, others, -3.0, -5.0, -1.0),
+        ("trust", PARTY, welfare, 9.0, 8.0, 10.0), ("trust", EVERYBODY, own, 9.0, 8.0, 10.0),
+        ("trust", EVERYBODY, welfare, -2.0, -4.0, 0.0), (f"trust, {CONTROL}", PARTY, own, 0.5, -1.0, 2.0),
+        ("trust", PARTY, "own payoff, beside greedy ones, in trust", 9.0, 8.0, 10.0),
+        ("trust", PARTY, "own payoff, in commons", 9.0, 8.0, 10.0),
+    ]  # fmt: skip
+    results = pd.DataFrame(rows, columns=["cell", "who", "measure", "value", "low", "high"])
+    paid = paid_at_home(results.assign(arm="trust", seed=0, base=10.0))
+    assert paid.set_index(["learned", "part"])[["change", "clear"]].T.to_dict("list") == {
+        (MARO, "own"): [4.0, 1], (MARO, "others"): [-3.0, -1], (MARO, "all"): [-2.0, 0], (CONTROL, "own"): [0.5, 0],
+    }  # fmt: skip
 
 
 def test_a_task_is_a_place_whose_goal_is_a_right_answer():

@@ -35,6 +35,7 @@ SAID = {  # of `encounters.TOLD`, as they are called in a matrix; by what they a
     "success": (GOALS, 100), "payoff": ("own payoff", 1), "others": ("payoff of the others", 1),
     "welfare": ("payoff of all", 1), "equality": ("equality", 100), "legal": ("legal replies", 100),
 }  # fmt: skip
+PAID = {("own payoff", PARTY): "own", ("payoff of the others", PARTY): "others", ("payoff of all", EVERYBODY): "all"}
 COLUMNS = ["learned", "world", "who", "measure", "change", "low", "high", "n", "base", "trained"]
 Met = Mapping[tuple[str, str], pd.DataFrame]  # (who, beside whom) -> a row per game
 
@@ -159,6 +160,23 @@ def _task_rows(answers: pd.DataFrame) -> Iterator[tuple]:
 def matrix(results: pd.DataFrame, measure: str = GOALS) -> pd.DataFrame:
     """Return a sweep's tiles: who was trained, on which labels, in which world, played in which; means over seeds."""
     table = carried_over(results, measure)
-    parts = table["cell"].str.partition(", ")  # commons, shuffled labels
-    learned = parts[2].where(parts[2] != "", MARO)
-    return table.assign(learned=learned, cell=parts[0], own=parts[0] == table["kind"])
+    arms = table["cell"].str.partition(", ")[0]
+    return table.assign(learned=_learned(table["cell"]), cell=arms, own=arms == table["kind"])
+
+
+def paid_at_home(results: pd.DataFrame) -> pd.DataFrame:
+    """Return how each training of a sweep changed payoffs in its own world, with intervals over that training's games.
+
+    `own` and `others`: one party was trained, and played among others; `all`: everybody was, and the sum. `clear`: 1
+    where the interval lies above zero, -1 where it lies below, else 0.
+    """
+    said, world = (results["measure"].str.rpartition(", in ")[k] for k in (0, 2))
+    part = pd.Series([PAID.get(key) for key in zip(said, results["who"], strict=True)], results.index, dtype="object")
+    own = results.assign(part=part, learned=_learned(results["cell"]))[part.notna() & (world == results["arm"])]
+    own = own.assign(clear=(own["low"] > 0).astype(int) - (own["high"] < 0), world=own["arm"], change=own["value"])
+    return own[["world", "seed", "learned", "part", "base", "change", "low", "high", "clear"]]
+
+
+def _learned(cells: pd.Series) -> pd.Series:
+    """The labels that cells learned from: those of `commons, shuffled labels` or, of `commons`, MARO's."""
+    return cells.str.partition(", ")[2].replace("", MARO)
