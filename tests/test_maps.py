@@ -112,6 +112,21 @@ def test_a_matrix_is_bold_where_the_interval_leaves_out_zero():
     assert drawn(ax)["+11"][0] == COLOURS["MARO"], "the largest change has the full colour"
 
 
+def test_a_matrix_has_a_panel_for_each_who_with_the_kinds_that_it_played_in():
+    rows = [
+        ("one party", "a", "b", 1.0),
+        ("one party", "b", "b", 2.0),
+        ("everybody", "a", "c", 3.0),
+        ("everybody", "b", "b", 4.0),
+    ]
+    table = pd.DataFrame(rows, columns=["who", "cell", "kind", "change"]).assign(low=0.0, high=9.0, own=False)
+    left, right = plot_carried_over(table, "t").axes
+    assert [[t.get_text() for t in ax.get_xticklabels()] for ax in (left, right)] == [["b"], ["c", "b"]]
+    assert [{t.get_text(): t.get_position() for t in ax.texts} for ax in (left, right)] == [
+        {"+1": (0, 0), "+2": (0, 1)}, {"+3": (0, 0), "+4": (1, 1)},
+    ]  # fmt: skip
+
+
 def test_a_sweep_s_page_begins_with_the_map_that_its_file_asks_for_and_the_matrix_of_its_matches():
     def page(table, placed):
         return sweep_page(Swept("which", "Why?", "", "2 trials", ["games won"], table, {}, {}, placed))

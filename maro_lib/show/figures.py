@@ -233,10 +233,10 @@ def _panels(factions: Iterable[str], rows: Sequence[str], title: str, xlabel: st
     return fig, dict(zip(factions, axes, strict=True))
 
 
-def axes_in_a_row(n: int, size: tuple[float, float], title: str, **shared: bool) -> tuple[Figure, Sequence[Axes]]:
+def axes_in_a_row(n: int, size: tuple[float, float], title: str, **how: Any) -> tuple[Figure, Sequence[Axes]]:
     """Some axes in a row, under one title."""
     with plt.rc_context(STYLE):
-        fig, axes = plt.subplots(1, n, figsize=size, squeeze=False, **shared)
+        fig, axes = plt.subplots(1, n, figsize=size, squeeze=False, **how)
     fig.suptitle(title, x=0.01, ha="left", **TITLE)
     return fig, axes[0]
 

@@ -23,13 +23,15 @@ def plot_carried_over(table: pd.DataFrame, title: str, *, rows: str = "trained i
 
     Bold: the interval over seeds leaves out zero. Framed: played in the kind that it was trained in.
     """
-    cells, kinds, factions = (list(table[name].unique()) for name in ("cell", "kind", "who"))
-    size = (max(WIDEST_TITLE, 2.6 + 0.42 * len(kinds) * len(factions)), 1.9 + 0.36 * len(cells))
-    fig, axes = axes_in_a_row(len(factions), size, title, sharey=True)
+    cells = list(table["cell"].unique())
+    panels = {who: (own, list(own["kind"].unique())) for who, own in table.groupby("who", sort=False)}
+    widths = [len(kinds) for _, kinds in panels.values()]
+    size = (max(WIDEST_TITLE, 2.6 + 0.42 * sum(widths)), 1.9 + 0.36 * len(cells))
+    fig, axes = axes_in_a_row(len(panels), size, title, sharey=True, width_ratios=widths)
     most = table["change"].abs().max() or 1.0
-    for ax, who in zip(axes, factions, strict=True):
+    for ax, (who, (own, kinds)) in zip(axes, panels.items(), strict=True):
         finding(ax, f"trained: {who}", xlabel="played in", ylabel=rows if ax is axes[0] else "")
-        for row in table[table["who"] == who].itertuples():
+        for row in own.itertuples():
             at, colour = (kinds.index(row.kind), cells.index(row.cell)), _diverging(row.change / most)
             _tile(ax, at, signed(row.change, 0), colour, is_bold=row.low > 0 or row.high < 0, is_framed=row.own)
         ax.set_xticks(range(len(kinds)), kinds, rotation=90, parse_math=False)
