@@ -259,8 +259,8 @@ def carried_table() -> str:
         methods = [own[own["cell"] == cell].set_index("world") for cell in (world, f"{world}, shuffled labels")]
         if world in methods[0].index:
             home = [_interval(*method.loc[world, ["value", "low", "high"]]) for method in methods]
-            others = [*{*found["arm"]} - {world}]
-            away = [signed(method.reindex(others)["value"].mean(), 1) for method in methods]
+            others = [other for other in found["arm"].unique() if other != world]
+            away = [signed(round(method.reindex(others)["value"].mean(), 6), 1) for method in methods]
             base = f"{methods[0].loc[world, 'base']:.0f}"
             rows.append([f"{world}, seed {seed}", who, base, *home, *away])
     head = ["learned in", "who plays", "base, %", "MARO", "control", "MARO elsewhere", "control elsewhere"]
