@@ -249,6 +249,7 @@ def carried_table() -> str:
     """A row per training in a world and who: goals reached more than by base, there and in other worlds' mean."""
     import pandas as pd
 
+    from maro_lib.measure.matches import CONTROL
     from maro_lib.study import across  # loads torch
 
     found = pd.read_parquet(MATRIX)
@@ -256,7 +257,7 @@ def carried_table() -> str:
     found = found.assign(world=found["measure"].str.rpartition(" ")[2])
     rows = []
     for (world, seed, who), own in found.groupby(["arm", "seed", "who"], sort=False):
-        methods = [own[own["cell"] == cell].set_index("world") for cell in (world, f"{world}, shuffled labels")]
+        methods = [own[own["cell"] == cell].set_index("world") for cell in (world, f"{world}, {CONTROL}")]
         if world in methods[0].index:
             home = [_interval(*method.loc[world, ["value", "low", "high"]]) for method in methods]
             others = [other for other in found["arm"].unique() if other != world]

@@ -240,7 +240,7 @@ def test_after_the_bound_the_error_says_all(trouble, why, monkeypatch):
         began = time.monotonic()
         with pytest.raises(ServerError, match=why) as error:
             made.act(wanted(1))
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 1.5
         assert len(server.games) == 3
     for part in (server.url, "model `m`", "3 attempts", "3 x", "the last", "saved", "the same command"):
         assert part in str(error.value)
@@ -252,7 +252,7 @@ def test_after_the_server_is_back_the_same_policy_plays_on(undisturbed):
     began = time.monotonic()
     with pytest.raises(ServerError, match="3 x can't connect"):
         play(games(), made)
-    assert time.monotonic() - began < 4
+    assert time.monotonic() - began < 1
     with Server(port):
         assert_same(tables(play(games(), made)), undisturbed)
 
@@ -270,7 +270,7 @@ def test_when_the_server_is_down_all_fail_with_the_first(warm):
         began = time.monotonic()
         futures = [made.submit(r) for r in wanted() * 25]
         errors = [f.exception() for f in futures]
-        assert time.monotonic() - began < 10, "50 chains of three attempts, one after the other, would be 30 s"
+        assert time.monotonic() - began < 2, "50 chains of three attempts, one after the other, would be 30 s"
         assert {type(e) for e in errors} == {ServerError}
         assert all("3 attempts" in str(e) for e in errors)
 
@@ -345,7 +345,7 @@ def test_a_run_that_fails_leaves_nothing_behind_that_waits():
         with pytest.raises(ServerError):
             play(games(), made)
         made.close()
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < 2
 
 
 @contextlib.contextmanager
