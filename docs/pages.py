@@ -31,6 +31,7 @@ LIBRARY = ROOT / "maro_lib"
 # in order
 ROOMS = ("world", "worlds", "play", "model", "embedded", "learn", "measure", "study", "show", "share", "run")
 MATRIX = ROOT / "notebooks" / "evidence" / "sweeps" / "worlds.parquet"
+LEARNED = ("MARO", "shuffled labels")  # as the matrix calls them
 MEASUREMENTS = ROOT / "docs" / "measurements.yaml"
 STUDY_PICTURE = ROOT / "notebooks" / "images" / "evidence.png"
 
@@ -133,6 +134,49 @@ def of_measured(path: str) -> Iterable[float]:
     return value if isinstance(value, list) else [value]
 
 
+@cache
+def _matrix() -> pd.DataFrame:
+    """What was learned in one world and played in another: goals reached more than by base, a row per training."""
+    import pandas as pd
+
+    from maro_lib.study import across  # loads torch
+
+    found = across.each_training(pd.read_parquet(MATRIX)).query("said == @across.GOALS")
+    return found.assign(is_world=found["world"].isin(set(found["arm"])), is_abroad=found["world"] != found["arm"])
+
+
+@cache
+def _paid() -> pd.DataFrame:
+    import pandas as pd
+
+    from maro_lib.study import across
+
+    return across.paid_at_home(pd.read_parquet(MATRIX))
+
+
+def of_matrix(learned: str, what: str) -> Iterable[float]:
+    """Of trainings in all worlds on some labels: `trainings`, the `numbers` abroad, how many clearly `more` or `less`;
+    `takes`: in how many trained players clearly gain payoff and the others clearly lose."""
+    abroad = _matrix()[(_matrix()["learned"] == learned) & _matrix()["is_abroad"]]
+    own = _paid()[_paid()["learned"] == learned]
+    clear = own.pivot(index=["world", "seed"], columns="part", values="clear")
+    counts = {
+        "trainings": len(clear),
+        "numbers": len(abroad),
+        "more": (abroad["low"] > 0).sum(),
+        "less": (abroad["high"] < 0).sum(),
+        "takes": ((clear["own"] > 0) & (clear["others"] < 0)).sum(),
+    }
+    return [counts[what]]
+
+
+def of_paid(world: str, learned: str, part: str) -> Iterable[float]:
+    """A change of payoff at home, mean over seeds: of the trained (`own`), the `others`, or `all`; or all's `base`."""
+    own = _paid()[(_paid()["world"] == world) & (_paid()["learned"] == learned)]
+    is_base = part == "base"
+    return [own[own["part"] == ("all" if is_base else part)]["base" if is_base else "change"].mean()]
+
+
 def of_params(file: str, name: str) -> Iterable[float]:
     """A number that a parameter file sets."""
     return [yaml.load((ROOT / "params" / f"{file}.yaml").read_text(encoding="utf-8"), StrictLoader)[name]]
@@ -140,6 +184,7 @@ def of_params(file: str, name: str) -> Iterable[float]:
 
 SOURCES: dict[str, Callable[..., Iterable[float]]] = {
     "study": of_study, "beyond": of_beyond, "card": of_card, "measured": of_measured, "params": of_params,
+    "matrix": of_matrix, "paid": of_paid,
 }  # fmt: skip
 
 
@@ -246,26 +291,34 @@ def card_table() -> str:
 
 
 def carried_table() -> str:
-    """A row per training in a world and who: goals reached more than by base, there and in other worlds' mean."""
-    import pandas as pd
-
-    from maro_lib.measure.matches import CONTROL
-    from maro_lib.study import across  # loads torch
-
-    found = pd.read_parquet(MATRIX)
-    found = found[found["measure"].str.startswith(f"{across.GOALS}, in ")]
-    found = found.assign(world=found["measure"].str.rpartition(" ")[2])
+    """A row per world that was trained in and who played: goals reached more than by base, over seeds and on each."""
+    found = _matrix()
     rows = []
-    for (world, seed, who), own in found.groupby(["arm", "seed", "who"], sort=False):
-        methods = [own[own["cell"] == cell].set_index("world") for cell in (world, f"{world}, {CONTROL}")]
-        if world in methods[0].index:
-            home = [_interval(*method.loc[world, ["value", "low", "high"]]) for method in methods]
-            others = [other for other in found["arm"].unique() if other != world]
-            away = [signed(round(method.reindex(others)["value"].mean(), 6), 1) for method in methods]
-            base = f"{methods[0].loc[world, 'base']:.0f}"
-            rows.append([f"{world}, seed {seed}", who, base, *home, *away])
-    head = ["learned in", "who plays", "base, %", "MARO", "control", "MARO elsewhere", "control elsewhere"]
-    return markdown(head, rows)
+    for (world, who), own in found.groupby(["arm", "who"], sort=False):
+        home = own[own["world"] == world]
+        if len(home):
+            base = f"{home.groupby('seed')['base'].first().mean():.0f}"
+            rows.append([world, who, base, *(cell for name in LEARNED for cell in _carried(own, home, name))])
+    head = ["learned in", "who plays", "base, %"]
+    return markdown(
+        [*head, *(cell for name in ("MARO", "control") for cell in (name, "each seed", f"{name} elsewhere"))], rows
+    )
+
+
+def _carried(own: pd.DataFrame, home: pd.DataFrame, learned: str) -> Iterator[str]:
+    at_home = home[home["learned"] == learned]
+    yield _mean(at_home["value"])
+    yield ", ".join(_tile(*change) for change in at_home[["value", "low", "high"]].itertuples(index=False))
+    yield _mean(own[(own["learned"] == learned) & own["is_abroad"] & own["is_world"]]["value"])
+
+
+def _tile(change: float, low: float, high: float) -> str:
+    """A change in whole points, bold where its interval leaves out zero."""
+    return f"**{signed(change, 0)}**" if low > 0 or high < 0 else signed(change, 0)
+
+
+def _mean(values: pd.Series) -> str:
+    return signed(round(values.mean(), 6), 1)  # a mean that ends in .x5 must not depend on the order
 
 
 def measured_table(group: str) -> str:

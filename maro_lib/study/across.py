@@ -170,11 +170,17 @@ def paid_at_home(results: pd.DataFrame) -> pd.DataFrame:
     `own` and `others`: one party was trained, and played among others; `all`: everybody was, and the sum. `clear`: 1
     where the interval lies above zero, -1 where it lies below, else 0.
     """
-    said, world = (results["measure"].str.rpartition(", in ")[k] for k in (0, 2))
-    part = pd.Series([PAID.get(key) for key in zip(said, results["who"], strict=True)], results.index, dtype="object")
-    own = results.assign(part=part, learned=_learned(results["cell"]))[part.notna() & (world == results["arm"])]
-    own = own.assign(clear=(own["low"] > 0).astype(int) - (own["high"] < 0), world=own["arm"], change=own["value"])
+    rows = each_training(results)
+    part = pd.Series([PAID.get(key) for key in zip(rows["said"], rows["who"], strict=True)], rows.index, dtype="object")
+    own = rows.assign(part=part)[part.notna() & (rows["world"] == rows["arm"])]
+    own = own.assign(clear=(own["low"] > 0).astype(int) - (own["high"] < 0), change=own["value"])
     return own[["world", "seed", "learned", "part", "base", "change", "low", "high", "clear"]]
+
+
+def each_training(results: pd.DataFrame) -> pd.DataFrame:
+    """Return a sweep's rows with what was `said`, in which `world`, of whom who `learned` from which labels."""
+    said, world = (results["measure"].str.rpartition(", in ")[k] for k in (0, 2))
+    return results.assign(said=said, world=world, learned=_learned(results["cell"]))
 
 
 def _learned(cells: pd.Series) -> pd.Series:
