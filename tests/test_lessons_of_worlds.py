@@ -18,7 +18,15 @@ from maro_lib.embedded import lessons, other_worlds
 from maro_lib.embedded.card import card_text, make_card, save_card
 from maro_lib.embedded.exam import CULPRITS, INNOCENTS, exam_games, play_exam, stated_suspicion, world_scores
 from maro_lib.embedded.lessons import COMMAND, Candid, Recipe, rating_drill, recipe_of, weigh
-from maro_lib.embedded.other_worlds import TAUGHT, Characters, command_drills, world_game, world_views, world_words
+from maro_lib.embedded.other_worlds import (
+    TAUGHT,
+    Characters,
+    command_drills,
+    examined,
+    world_game,
+    world_views,
+    world_words,
+)
 from maro_lib.embedded.pretraining import make, tokenizer_texts, train_tokenizer
 from maro_lib.model import loading, shipped
 from maro_lib.model.chat import Chat
@@ -317,7 +325,7 @@ def test_stated_suspicion_by_hand():
 def test_players_by_rule_get_their_own_marks():
     for name, player in (("random", RANDOM), ("skilled", SKILLED)):
         scores = play_exam(player, 12, TAUGHT)
-        for world in TAUGHT:
+        for world in examined(TAUGHT):
             assert scores[f"{world}: success"] == scores[f"{world}: success of {name} players"], world
             assert scores[f"{world}: legal first replies"].mean == 1
             marks = [scores[f"{world}: success of {who} players"].mean for who in ("random", "skilled")]
@@ -407,7 +415,7 @@ def test_its_card_names_the_recipe_of_its_parameter_file():
 
 def test_it_is_legal_in_every_world_and_its_ratings_say_something():
     scores = CARD["scores"]
-    assert all(scores[f"{world}: legal first replies"]["mean"] >= 0.97 for world in TAUGHT)
+    assert all(scores[f"{place}: legal first replies"]["mean"] >= 0.97 for place in examined(TAUGHT))
     assert scores["suspicion of culprits"]["low"] > scores["suspicion of innocents"]["high"]
     assert "Not clearly better than random there: coordination." in card_text(CARD)
 
@@ -415,7 +423,8 @@ def test_it_is_legal_in_every_world_and_its_ratings_say_something():
 def test_its_card_tells_the_truth():
     """Some worlds of the card again, in fewer games."""
     for world in ("buying", "trust"):
-        again = world_scores(play(exam_games(24, world), LocalPolicy(load("worlds"))), world, 24)
+        games = exam_games(24, world)
+        again = world_scores(world, games, play(games, LocalPolicy(load("worlds"))))
         for name in (f"{world}: legal first replies", f"{world}: success"):
             score, told = again[name], CARD["scores"][name]
             noise = 2 * ((score.high - score.low) ** 2 + (told["high"] - told["low"]) ** 2) ** 0.5 / 2

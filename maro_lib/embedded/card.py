@@ -19,7 +19,7 @@ from transformers import PreTrainedModel
 
 from maro_lib.embedded.exam import MARKS
 from maro_lib.embedded.lessons import Recipe
-from maro_lib.embedded.other_worlds import HOME_WORLD
+from maro_lib.embedded.other_worlds import HOME_WORLD, examined
 from maro_lib.model.loading import EMBEDDED, model_folder
 from maro_lib.provenance import git_state
 from maro_lib.runs import read_record, write_atomic
@@ -66,14 +66,14 @@ def card_text(card: Mapping[str, Any]) -> str:
     """Write a card out for people."""
     worlds = card["recipe"].get("worlds", (HOME_WORLD,))
     several = len(worlds) > 1
-    by_world = {world: [card["shown"].get(f"{world}: {score}", "not examined") for score in OF_WORLD]
-                for world in worlds if several}  # fmt: skip
+    by_world = {place: [card["shown"].get(f"{place}: {score}", "not examined") for score in OF_WORLD]
+                for place in (examined(worlds) if several else ())}  # fmt: skip
     own = {name: value for name, value in card["shown"].items() if name.partition(": ")[0] not in by_world}
     return (WORLDS_TEXT if several else CARD_TEXT).read_text(encoding="utf-8").format(
         recipe_rows=_rows(card["recipe"].items()), score_rows=_rows(own.items()),
         world_rows=_rows((world, *scores) for world, scores in by_world.items()),
         after=f", after {card['tokens_before']:,} in which it was made" if card.get("tokens_before") else "",
-        like_random=", ".join(_like_random(card.get("scores", {}), by_world)) or "none", **card,
+        like_random="; ".join(_like_random(card.get("scores", {}), by_world)) or "none", **card,
     )  # fmt: skip
 
 

@@ -1,21 +1,22 @@
 """What a model can do: how it plays with itself, and how it answers small tasks that it was never taught on.
 
 The games are of the notebooks' size, their mysteries from a seed that no lesson and no run uses. A model of several
-worlds plays each of them too, as it is shipped, and its success is set between that of random and of skilled players on
-the same games. What its civilians say last of whom they suspect shows whether their ratings mean anything. The card of
-a shipped model holds these scores, and a test computes them again. Taught in notebook 00.
+worlds plays each of them too, as it is shipped and with its other tasks, and its success is set between that of random
+and of skilled players on the same games. What its civilians say last of whom they suspect shows whether their ratings
+mean anything. The card of a shipped model holds these scores, and a test computes them again. Taught in notebook 00.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from typing import Any
 
 import pandas as pd
 
 from maro_lib.embedded import tasks
 from maro_lib.embedded.lessons import HOME
-from maro_lib.embedded.other_worlds import HOME_WORLD
+from maro_lib.embedded.other_worlds import HOME_WORLD, examined
 from maro_lib.model.loading import Loaded
 from maro_lib.model.local import LocalPolicy, answers
 from maro_lib.play.policies import RANDOM, SKILLED, Policy
@@ -31,11 +32,11 @@ MARKS = {"random": RANDOM, "skilled": SKILLED}  # between whom a model's success
 CULPRITS, INNOCENTS = "suspicion of culprits", "suspicion of innocents"
 
 
-def exam_games(n: int, world: str = HOME_WORLD) -> list[Game]:
+def exam_games(n: int, world: str = HOME_WORLD, knobs: Mapping[str, Any] | None = None) -> list[Game]:
     """The games that a model is examined on: as the notebooks play them, by scripts that no lesson has shown."""
     if world == HOME_WORLD:
         return schedule(generate_many(N_SCRIPTS, EXAM_SEED, HOME), n, EXAM_SEED, Rules(rounds=2))
-    return schedule(scenarios(world, N_SCRIPTS, EXAM_SEED), n, EXAM_SEED)
+    return schedule(scenarios(world, N_SCRIPTS, EXAM_SEED, knobs), n, EXAM_SEED)
 
 
 def take_exam(
@@ -49,11 +50,11 @@ def take_exam(
 
 def play_exam(player: Policy, n_games: int, worlds: Sequence[str] = (HOME_WORLD,)) -> dict[str, Mean]:
     """Let a player play with itself, and score it; success by world only where there are several."""
-    played = {world: play(exam_games(n_games, world), player) for world in worlds}
-    home = played[HOME_WORLD]
+    home = play(exam_games(n_games), player)
     scores = playing_scores(home) | stated_suspicion(home)
-    for world in worlds if len(worlds) > 1 else ():
-        scores |= world_scores(played[world], world, n_games)
+    for place, (world, knobs) in examined(worlds).items() if len(worlds) > 1 else ():
+        games = exam_games(n_games, world, knobs)
+        scores |= world_scores(place, games, home if world == HOME_WORLD else play(games, player))
     return scores
 
 
@@ -84,11 +85,10 @@ def stated_suspicion(played: Played) -> dict[str, Mean]:
             if len(part)}  # fmt: skip
 
 
-def world_scores(played: Played, world: str, n_games: int) -> dict[str, Mean]:
+def world_scores(place: str, games: Sequence[Game], played: Played) -> dict[str, Mean]:
     """Legal first replies in a world, and the share of seats that succeed, beside random and skilled players'."""
-    marks = {f"{world}: success of {name} players": success(play(exam_games(n_games, world), policy))
-             for name, policy in MARKS.items()}  # fmt: skip
-    return {f"{world}: legal first replies": legal_share(played), f"{world}: success": success(played)} | marks
+    marks = {f"{place}: success of {name} players": success(play(games, policy)) for name, policy in MARKS.items()}
+    return {f"{place}: legal first replies": legal_share(played), f"{place}: success": success(played)} | marks
 
 
 def legal_share(played: Played) -> Rate:

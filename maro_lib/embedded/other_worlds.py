@@ -22,6 +22,7 @@ from maro_lib.worlds.world import NAMES, World, WorldRules, random_style
 
 HOME_WORLD = "mystery"
 TAUGHT = ("mystery", "commons", "buying", "trust", "donor", "public_goods", "coordination")  # not TextArena's prose
+OTHER_TASKS = {"coordination": ({"task": "consensus"}, {"task": "leader"})}  # examined besides the one that is shipped
 SHARE_SHIPPED = 0.5  # of the games: with the knobs that a world is shipped with
 ASKED = 6  # prompts in a drill
 READ_OF_EACH = 2  # views of each game that are read: a table of six would fill the lessons
@@ -40,6 +41,16 @@ TURNED: Mapping[str, Mapping[str, Sequence[Any]]] = {  # what the other games' k
     "coordination": {"players": (4, 5, 6, 8), "rounds": (1, 2, 3), "task": ("colouring", "consensus", "leader"),
                      "graph": ("ring", "small_world", "random", "complete"), "payoff": ("solved", "share")},
 }  # fmt: skip
+
+
+def examined(worlds: Sequence[str]) -> dict[str, tuple[str, Mapping[str, Any]]]:
+    """Return where a model is examined, a world and its knobs: each as it is shipped, and with its other tasks."""
+    places: dict[str, tuple[str, Mapping[str, Any]]] = {}
+    for world in worlds:
+        places[world] = world, {}
+        for knobs in OTHER_TASKS.get(world, ()):
+            places[f"{world}, {', '.join(knobs.values())}"] = world, knobs
+    return places
 
 
 @dataclass(frozen=True)
