@@ -171,10 +171,10 @@ def of_matrix(learned: str, what: str) -> Iterable[float]:
 
 
 def of_paid(world: str, learned: str, part: str) -> Iterable[float]:
-    """A change of payoff at home, mean over seeds: of the trained (`own`), the `others`, or `all`; or all's `base`."""
+    """A change of payoff at home, mean over seeds: of a part of `across.PAID` (`greedy` for short), or all's `base`."""
     own = _paid()[(_paid()["world"] == world) & (_paid()["learned"] == learned)]
-    is_base = part == "base"
-    return [own[own["part"] == ("all" if is_base else part)]["base" if is_base else "change"].mean()]
+    name = {"base": "all", "greedy": "own, beside greedy"}.get(part, part)
+    return [own[own["part"] == name]["base" if part == "base" else "change"].mean()]
 
 
 def of_params(file: str, name: str) -> Iterable[float]:

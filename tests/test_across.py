@@ -141,6 +141,7 @@ def test_what_a_training_paid_is_read_at_home_of_one_party_and_of_all():
     paid = paid_at_home(results.assign(arm="trust", seed=0, base=10.0))
     assert paid.set_index(["learned", "part"])[["change", "clear"]].T.to_dict("list") == {
         (MARO, "own"): [4.0, 1], (MARO, "others"): [-3.0, -1], (MARO, "all"): [-2.0, 0], (CONTROL, "own"): [0.5, 0],
+        (MARO, "own, beside greedy"): [9.0, 1],
     }  # fmt: skip
 
 

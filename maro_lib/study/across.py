@@ -35,7 +35,10 @@ SAID = {  # of `encounters.TOLD`, as they are called in a matrix; by what they a
     "success": (GOALS, 100), "payoff": ("own payoff", 1), "others": ("payoff of the others", 1),
     "welfare": ("payoff of all", 1), "equality": ("equality", 100), "legal": ("legal replies", 100),
 }  # fmt: skip
-PAID = {("own payoff", PARTY): "own", ("payoff of the others", PARTY): "others", ("payoff of all", EVERYBODY): "all"}
+PAID = {  # what "better" may mean in a dilemma: `said`, of whom -> a part
+    ("own payoff", PARTY): "own", ("payoff of the others", PARTY): "others", ("payoff of all", EVERYBODY): "all",
+    (f"own payoff, beside {GREEDY} ones", PARTY): "own, beside greedy",
+}  # fmt: skip
 COLUMNS = ["learned", "world", "who", "measure", "change", "low", "high", "n", "base", "trained"]
 Met = Mapping[tuple[str, str], pd.DataFrame]  # (who, beside whom) -> a row per game
 
@@ -167,8 +170,9 @@ def matrix(results: pd.DataFrame, measure: str = GOALS) -> pd.DataFrame:
 def paid_at_home(results: pd.DataFrame) -> pd.DataFrame:
     """Return how each training of a sweep changed payoffs in its own world, with intervals over that training's games.
 
-    `own` and `others`: one party was trained, and played among others; `all`: everybody was, and the sum. `clear`: 1
-    where the interval lies above zero, -1 where it lies below, else 0.
+    `own` and `others`: one party was trained, and played among its base; `own, beside greedy`: among players who are
+    greedy by rule; `all`: everybody was trained, and the sum. `clear`: 1 where the interval lies above zero, -1 where
+    it lies below, else 0.
     """
     rows = each_training(results)
     part = pd.Series([PAID.get(key) for key in zip(rows["said"], rows["who"], strict=True)], rows.index, dtype="object")
