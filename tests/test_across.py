@@ -124,6 +124,9 @@ def test_a_sweep_has_a_row_per_world_and_measure_and_the_matrix_finds_them(tmp_p
     }  # fmt: skip
     assert set(tiles["cell"]) == {"commons"}
     assert np.allclose(tiles["change"], 3.0)
+    seeds = [told.assign(trial="t", cell=cells, seed=seed) for seed in range(3)]
+    assert matrix(pd.concat(seeds[:2]))["low"].isna().all(), "two that came out alike are no interval"
+    assert np.allclose(matrix(pd.concat(seeds))["low"], 3.0)
     other = SimpleNamespace(series=SimpleNamespace(steps=[SimpleNamespace(number="05")], run="s/commons"))
     assert not [*_abroad(other)], "a trial without notebook 15 has none"
 
