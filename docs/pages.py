@@ -155,8 +155,11 @@ def _paid() -> pd.DataFrame:
 
 
 def of_matrix(learned: str, what: str) -> Iterable[float]:
-    """Of trainings in all worlds on some labels: `trainings`, the `numbers` abroad, how many clearly `more` or `less`;
-    `takes`: in how many trained players clearly gain payoff and the others clearly lose."""
+    """A count over the trainings in all worlds on some labels.
+
+    `trainings` themselves; the `numbers` abroad, and those clearly `more` or `less` than base's; `takes`: trainings in
+    which the trained player's payoff is clearly up and the others' clearly down.
+    """
     abroad = _matrix()[(_matrix()["learned"] == learned) & _matrix()["is_abroad"]]
     own = _paid()[_paid()["learned"] == learned]
     clear = own.pivot(index=["world", "seed"], columns="part", values="clear")
@@ -299,10 +302,8 @@ def carried_table() -> str:
         if len(home):
             base = f"{home.groupby('seed')['base'].first().mean():.0f}"
             rows.append([world, who, base, *(cell for name in LEARNED for cell in _carried(own, home, name))])
-    head = ["learned in", "who plays", "base, %"]
-    return markdown(
-        [*head, *(cell for name in ("MARO", "control") for cell in (name, "each seed", f"{name} elsewhere"))], rows
-    )
+    columns = (cell for name in ("MARO", "control") for cell in (name, "each seed", f"{name} elsewhere"))
+    return markdown(["learned in", "who plays", "base, %", *columns], rows)
 
 
 def _carried(own: pd.DataFrame, home: pd.DataFrame, learned: str) -> Iterator[str]:
