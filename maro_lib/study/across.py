@@ -39,7 +39,7 @@ PAID = {  # what "better" may mean in a dilemma: `said`, of whom -> a part
     ("own payoff", PARTY): "own", ("payoff of the others", PARTY): "others", ("payoff of all", EVERYBODY): "all",
     (f"own payoff, beside {GREEDY} ones", PARTY): "own, beside greedy",
 }  # fmt: skip
-ENOUGH = 3  # seeds
+ENOUGH_SEEDS = 3  # for an interval
 COLUMNS = ["learned", "world", "who", "measure", "change", "low", "high", "n", "base", "trained"]
 Met = Mapping[tuple[str, str], pd.DataFrame]  # (who, beside whom) -> a row per game
 
@@ -164,10 +164,10 @@ def _task_rows(answers: pd.DataFrame) -> Iterator[tuple]:
 def matrix(results: pd.DataFrame, measure: str = GOALS) -> pd.DataFrame:
     """Return a sweep's tiles: who was trained, on which labels, in which world, played in which; means over seeds.
 
-    With fewer than `ENOUGH` seeds there is no interval: shares of a few games often come out alike on two.
+    With fewer than `ENOUGH_SEEDS` seeds there is no interval: shares of a few games often come out alike on two.
     """
     table = carried_over(results, measure)
-    table[["low", "high"]] = table[["low", "high"]].where(table["n"] >= ENOUGH)
+    table[["low", "high"]] = table[["low", "high"]].where(table["n"] >= ENOUGH_SEEDS)
     arms = table["cell"].str.partition(", ")[0]
     return table.assign(learned=_learned(table["cell"]), cell=arms, own=arms == table["kind"])
 
