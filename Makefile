@@ -61,11 +61,11 @@ unit: .venv/.ready .venv/.smollm2 .venv/.ray
 walk: .venv/.ready .venv/.smollm2 .venv/.ray ## what is too long for `make test`: every parameter file and sweep to its end, Ray killed, real browsers (half an hour)
 	@$(PY) -m pytest -n 2 --dist worksteal --durations=30 -m walk tests
 
-# Two processes of one thread each: the notebooks that hand on to one another (and two more: as long), and the others.
+# Two processes of one thread each: the notebooks that hand on to one another, and those that stand alone.
 nbval = $(PY) -m pytest --nbval --nbval-current-env --durations=10 $(1)
 notebooks: .venv/.ready
-	@$(call apart,$(call nbval,notebooks/0[2-7]*.ipynb notebooks/1[34]*.ipynb) >"$$tmp/chain" 2>&1 & chain=$$!; \
-		status=0; $(call nbval,notebooks/0[0189]*.ipynb notebooks/1[!34]*.ipynb) || status=$$?; \
+	@$(call apart,$(call nbval,notebooks/0[2-7]*.ipynb) >"$$tmp/chain" 2>&1 & chain=$$!; \
+		status=0; $(call nbval,notebooks/0[0189]*.ipynb notebooks/1*.ipynb) || status=$$?; \
 		wait $$chain || status=$$?; cat "$$tmp/chain"; exit $$status)
 
 numerics: .venv/.ready ## what computes, as other processors would (hours) [VARIANTS=OMP_NUM_THREADS=2] [CHECKS=numbers]

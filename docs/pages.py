@@ -31,7 +31,6 @@ LIBRARY = ROOT / "maro_lib"
 # in order
 ROOMS = ("world", "worlds", "play", "model", "embedded", "learn", "measure", "study", "show", "share", "run")
 MATRIX = ROOT / "notebooks" / "evidence" / "sweeps" / "worlds.parquet"
-LEARNED = ("MARO", "shuffled labels")  # as the matrix calls them
 MEASUREMENTS = ROOT / "docs" / "measurements.yaml"
 STUDY_PICTURE = ROOT / "notebooks" / "images" / "evidence.png"
 
@@ -295,13 +294,15 @@ def card_table() -> str:
 
 def carried_table() -> str:
     """A row per world that was trained in and who played: goals reached more than by base, over seeds and on each."""
+    from maro_lib.measure.matches import CONTROL, MARO  # loads torch
+
     found = _matrix()
     rows = []
     for (world, who), own in found.groupby(["arm", "who"], sort=False):
         home = own[own["world"] == world]
         if len(home):
             base = f"{home.groupby('seed')['base'].first().mean():.0f}"
-            rows.append([world, who, base, *(cell for name in LEARNED for cell in _carried(own, home, name))])
+            rows.append([world, who, base, *(cell for name in (MARO, CONTROL) for cell in _carried(own, home, name))])
     columns = (cell for name in ("MARO", "control") for cell in (name, "each seed", f"{name} elsewhere"))
     return markdown(["learned in", "who plays", "base, %", *columns], rows)
 
